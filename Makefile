@@ -1,0 +1,29 @@
+# Each target sets up what it needs: a fresh machine with Python 3.11 or newer is enough.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check setup clean
+
+demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
+	@$(BIN)/rerank demo
+
+test: $(VENV)/.installed ## every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.installed ## the virtual environment alone
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"rerank needs Python 3.11 or newer, {v.major}.{v.minor} is $(PYTHON): try make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (once; a few minutes, most of it torch and ray)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean: ## remove what make made
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

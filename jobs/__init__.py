@@ -1,0 +1,1 @@
+"""The batch shell: commands that run rerank on Ray Data."""

@@ -1,0 +1,31 @@
+"""The errors that rerank raises: types with a code, worded for the person who reads them."""
+
+
+class RerankError(Exception):
+    """Root of all our errors; `code` is what programs match on, never the message."""
+
+    code = "internal"
+
+
+class ConfigError(RerankError):
+    """A setting that cannot be used: wrong value, unknown key, impossible combination."""
+
+    code = "config"
+
+
+class InputError(RerankError):
+    """Input that does not keep the contract: missing columns, wrong types, no files, a bad request."""
+
+    code = "input"
+
+
+class OutputError(RerankError):
+    """A place that cannot be written to: it holds something else, is full, or is forbidden."""
+
+    code = "output"
+
+
+class ModelError(RerankError):
+    """A model that cannot be loaded, or that is no cross-encoder with one score per pair."""
+
+    code = "model"

@@ -1,0 +1,1 @@
+"""The online shell: rerank behind HTTP on Ray Serve."""
