@@ -1,1 +1,8 @@
 """Rank candidate sets with cross-encoders: the library under the job and the server, free of Ray and HTTP."""
+
+from rerank.config import ScorerConfig
+from rerank.errors import RerankError
+from rerank.reranker import Reranker
+from rerank.types import RankedDocument, RerankRequest, RerankResult
+
+__all__ = ["RankedDocument", "RerankError", "RerankRequest", "RerankResult", "Reranker", "ScorerConfig"]

@@ -1,0 +1,50 @@
+"""The actor that both shells run: a block of candidate sets for the job, one request for the server."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from rerank.config import ScorerConfig
+from rerank.engines import Engine
+from rerank.reranker import Reranker
+from rerank.types import RerankRequest, RerankResult
+
+
+class RerankActor:
+    """A model on a device. Ray Data calls it with tables, Ray Serve awaits `rerank`; it knows neither."""
+
+    def __init__(
+        self,
+        config: ScorerConfig,
+        *,
+        top_k: int | None = None,
+        on_block: Callable[[pa.Table], None] | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        """Load the model. `top_k` cuts what `__call__` gives back (requests bring their own); `on_block` sees each
+        ranked block, to report progress.
+        """
+        self._reranker = Reranker(config, engine=engine)
+        self._top_k = top_k
+        self._on_block = on_block
+        self._turn: asyncio.Lock | None = None
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
+        ranked = self._reranker.rank_table(table, top_k=self._top_k)
+        if self._on_block is not None:
+            self._on_block(ranked)
+        return ranked
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Rank one request. One forward at a time, off the event loop."""
+        if self._turn is None:  # made here because Ray Data builds actors outside any event loop
+            self._turn = asyncio.Lock()
+        async with self._turn:
+            return await asyncio.to_thread(self._reranker.rerank, request)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs here: model, engine, device, precision, length limit."""
+        return {**self._reranker.engine.description, "max_length": self._reranker.encoder.max_length}

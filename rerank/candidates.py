@@ -1,0 +1,85 @@
+"""Blocks of candidate sets as Arrow tables: one row per query outside, one row per candidate inside."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rerank.ragged import IntArray, Offsets, offsets_of
+
+CANDIDATES = "candidates"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSets:
+    """Query i owns the candidate rows offsets[i] to offsets[i + 1], in first-stage order.
+
+    `queries` has a row per query (query_id, query, carried columns), `candidates` a row per pair (doc_id, text,
+    carried fields). Both travel as one table whose `candidates` column is a list of structs.
+    """
+
+    queries: pa.Table
+    candidates: pa.Table
+    offsets: Offsets
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "CandidateSets":
+        """Take apart a table with a `candidates: list<struct<…>>` column; a null list is an empty one."""
+        lists = combined(table.column(CANDIDATES))
+        lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+        structs = lists.flatten()
+        names = [field.name for field in structs.type]
+        candidates = pa.Table.from_arrays(structs.flatten(), names=names)
+        return cls(table.drop_columns([CANDIDATES]), candidates, offsets_of(lengths))
+
+    def to_table(self) -> pa.Table:
+        """The inverse of `from_table`."""
+        return self.queries.append_column(CANDIDATES, list_column(self.candidates, self.offsets))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def pair_count(self) -> int:
+        """Candidates of all queries."""
+        return int(self.offsets[-1])
+
+    @property
+    def query_of(self) -> IntArray:
+        """Row of the query that each candidate belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+
+    @property
+    def source_rank(self) -> IntArray:
+        """Place of each candidate in its first-stage order, from 1."""
+        starts = np.repeat(self.offsets[:-1], np.diff(self.offsets))
+        return (np.arange(self.pair_count) - starts + 1).astype(np.int32)
+
+    def take(self, pairs: npt.NDArray[np.integer]) -> "CandidateSets":
+        """The same queries with only these candidates, which must be grouped by query in query order."""
+        counts = np.bincount(self.query_of[pairs], minlength=len(self))
+        return replace(self, candidates=self.candidates.take(pa.array(pairs)), offsets=offsets_of(counts))
+
+    def with_candidates(self, candidates: pa.Table) -> "CandidateSets":
+        """The same grouping over other candidate columns."""
+        return replace(self, candidates=candidates)
+
+
+def list_column(rows: pa.Table, offsets: Offsets) -> pa.Array:
+    """A table's rows as lists of structs, cut at `offsets`."""
+    arrays = [combined(column) for column in rows.columns]
+    structs = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs)
+
+
+def combined(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, without a copy where it already is one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def keep_columns(table: pa.Table, *, without: Iterable[str]) -> pa.Table:
+    """The table without the named columns, those it lacks ignored."""
+    return table.drop_columns([name for name in without if name in table.column_names])

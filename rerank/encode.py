@@ -1,0 +1,153 @@
+"""Texts to token ids, and pairs of them joined by the model's own template: each distinct text is tokenised once.
+
+Tokenisers encode the two texts of a pair apart, cut them and join them with special tokens. So do we, with whole
+arrays: the outcome is the same as the tokeniser's own pair call, at the cost of its single call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from rerank.errors import ModelError
+from rerank.ragged import IntArray, Offsets, Ragged, offsets_of, spans
+
+_PROBES = (("a b", "c d e"), ("what is this?", "It is a probe."), ("x", "y"))
+
+
+@dataclass(frozen=True, slots=True)
+class PairTemplate:
+    """Special tokens before, between and after the two texts, and the token type of each of the five pieces."""
+
+    specials: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    types: tuple[int, int, int, int, int]
+
+    @property
+    def special_count(self) -> int:
+        """Tokens that the template adds to a pair."""
+        return sum(len(piece) for piece in self.specials)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPairs:
+    """Pairs as token ids: pair i reads the first query_lengths[i] tokens of query row query_of[i], and so on.
+
+    Rows are shared: a query with 100 candidates is stored once. Lengths are those after truncation.
+    """
+
+    template: PairTemplate
+    queries: Ragged
+    documents: Ragged
+    query_of: IntArray
+    document_of: IntArray
+    query_lengths: IntArray
+    document_lengths: IntArray
+
+    def __len__(self) -> int:
+        return len(self.query_of)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each pair, special tokens included."""
+        return self.query_lengths + self.document_lengths + np.int32(self.template.special_count)
+
+    def join(self, pairs: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray, Offsets]:
+        """Token ids and token types of the given pairs, one behind the other, and where each begins."""
+        before, between, after = self.template.specials
+        pool = np.concatenate(
+            [self.queries.values, self.documents.values, np.array(before + between + after, dtype=np.int32)]
+        )
+        document_base = len(self.queries.values)
+        special_base = document_base + len(self.documents.values)
+        count = len(pairs)
+        starts = np.empty((count, 5), dtype=np.int64)
+        lengths = np.empty((count, 5), dtype=np.int64)
+        starts[:, 0::2] = special_base + np.array([0, len(before), len(before) + len(between)])
+        lengths[:, 0::2] = [len(before), len(between), len(after)]
+        starts[:, 1] = self.queries.offsets[self.query_of[pairs]]
+        lengths[:, 1] = self.query_lengths[pairs]
+        starts[:, 3] = document_base + self.documents.offsets[self.document_of[pairs]]
+        lengths[:, 3] = self.document_lengths[pairs]
+        ids = pool[spans(starts.ravel(), lengths.ravel())]
+        types = np.repeat(np.tile(np.array(self.template.types, dtype=np.int32), count), lengths.ravel())
+        return ids, types, offsets_of(lengths.sum(axis=1))
+
+
+class Encoder:
+    """One model's tokeniser, template and length limit."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+        """Take the tokeniser apart. Raises ModelError where its pairs are not two texts between special tokens."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self.template = _learn_template(tokenizer)
+        self.max_length = max_length
+        if max_length <= self.template.special_count:
+            raise ModelError(
+                f"max_length must be above {self.template.special_count}, the special tokens of a pair, "
+                f"got {max_length}"
+            )
+
+    def tokenize(self, texts: Sequence[str]) -> Ragged:
+        """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return Ragged.from_rows([encoding.ids for encoding in encodings])
+
+    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
+        """Join query and document rows into pairs, cut to max_length as the tokeniser would (longest first)."""
+        query_lengths, document_lengths = truncate_longest_first(
+            queries.lengths[query_of], documents.lengths[document_of], self.max_length - self.template.special_count
+        )
+        return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
+
+
+def truncate_longest_first(
+    first: npt.NDArray[np.integer], second: npt.NDArray[np.integer], budget: int
+) -> tuple[IntArray, IntArray]:
+    """Lengths of both texts after truncation to `budget` tokens together.
+
+    The longer text is cut down to the shorter one, then both alike, the longer keeping the odd token: what the
+    tokenizers library does for `longest_first` (its `utils/truncation.rs`).
+    """
+    short, long = np.minimum(first, second), np.maximum(first, second)
+    over = short + long > budget
+    halved = over & (short > budget - short)
+    cut_long = np.where(halved, budget - budget // 2, np.where(over, budget - short, long))
+    cut_short = np.where(halved, budget // 2, short)
+    first_is_long = first > second
+    return (
+        np.where(first_is_long, cut_long, cut_short).astype(np.int32),
+        np.where(first_is_long, cut_short, cut_long).astype(np.int32),
+    )
+
+
+def _learn_template(tokenizer: Tokenizer) -> PairTemplate:
+    learned = {_read_template(tokenizer, *probe) for probe in _PROBES}
+    if len(learned) != 1:
+        raise ModelError("the tokeniser's special tokens depend on the texts: its pairs cannot be joined from parts")
+    return learned.pop()
+
+
+def _read_template(tokenizer: Tokenizer, query: str, document: str) -> PairTemplate:
+    pair = tokenizer.encode(query, document)
+    starts = [_find(pair, sequence) for sequence in (0, 1)]
+    texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in (query, document)]
+    ends = [start + len(text) for start, text in zip(starts, texts, strict=True)]
+    if any(pair.ids[start:end] != text for start, end, text in zip(starts, ends, texts, strict=True)):
+        raise ModelError("the tokeniser encodes a text differently inside a pair, which cannot be joined from parts")
+    bounds = [0, starts[0], ends[0], starts[1], ends[1], len(pair.ids)]
+    pieces = [tuple(pair.ids[start:end]) for start, end in pairwise(bounds)]
+    kinds = [set(pair.type_ids[start:end]) or {0} for start, end in pairwise(bounds)]
+    if any(len(kind) != 1 for kind in kinds):
+        raise ModelError(f"the tokeniser mixes token types inside one piece of a pair: {kinds}")
+    first, second, third, fourth, fifth = (kind.pop() for kind in kinds)
+    return PairTemplate((pieces[0], pieces[2], pieces[4]), (first, second, third, fourth, fifth))
+
+
+def _find(pair: Encoding, sequence: int) -> int:
+    start: int = pair.sequence_ids.index(sequence)
+    return start

@@ -1,0 +1,86 @@
+"""The cross-encoder engine: padded batches through a transformers sequence classifier."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from rerank.config import ScorerConfig
+from rerank.encode import EncodedPairs
+from rerank.engines import Scores
+from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
+from rerank.errors import ModelError
+from rerank.pack import pad, plan_batches, row_mask
+
+
+class CrossEncoderEngine:
+    """Everything that sentence-transformers' CrossEncoder can load as a classifier with one label.
+
+    That class loads the model and is the oracle of the tests; batching, padding and the forward are ours.
+    """
+
+    def __init__(self, config: ScorerConfig) -> None:
+        self._device = pick_device(config.device)
+        self._dtype = pick_dtype(config.dtype, self._device)
+        self._batch_tokens = config.batch_tokens or pick_batch_tokens(self._device)
+        if self._device.type == "cpu":
+            torch.set_num_threads(config.threads or _available_cores())
+        self._model = _load_classifier(config, self._device, self._dtype)
+        self._takes_types = getattr(self._model.config, "type_vocab_size", 0) > 1
+        self._padding = self._model.config.pad_token_id or 0
+        self.description = {
+            "model": config.model,
+            "engine": "padded",
+            "device": str(self._device),
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "torch": torch.__version__,
+        }
+
+    @torch.inference_mode()
+    def score(self, pairs: EncodedPairs) -> Scores:
+        """The logit of each pair. One copy back from the device per call, no synchronisation per batch."""
+        lengths = pairs.lengths
+        batches = plan_batches(lengths, batch_tokens=self._batch_tokens)
+        logits = np.empty(len(pairs), dtype=np.float32)
+        if batches:
+            scored = torch.cat([self._forward(pairs, batch) for batch in batches])
+            logits[np.concatenate(batches)] = scored.float().cpu().numpy()
+        return Scores(logits, sum(len(batch) * int(lengths[batch[0]]) for batch in batches))
+
+    def _forward(self, pairs: EncodedPairs, batch: Any) -> torch.Tensor:
+        ids, types, offsets = pairs.join(batch)
+        inputs = {
+            "input_ids": pad(ids, offsets, fill=self._padding),
+            "attention_mask": row_mask(np.diff(offsets)).astype(np.int64),
+        }
+        if self._takes_types:
+            inputs["token_type_ids"] = pad(types, offsets, fill=0)
+        tensors = {name: torch.from_numpy(grid).to(self._device, non_blocking=True) for name, grid in inputs.items()}
+        logits: torch.Tensor = self._model(**tensors).logits
+        return logits[:, 0]
+
+
+def _load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    from sentence_transformers import CrossEncoder
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        loaded = CrossEncoder(
+            config.location,
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            device=str(device),
+            model_kwargs={"dtype": dtype},
+        )
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
+    classifier: Any = loaded.model
+    if classifier is None or not hasattr(classifier.config, "num_labels") or loaded.num_labels != 1:
+        raise ModelError(f"{config.model!r} gives {loaded.num_labels} scores per pair, a cross-encoder gives 1")
+    return classifier.eval()
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

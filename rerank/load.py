@@ -1,0 +1,37 @@
+"""What a model folder or Hub id brings to the CPU side: its tokeniser and its length limit."""
+
+from functools import lru_cache
+from typing import Any
+
+from rerank.config import ScorerConfig
+from rerank.encode import Encoder
+from rerank.errors import ModelError
+
+# Families that number positions from padding_idx + 1, so that many of the position embeddings cannot be reached.
+_POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
+
+
+@lru_cache(maxsize=4)
+def load_encoder(config: ScorerConfig) -> Encoder:
+    """The encoder of a model, kept for the life of the process. Raises ModelError."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.location, **options)
+        model = AutoConfig.from_pretrained(config.location, **options)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
+    if not tokenizer.is_fast:
+        raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), and ours builds on one")
+    return Encoder(tokenizer.backend_tokenizer, max_length=config.max_length or _max_length(tokenizer, model))
+
+
+def _max_length(tokenizer: Any, model: Any) -> int:
+    """The smaller of what the tokeniser and the position embeddings allow, as sentence-transformers has it."""
+    positions = getattr(model, "max_position_embeddings", -1)
+    if positions == -1:
+        return int(tokenizer.model_max_length)
+    if model.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= (model.pad_token_id or 0) + 1
+    return int(min(tokenizer.model_max_length, positions))

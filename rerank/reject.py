@@ -1,0 +1,109 @@
+"""What cannot be scored, and why: checks before scoring, and the list of rejected candidates after it."""
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rerank.candidates import CandidateSets, combined, list_column
+from rerank.ragged import IntArray, offsets_of
+from rerank.rank import FloatArray
+
+
+class Reason(IntEnum):
+    """Why a query or a candidate was rejected; `text` is what a person reads."""
+
+    OK = 0
+    QUERY_NULL = 1
+    QUERY_BLANK = 2
+    QUERY_ID_NULL = 3
+    NO_CANDIDATES = 4
+    DOC_ID_NULL = 5
+    DOC_ID_DUPLICATE = 6
+    TEXT_NULL = 7
+    TEXT_BLANK = 8
+    LOGIT_NOT_FINITE = 9
+
+
+TEXTS = (
+    "",
+    "query is null",
+    "query is blank",
+    "query_id is null",
+    "candidate list is empty",
+    "doc_id is null",
+    "doc_id is a duplicate within the query",
+    "text is null",
+    "text is blank",
+    "logit is not finite",
+)
+
+Codes = npt.NDArray[np.int8]
+
+
+def check(sets: CandidateSets) -> tuple[Codes, Codes]:
+    """Why each query and each candidate cannot be scored, as Reason codes; OK where it can."""
+    queries = np.zeros(len(sets), dtype=np.int8)
+    query, query_id = sets.queries.column("query"), sets.queries.column("query_id")
+    queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
+    queries[_blank(query)] = Reason.QUERY_BLANK
+    queries[_null(query)] = Reason.QUERY_NULL
+    queries[_null(query_id)] = Reason.QUERY_ID_NULL
+
+    reasons = np.zeros(sets.pair_count, dtype=np.int8)
+    doc_id, text = sets.candidates.column("doc_id"), sets.candidates.column("text")
+    reasons[_blank(text)] = Reason.TEXT_BLANK
+    reasons[_null(text)] = Reason.TEXT_NULL
+    reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
+    reasons[_null(doc_id)] = Reason.DOC_ID_NULL
+    of_query = queries[sets.query_of]
+    return queries, np.where(of_query != Reason.OK, of_query, reasons)
+
+
+def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
+    """The rejected of each query as list<struct<doc_id, source_rank, reason>>, in first-stage order.
+
+    `queries` and `candidates` are the Reason codes of both. A query without candidates has one entry whose doc_id
+    and source_rank are null, so that it is counted.
+    """
+    rows = np.flatnonzero(candidates)
+    bare = np.flatnonzero((queries != Reason.OK) & (np.diff(sets.offsets) == 0))
+    owner = np.concatenate([sets.query_of[rows], bare])
+    order = np.argsort(owner, kind="stable")
+    is_bare = np.arange(len(owner)) >= len(rows)
+    row = pa.array(np.concatenate([rows, np.zeros_like(bare)])[order], mask=is_bare[order])
+    entries = pa.table(
+        {
+            "doc_id": sets.candidates.column("doc_id").take(row),
+            "source_rank": pa.chunked_array([sets.source_rank]).take(row),
+            "reason": pa.array(TEXTS).take(pa.array(np.concatenate([candidates[rows], queries[bare]])[order])),
+        }
+    )
+    return list_column(entries, offsets_of(np.bincount(owner, minlength=len(sets))))
+
+
+def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
+    """The codes, with candidates that should have a number and have none marked so."""
+    return np.where((codes == Reason.OK) & ~np.isfinite(logits), np.int8(Reason.LOGIT_NOT_FINITE), codes)
+
+
+def _null(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = column.is_null().to_numpy()
+    return mask
+
+
+def _blank(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    blank = pc.equal(pc.utf8_length(pc.utf8_ltrim_whitespace(column)), 0)
+    mask: npt.NDArray[np.bool_] = pc.fill_null(blank, False).to_numpy()
+    return mask
+
+
+def _repeated(query_of: IntArray, doc_id: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """True where a query lists a doc_id that it has listed before."""
+    codes = combined(pc.dictionary_encode(doc_id)).indices.fill_null(-1).to_numpy().astype(np.int64)
+    keys = query_of * (codes.max(initial=0) + 2) + codes + 1
+    mask = np.ones(len(keys), dtype=np.bool_)
+    mask[np.unique(keys, return_index=True)[1]] = False
+    return mask
