@@ -20,20 +20,22 @@ class RerankActor:
         config: ScorerConfig,
         *,
         top_k: int | None = None,
+        min_score: float | None = None,
         on_block: Callable[[pa.Table], None] | None = None,
         engine: Engine | None = None,
     ) -> None:
-        """Load the model. `top_k` cuts what `__call__` gives back (requests bring their own); `on_block` sees each
-        ranked block, to report progress.
+        """Load the model. `top_k` and `min_score` cut what `__call__` gives back (requests bring their own);
+        `on_block` sees each ranked block, to report progress.
         """
         self._reranker = Reranker(config, engine=engine)
         self._top_k = top_k
+        self._min_score = min_score
         self._on_block = on_block
         self._turn: asyncio.Lock | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
-        ranked = self._reranker.rank_table(table, top_k=self._top_k)
+        ranked = self._reranker.rank_table(table, top_k=self._top_k, min_score=self._min_score)
         if self._on_block is not None:
             self._on_block(ranked)
         return ranked

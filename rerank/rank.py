@@ -24,22 +24,28 @@ def best_first(logits: FloatArray, groups: IntArray) -> npt.NDArray[np.intp]:
     return np.lexsort((-logits, groups))
 
 
-def rank(sets: CandidateSets, logits: FloatArray, *, top_k: int | None) -> CandidateSets:
-    """The candidates with a finite logit, best first within each query, cut to `top_k`.
+def rank(
+    sets: CandidateSets, logits: FloatArray, *, top_k: int | None = None, min_score: float | None = None
+) -> CandidateSets:
+    """The candidates with a finite logit, best first within each query, cut to `top_k` and to scores from `min_score`.
 
-    Candidates gain `rank` (int32, from 1), `score` (float32), `logit` (float32) and `source_rank` (int32); a
-    candidate field that bore one of these names gives way.
+    Candidates gain `rank` (int32, from 1), `score` (float32), `logit` (float32) and `source_rank` (int32) behind
+    `doc_id`; a candidate field that bore one of these names gives way.
     """
     order = best_first(logits, sets.query_of)
     order = order[np.isfinite(logits[order])]
-    source_rank = sets.source_rank
-    ranked = sets.take(order)
-    ranks = ranked.source_rank
+    scores = relevance_scores(logits)
+    ranks = sets.take(order).source_rank
+    kept = np.ones(len(order), dtype=np.bool_)
     if top_k is not None:
-        order, ranks = order[ranks <= top_k], ranks[ranks <= top_k]
-        ranked = sets.take(order)
-    candidates = keep_columns(ranked.candidates, without=RANKED_FIELDS)
-    columns = (ranks, relevance_scores(logits[order]), logits[order], source_rank[order])
-    for position, (name, values) in enumerate(zip(RANKED_FIELDS, columns, strict=True), start=1):
-        candidates = candidates.add_column(position, name, pa.array(values))
-    return ranked.with_candidates(candidates)
+        kept &= ranks <= top_k
+    if min_score is not None:
+        kept &= scores[order] >= min_score
+    order = order[kept]
+    ranked = sets.take(order)
+    fields = keep_columns(ranked.candidates, without=("doc_id", *RANKED_FIELDS))
+    values = (ranks[kept], scores[order], logits[order], sets.source_rank[order])
+    columns = {"doc_id": ranked.candidates.column("doc_id")}
+    columns |= {name: pa.array(column) for name, column in zip(RANKED_FIELDS, values, strict=True)}
+    columns |= dict(zip(fields.column_names, fields.columns, strict=True))
+    return ranked.with_candidates(pa.table(columns))

@@ -32,9 +32,12 @@ USAGE = "usage"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What ranking a block cost: pairs the engine scored, their tokens, those computed with padding, and seconds."""
+    """What a block came to: pairs ranked, pairs the engine scored, their tokens, those computed with padding, and the
+    seconds that the engine took.
+    """
 
-    pairs: int = 0
+    pairs_ranked: int = 0
+    pairs_scored: int = 0
     tokens: int = 0
     computed_tokens: int = 0
     engine_seconds: float = 0.0
@@ -49,7 +52,7 @@ class Reranker:
         self.encoder = load_encoder(self.config)
         self.engine = engine or load_engine(self.config)
 
-    def rank_table(self, table: pa.Table, *, top_k: int | None = None) -> pa.Table:
+    def rank_table(self, table: pa.Table, *, top_k: int | None = None, min_score: float | None = None) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
         The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank`,
@@ -59,20 +62,24 @@ class Reranker:
         prepared = table if is_prepared(table) else prepare(table, self.encoder)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
-        scored, usage = self._score(pairs)
         logits = np.full(sets.pair_count, np.nan, dtype=np.float32)
-        logits[rows] = scored
+        logits[rows], usage = self._score(pairs)
         codes = mark_not_finite(sets.candidates.column(REASON).to_numpy(), logits)
         refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
-        ranked = rank(_without_our_columns(sets), logits, top_k=top_k).to_table()
+        ranked = rank(_without_our_columns(sets), logits, top_k=top_k, min_score=min_score).to_table()
         usages = [asdict(usage if row == 0 else Usage()) for row in range(len(sets))]
         return ranked.append_column(REJECTED, refused).append_column(USAGE, pa.array(usages))
 
     def _score(self, pairs: EncodedPairs) -> tuple[FloatArray, Usage]:
         started = perf_counter()
         scores = self.engine.score(pairs)
-        seconds = perf_counter() - started
-        return scores.logits, Usage(len(pairs), int(pairs.lengths.sum()), scores.computed_tokens, seconds)
+        return scores.logits, Usage(
+            pairs_ranked=int(np.isfinite(scores.logits).sum()),
+            pairs_scored=len(pairs),
+            tokens=int(pairs.lengths.sum()),
+            computed_tokens=scores.computed_tokens,
+            engine_seconds=perf_counter() - started,
+        )
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RerankResult:
         """Rank documents for a query. Raises InputError, and ModelError where the model gives no number."""
