@@ -1,0 +1,61 @@
+"""Measuring a run against judgements with ir-measures; what is measured is named as everybody names it: nDCG@10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import ir_measures
+
+from rerank.errors import ConfigError
+
+DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
+
+Qrels = Mapping[str, Mapping[str, int]]
+Ranking = Mapping[str, Sequence[str]]
+
+
+def measure(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, float]:
+    """The mean of each measure over the judged queries, under the names given.
+
+    `qrels` is query_id → doc_id → relevance; `ranking` is query_id → doc_ids, best first. A judged query without
+    documents counts as 0; a query without judgements is left out. Only the order is measured: trec_eval would break
+    equal scores by doc_id, so each document is scored by its place. Raises ConfigError for a name that ir-measures
+    does not know or cannot compute.
+    """
+    parsed = {name: _parse(name) for name in measures}
+    run = {query_id: _scores(doc_ids) for query_id, doc_ids in ranking.items()}
+    judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
+    values = ir_measures.calc_aggregate(list(parsed.values()), judgements, run)
+    return {name: float(values[wanted]) for name, wanted in parsed.items()}
+
+
+def ranking_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, list[str]]:
+    """Order (query_id, doc_id, rank) rows into query_id → doc_ids, best first."""
+    ranking: dict[str, list[str]] = {}
+    for query_id, doc_id, _ in sorted(rows, key=lambda row: row[2]):
+        ranking.setdefault(query_id, []).append(doc_id)
+    return ranking
+
+
+def qrels_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
+    """Gather (query_id, doc_id, relevance) rows into query_id → doc_id → relevance."""
+    qrels: dict[str, dict[str, int]] = {}
+    for query_id, doc_id, relevance in rows:
+        qrels.setdefault(query_id, {})[doc_id] = relevance
+    return qrels
+
+
+def _scores(doc_ids: Sequence[str]) -> dict[str, float]:
+    return {doc_id: -float(place) for place, doc_id in enumerate(doc_ids)}
+
+
+def _parse(name: str) -> ir_measures.Measure:
+    accepted = f"a measure must be one that ir-measures computes, such as {', '.join(DEFAULT_MEASURES)}; got {name!r}"
+    try:
+        parsed = ir_measures.parse_measure(name)
+        parsed.validate_params()
+    except (ValueError, NameError, AssertionError) as error:
+        raise ConfigError(f"{accepted}: {error}") from error
+    if not ir_measures.DefaultPipeline.supports(parsed):
+        raise ConfigError(accepted)
+    return parsed

@@ -1,0 +1,1 @@
+"""Tests of the demo: its corpus, its questions and its first stage."""

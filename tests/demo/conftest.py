@@ -1,0 +1,16 @@
+"""The corpus of the running Python, built once."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.demo.corpus import write_corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    path: Path = tmp_path_factory.mktemp("corpus") / "documents.parquet"
+    write_corpus(path)
+    return pq.read_table(path)
