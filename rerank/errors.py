@@ -29,3 +29,25 @@ class ModelError(RerankError):
     """A model that cannot be loaded, or that is no cross-encoder with one score per pair."""
 
     code = "model"
+
+
+class OverloadedError(RerankError):
+    """More work waits than the server takes on; `retry_after_s` says when to come back."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(RerankError):
+    """The answer was not ready in the time that the caller gave."""
+
+    code = "deadline"
+
+
+class UnavailableError(RerankError):
+    """The model is not running now: it starts, restarts or was scaled away."""
+
+    code = "unavailable"

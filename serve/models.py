@@ -1,0 +1,42 @@
+"""The models that a server offers, by public name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rerank.types import RerankRequest, RerankResult
+from serve.problems import UnknownModelError
+
+
+class Scorer(Protocol):
+    """A model that runs somewhere."""
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Rank one request. Raises RerankError."""
+        ...
+
+    async def describe(self) -> dict[str, Any]:
+        """What runs: model, device, length limit. Raises UnavailableError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """Public names and aliases to scorers; the first model answers requests that name none."""
+
+    scorers: Mapping[str, Scorer]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Public names, in the order of the configuration."""
+        return list(self.scorers)
+
+    def find(self, name: str | None) -> tuple[str, Scorer]:
+        """The public name and scorer behind a name or alias. Raises UnknownModelError."""
+        public = self.names[0] if name is None else self.aliases.get(name, name)
+        if public not in self.scorers:
+            raise UnknownModelError(
+                f"model {name!r} is not served here, accepted are {', '.join(map(repr, self.names))}"
+            )
+        return public, self.scorers[public]

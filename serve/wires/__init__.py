@@ -1,0 +1,38 @@
+"""The protocols, one module each: what a body asks for, and how an answer or an error is worded."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rerank.types import RerankRequest, RerankResult
+from serve.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What every wire renders: the request's id, the model's public name and its ranking."""
+
+    id: str
+    model: str
+    result: RerankResult
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for, in our words. `render` is bound to the body, which decides what is echoed."""
+
+    model: str | None
+    request: RerankRequest
+    render: Callable[[Answer], Any]
+
+
+class Wire(Protocol):
+    """What each module of this package offers."""
+
+    def parse(self, body: Mapping[str, Any], /) -> Asked:
+        """Read a JSON object. Raises InputError naming the field."""
+        ...
+
+    def error(self, problem: Problem, /) -> Any:
+        """The JSON body of an error."""
+        ...

@@ -1,0 +1,70 @@
+"""Reading bodies: fields checked by pydantic, texts by hand, every complaint naming its field."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from rerank.errors import InputError
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_from_float": "an integer",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+}
+
+
+def read_body(kind: type[Body], body: Mapping[str, Any]) -> Body:
+    """The body as the wire's own model; unknown fields pass. Raises InputError for the first bad field."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as problem:
+        error = problem.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "missing":
+            raise InputError(f"{name} is missing") from None
+        expected = _EXPECTED.get(error["type"])
+        what = f"must be {expected}" if expected else error["msg"].lower()
+        raise InputError(f"{name} {what}, got {shown(error['input'])}") from None
+
+
+def read_texts(values: Sequence[Any], field: str, *, keys: Sequence[str] = ("text",)) -> tuple[str, ...]:
+    """The text of each value: a string, or an object whose `keys` are joined with newlines. Raises InputError."""
+    return tuple(_read_text(value, f"{field}[{index}]", keys) for index, value in enumerate(values))
+
+
+def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} must be a string or an object with {' and '.join(keys)}, got {shown(value)}")
+    for key in keys:
+        if not isinstance(value.get(key), str):
+            raise InputError(f"{name}.{key} must be a string, got {shown(value.get(key))}")
+    return "\n".join(value[key] for key in keys)
+
+
+def check_top(value: int | None, field: str, *, least: int = 1) -> int | None:
+    """A number of results; 0 means all of them where the wire allows it. Raises InputError."""
+    if value is not None and value < least:
+        raise InputError(f"{field} must be at least {least}, got {value}")
+    return value or None
+
+
+def shown(value: Any) -> str:
+    """A value as an error message quotes it: short, in JSON's words."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
