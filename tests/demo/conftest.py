@@ -10,7 +10,12 @@ from jobs.demo.corpus import write_corpus
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def corpus_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("corpus") / "documents.parquet"
     write_corpus(path)
-    return pq.read_table(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(corpus_path: Path) -> pa.Table:
+    return pq.read_table(corpus_path)
