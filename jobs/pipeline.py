@@ -1,0 +1,85 @@
+"""The dataset: read and prepare on CPUs, rank on a pool of actors, write staged parts. Knows Ray Data."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from jobs.source import Source
+from jobs.splits import Split, read_split
+from rerank.actor import RerankActor
+from rerank.config import ScorerConfig
+from rerank.load import load_encoder
+from rerank.prepare import prepare
+
+# A poison block must not be tried for ever: Ray restarts dead actors without end unless told otherwise.
+_MAX_RESTARTS = 4
+_MAX_TASK_RETRIES = 4
+# Two blocks per actor keep it fed while one is scored; below two Ray's pool never grows.
+_TASKS_IN_FLIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Actors to run, and what each reserves on the cluster."""
+
+    size: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What the output keeps of each query."""
+
+    top_k: int | None = None
+    min_score: float | None = None
+
+
+def rank_dataset(
+    source: Source,
+    splits: list[Split],
+    *,
+    scorer: ScorerConfig,
+    pool: Pool,
+    cut: Cut,
+    queries_per_block: int,
+    keep_text: bool = False,
+    on_block: Callable[[pa.Table], None] | None = None,
+) -> Dataset:
+    """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns."""
+    rows = [{"start": split.start, "stop": split.stop} for split in splits]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset = dataset.map_batches(
+        _read_and_prepare,
+        fn_kwargs={"source": ray.put(source), "scorer": scorer, "keep_text": keep_text},
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=1,
+        udf_modifying_row_count=True,
+    )
+    return dataset.map_batches(
+        RerankActor,
+        fn_constructor_args=[scorer],
+        fn_constructor_kwargs={"top_k": cut.top_k, "min_score": cut.min_score, "on_block": on_block},
+        compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
+        batch_size=queries_per_block,
+        batch_format="pyarrow",
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+        udf_modifying_row_count=False,
+        max_restarts=_MAX_RESTARTS,
+        max_task_retries=_MAX_TASK_RETRIES,
+    )
+
+
+def _read_and_prepare(splits: pa.Table, *, source: Any, scorer: ScorerConfig, keep_text: bool) -> Iterator[pa.Table]:
+    """Task body: the splits it is given, read and prepared slice by slice."""
+    opened: Source = ray.get(source)
+    encoder = load_encoder(scorer)
+    for split in splits.to_pylist():
+        for table in read_split(opened, Split(**split)):
+            yield prepare(table, encoder, keep_text=keep_text)

@@ -1,0 +1,83 @@
+"""The output folder: what may be written to, and how staged parts become a result in one step.
+
+Parts are staged under a name that begins with an underscore, which readers skip, and moved into place when all are
+there. The manifest is written last: its existence is the commit.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow import fs
+
+from jobs.paths import Location
+from rerank.errors import OutputError
+
+MANIFEST = "_manifest.json"
+STAGING = "_staging"
+ERRORS = "_errors"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A staged file: where it will lie below the output folder, and its rows."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartReport:
+    """What one write task staged, and the sums over its queries."""
+
+    files: tuple[WrittenFile, ...]
+    counts: dict[str, float]
+
+
+def publish(output: Location, reports: list[PartReport], manifest: dict[str, Any]) -> None:
+    """Move staged parts into place, replacing an earlier result, and write the manifest last. Raises OutputError."""
+    filesystem = output.filesystem
+    try:
+        _remove_published(output)
+        if any(file.name.startswith(ERRORS) for report in reports for file in report.files):
+            filesystem.create_dir(output.join(ERRORS).path)
+        for report in reports:
+            for file in report.files:
+                filesystem.move(output.join(STAGING, file.name).path, output.join(file.name).path)
+        _write_whole(output, MANIFEST, json.dumps(manifest, indent=2).encode())
+        filesystem.delete_dir(output.join(STAGING).path)
+    except OSError as problem:
+        raise OutputError(f"{output.uri}: cannot publish the result: {problem}") from problem
+
+
+def check_output(output: Location, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but our own unfinished work. Raises OutputError."""
+    info = output.filesystem.get_file_info(output.path)
+    if info.type == fs.FileType.NotFound:
+        return
+    if info.type == fs.FileType.File:
+        raise OutputError(f"{output.uri}: is a file, expected a folder to write to")
+    names = {entry.base_name for entry in output.filesystem.get_file_info(fs.FileSelector(output.path))}
+    foreign = sorted(name for name in names if not name.startswith(("_", "part-")))
+    if foreign:
+        raise OutputError(f"{output.uri}: holds other files ({', '.join(foreign[:3])}), expected an empty folder")
+    if MANIFEST in names and not overwrite:
+        raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
+    if names and MANIFEST not in names and STAGING not in names:
+        raise OutputError(f"{output.uri}: holds parts that no run of ours left there, expected an empty folder")
+
+
+def _remove_published(output: Location) -> None:
+    filesystem = output.filesystem
+    for entry in filesystem.get_file_info(fs.FileSelector(output.path)):
+        if entry.base_name == MANIFEST or entry.base_name.startswith("part-"):
+            filesystem.delete_file(entry.path)
+        elif entry.base_name == ERRORS:
+            filesystem.delete_dir(entry.path)
+
+
+def _write_whole(output: Location, name: str, content: bytes) -> None:
+    temporary = output.join(f"{STAGING}-{name}").path
+    with output.filesystem.open_output_stream(temporary) as stream:
+        stream.write(content)
+    output.filesystem.move(temporary, output.join(name).path)

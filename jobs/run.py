@@ -1,0 +1,94 @@
+"""`rerank run`: candidate sets in, ranked Parquet out."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from jobs.cluster import choose_pool, connect, disconnect
+from jobs.paths import locate
+from jobs.pipeline import Cut, rank_dataset
+from jobs.progress import progress
+from jobs.publish import check_output, publish
+from jobs.scan import Scan, check_clustered, scan
+from jobs.sink import RankedSink
+from jobs.source import Layout, Source, open_source
+from jobs.splits import plan_splits
+from jobs.summary import Expected, add_up, check_nothing_lost, summarise
+from rerank.config import ScorerConfig
+
+_PAIRS_PER_FILE = 1_000_000
+_PAIRS_PER_SPLIT = 50_000
+# About a second of work for a GPU, a few for a CPU: small enough to share out evenly, large enough to pack well.
+_PAIRS_PER_BLOCK_GPU = 8_192
+_PAIRS_PER_BLOCK_CPU = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One run, as asked for."""
+
+    source: str
+    output: str
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    layout: Layout | None = None
+    renames: dict[str, str] = field(default_factory=dict)
+    output_layout: Layout = Layout.PAIRS
+    cut: Cut = field(default_factory=Cut)
+    keep_text: bool = False
+    overwrite: bool = False
+    actors: int | None = None
+    address: str | None = None
+    verbose: bool = False
+
+
+def run(config: RunConfig) -> dict[str, Any]:
+    """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
+
+    Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
+    """
+    started = perf_counter()
+    source = open_source(config.source, layout=config.layout, renames=config.renames)
+    output = locate(config.output)
+    check_output(output, overwrite=config.overwrite)
+    found = scan(source)
+    check_clustered(source, found)
+    sink = _execute(config, source, found)
+    sums = add_up(sink.reports)
+    check_nothing_lost(sums, Expected(found.queries, source.pairs))
+    summary = summarise(
+        sums,
+        model=config.scorer.model_dump(exclude_none=True),
+        files=[file for report in sink.reports for file in report.files],
+        output=config.output,
+        seconds=perf_counter() - started,
+    )
+    publish(output, sink.reports, summary)
+    return summary
+
+
+def _execute(config: RunConfig, source: Source, found: Scan) -> RankedSink:
+    """Run the pipeline on a cluster; the sink knows what was staged."""
+    connect(address=config.address, verbose=config.verbose)
+    try:
+        pool = choose_pool(actors=config.actors, device=config.scorer.device)
+        pairs_per_query = max(1, source.pairs // max(1, found.queries))
+        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
+        sink = RankedSink(
+            locate(config.output),
+            config.output_layout,
+            queries_per_file=max(1, _PAIRS_PER_FILE // pairs_per_query),
+        )
+        with progress(total_pairs=source.pairs) as on_block:
+            rank_dataset(
+                source,
+                plan_splits(source, target_pairs=_PAIRS_PER_SPLIT),
+                scorer=config.scorer,
+                pool=pool,
+                cut=config.cut,
+                queries_per_block=max(1, pairs_per_block // pairs_per_query),
+                keep_text=config.keep_text,
+                on_block=on_block,
+            ).write_datasink(sink)
+    finally:
+        disconnect()
+    return sink

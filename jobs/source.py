@@ -1,0 +1,197 @@
+"""Candidate sets in Parquet, found and checked before anything is read: files, layout, columns, row groups."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatch
+from posixpath import basename, relpath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from jobs.paths import Location, locate
+from rerank.candidates import CANDIDATES
+from rerank.errors import InputError
+
+_GLOB = frozenset("*?[")
+_FOOTER_THREADS = 16
+
+
+class Layout(StrEnum):
+    """How candidate sets lie in a table: one row per query with a list of candidates, or one row per pair."""
+
+    QUERIES = "queries"
+    PAIRS = "pairs"
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One row group that holds rows."""
+
+    path: str
+    index: int
+    rows: int
+    pairs: int
+    bytes: int  # uncompressed
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files checked to hold candidate sets. `schema` has our column names, `renames` leads from them to the files'."""
+
+    location: Location
+    layout: Layout
+    schema: pa.Schema
+    renames: dict[str, str]
+    row_groups: tuple[RowGroup, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Candidates in all files, as the footers tell."""
+        return sum(group.pairs for group in self.row_groups)
+
+    def read(self, group: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """One row group under our names, in slices of bounded size; all columns or the named ones."""
+        theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
+        with self.location.filesystem.open_input_file(group.path) as opened:
+            file = pq.ParquetFile(opened)
+            for batch in file.iter_batches(_slice_rows(group), row_groups=[group.index], columns=theirs):
+                table = pa.Table.from_batches([batch])
+                yield table.rename_columns(_our_names(table.column_names, self.renames))
+
+
+def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
+    """Find and check the files behind a path, directory, glob or URI.
+
+    `layout` None recognises it from the column types. Raises InputError with what is missing and what was found.
+    """
+    location = locate(uri)
+    files = _list_files(location)
+    renames = renames or {}
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        footers = list(pool.map(lambda path: _read_footer(location, path), files))
+    schema = _common_schema(files, footers)
+    for ours, theirs in renames.items():
+        if theirs not in schema.names:
+            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(schema.names)}")
+    named = pa.schema(
+        [field.with_name(name) for field, name in zip(schema, _our_names(schema.names, renames), strict=True)]
+    )
+    chosen = layout or _recognise(uri, named)
+    _check_columns(uri, chosen, named)
+    counted = "doc_id" if chosen is Layout.PAIRS else f"{renames.get(CANDIDATES, CANDIDATES)}."
+    groups = (
+        RowGroup(path, index, group.num_rows, _pairs(group, counted, chosen), group.total_byte_size)
+        for path, footer in zip(files, footers, strict=True)
+        for index, group in ((index, footer.row_group(index)) for index in range(footer.num_row_groups))
+    )
+    return Source(location, chosen, named, renames, tuple(group for group in groups if group.rows))
+
+
+def _list_files(location: Location) -> list[str]:
+    """Parquet files in name order; names that begin with an underscore or a dot are not data."""
+    root, pattern = location.path, None
+    if _GLOB & set(location.path):
+        parts = location.path.split("/")
+        fixed = next(place for place, part in enumerate(parts) if _GLOB & set(part))
+        root, pattern = "/".join(parts[:fixed]) or "/", location.path
+    info = location.filesystem.get_file_info(root)
+    if info.type == fs.FileType.NotFound:
+        raise InputError(f"{location.uri}: no such file or directory")
+    if info.type == fs.FileType.File:
+        return [root]
+    found = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    paths = sorted(
+        entry.path
+        for entry in found
+        if entry.type == fs.FileType.File
+        and not any(part[0] in "_." for part in relpath(entry.path, root).split("/"))
+        and (fnmatch(entry.path, pattern) if pattern else entry.path.endswith(".parquet"))
+    )
+    if not paths:
+        raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
+    return paths
+
+
+def _read_footer(location: Location, path: str) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path, filesystem=location.filesystem)
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise InputError(f"{path}: not a readable Parquet file: {problem}") from problem
+
+
+def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schema:
+    schema: pa.Schema = footers[0].schema.to_arrow_schema().remove_metadata()
+    for path, footer in zip(files, footers, strict=True):
+        other = footer.schema.to_arrow_schema().remove_metadata()
+        if not other.equals(schema):
+            raise InputError(
+                f"{basename(path)} has other columns than {basename(files[0])}: "
+                f"{_describe(other)} against {_describe(schema)}"
+            )
+    return schema
+
+
+def _our_names(theirs: list[str], renames: dict[str, str]) -> list[str]:
+    back = {found: ours for ours, found in renames.items()}
+    return [back.get(name, name) for name in theirs]
+
+
+def _recognise(uri: str, schema: pa.Schema) -> Layout:
+    if CANDIDATES in schema.names and pa.types.is_list(schema.field(CANDIDATES).type):
+        return Layout.QUERIES
+    if "doc_id" in schema.names and "text" in schema.names:
+        return Layout.PAIRS
+    raise InputError(
+        f"{uri}: no candidate sets: expected query_id, query and either candidates: list<struct<doc_id, text>> or "
+        f"doc_id, text; found {_describe(schema)} (rename with --column text=body)"
+    )
+
+
+def _check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
+    inner = schema
+    if layout is Layout.QUERIES:
+        kind = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
+        if kind is None or not _is_list(kind) or not pa.types.is_struct(kind.value_type):
+            raise InputError(
+                f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {kind or 'no such column'}"
+            )
+        inner = pa.schema(list(kind.value_type))
+    for name, holder, is_text in (
+        ("query_id", schema, False),
+        ("query", schema, True),
+        ("doc_id", inner, False),
+        ("text", inner, True),
+    ):
+        if name not in holder.names:
+            raise InputError(f"{uri}: column {name!r} is missing, found {_describe(holder)}")
+        kind = holder.field(name).type
+        if not (_is_string(kind) or (not is_text and pa.types.is_integer(kind))):
+            accepted = "a string" if is_text else "a string or an integer"
+            raise InputError(f"{uri}: column {name!r} must be {accepted}, found {kind}")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema) or "no columns"
+
+
+def _pairs(group: pq.RowGroupMetaData, counted: str, layout: Layout) -> int:
+    if layout is Layout.PAIRS:
+        return int(group.num_rows)
+    columns = (group.column(index) for index in range(group.num_columns))
+    return next(int(column.num_values) for column in columns if column.path_in_schema.startswith(counted))
+
+
+def _slice_rows(group: RowGroup) -> int:
+    """Rows per slice: about 16 MiB of them."""
+    return max(1, min(group.rows, (16 << 20) * group.rows // max(1, group.bytes)))
