@@ -1,11 +1,12 @@
 """The actor that both shells run: a block of candidate sets for the job, one request for the server."""
 
-import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from rerank.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.engines import Engine
 from rerank.reranker import Reranker
@@ -31,7 +32,11 @@ class RerankActor:
         self._top_k = top_k
         self._min_score = min_score
         self._on_block = on_block
-        self._turn: asyncio.Lock | None = None
+        self._batcher = Batcher(
+            self._reranker.encode,
+            lambda pairs: self._reranker.engine.score(pairs).logits,
+            turn_tokens=config.batch_tokens,
+        )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
@@ -41,11 +46,13 @@ class RerankActor:
         return ranked
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
-        """Rank one request. One forward at a time, off the event loop."""
-        if self._turn is None:  # made here because Ray Data builds actors outside any event loop
-            self._turn = asyncio.Lock()
-        async with self._turn:
-            return await asyncio.to_thread(self._reranker.rerank, request)
+        """Rank one request; its pairs share batches with those of the requests beside it.
+
+        Cancelling drops what is not yet scored. Raises OverloadedError, DeadlineError, and ModelError where the model
+        gives no number.
+        """
+        scored = await self._batcher.score(request)
+        return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)
 
     def describe(self) -> dict[str, Any]:
         """What runs here: model, engine, device, precision, length limit."""

@@ -1,5 +1,7 @@
 """The actor class called with a table, as the job does, and over HTTP: the same scores in the same order."""
 
+import asyncio
+
 import httpx
 import numpy as np
 import pyarrow as pa
@@ -7,8 +9,7 @@ import pytest
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
-
-pytestmark = pytest.mark.ray
+from rerank.types import RerankRequest
 
 SETS = [
     (
@@ -57,6 +58,7 @@ def by_http(url, sets):
     return answers
 
 
+@pytest.mark.ray
 def test_one_set_at_a_time_is_equal_to_the_bit(url, actor):
     """A score on the wire is the shortest decimal of the float32 in the Parquet file."""
     tables = [by_table(actor, [one])[0] for one in SETS]
@@ -64,9 +66,20 @@ def test_one_set_at_a_time_is_equal_to_the_bit(url, actor):
     assert by_http(url, SETS) == decimals
 
 
+@pytest.mark.ray
 def test_a_block_of_sets_ranks_like_its_requests(url, actor):
     """Other neighbours in a batch move a logit by a few units in the last place, and no rank of distinct scores."""
     for table, wire in zip(by_table(actor, SETS), by_http(url, SETS), strict=True):
         scores = dict(table)
         np.testing.assert_allclose([scores[index] for index, _ in wire], [score for _, score in wire], atol=1e-6)
         assert [scores[index] for index, _ in wire] == pytest.approx([score for _, score in table], abs=1e-6)
+
+
+def test_requests_that_share_batches_rank_like_the_block(actor):
+    async def all_at_once():
+        requests = [RerankRequest(query, tuple(documents)) for query, documents in SETS]
+        return await asyncio.gather(*map(actor.rerank, requests))
+
+    for table, result in zip(by_table(actor, SETS), asyncio.run(all_at_once()), strict=True):
+        assert [score for _, score in table] == pytest.approx([place.score for place in result.ranked], abs=1e-6)
+        assert sorted(place.index for place in result.ranked) == list(range(len(table)))
