@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jobs.demo.command import demo as run_demo
 from jobs.pipeline import Cut
 from jobs.run import RunConfig
 from jobs.run import run as run_job
@@ -76,6 +78,17 @@ def run(
             )
         )
         typer.echo(json.dumps(summary))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the corpus, the candidates and the result go.")] = Path("demo"),
+    depth: Annotated[int, typer.Option(min=1, help="Candidates per question.")] = 100,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
+) -> None:
+    """See whether reranking helps, on the documentation of this Python."""
+    with exit_codes():
+        run_demo(folder, depth=depth, verbose=verbose)
 
 
 @contextmanager

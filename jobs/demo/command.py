@@ -1,0 +1,98 @@
+"""`rerank demo`: does reranking help? Questions about this Python's own documentation, before and after."""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from jobs.demo.corpus import write_corpus
+from jobs.demo.first_stage import load_qrels, load_questions, retrieve
+from jobs.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, ranking_of
+from jobs.run import RunConfig, run
+from rerank.config import ScorerConfig
+
+# The head of a docstring says what a thing does; 128 tokens of it keep the demo within minutes on two cores.
+_MAX_LENGTH = 128
+_EXAMPLES = 3
+
+
+def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
+    """Build the corpus and the candidate sets in `folder`, rerank them, print what it did; gives the run's summary."""
+    console = Console(stderr=True, highlight=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = folder / f"corpus-python-{platform.python_version()}.parquet"
+    candidates = folder / "candidates.parquet"
+    ranked = folder / "ranked"
+    kept = corpus.exists()
+    if not kept:
+        write_corpus(corpus)
+    documents = pq.read_table(corpus)
+    console.print(
+        f"1. {documents.num_rows:,} documents: the docstrings of Python {platform.python_version()}'s standard library"
+        + (" (kept from the last time)" if kept else "")
+    )
+    sets = retrieve(documents, load_questions(), depth=depth)
+    pq.write_table(sets, candidates)
+    pairs = sum(len(row) for row in sets.column("candidates"))
+    console.print(f"2. {sets.num_rows} questions, BM25's best {depth} for each: {pairs:,} pairs in {candidates}")
+    console.print(f"3. rerank run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
+    summary = run(
+        RunConfig(
+            source=str(candidates),
+            output=str(ranked),
+            scorer=ScorerConfig(max_length=_MAX_LENGTH),
+            overwrite=True,
+            verbose=verbose,
+        )
+    )
+    _report(Console(highlight=False), sets, pq.read_table(ranked), summary, folder)
+    return summary
+
+
+def _report(console: Console, sets: pa.Table, ranked: pa.Table, summary: dict[str, Any], folder: Path) -> None:
+    qrels = qrels_of(_rows(load_qrels(), "query_id", "doc_id", "relevance"))
+    before = ranking_of(_rows(ranked, "query_id", "doc_id", "source_rank"))
+    after = ranking_of(_rows(ranked, "query_id", "doc_id", "rank"))
+    _print_measures(console, qrels, before, after)
+    _print_examples(console, dict(_rows(sets, "query_id", "query")), qrels, before, after)
+    seconds = summary["seconds"]["total"]
+    console.print(
+        f"\n{summary['pairs_ranked']:,} pairs in {seconds:.0f} s: {summary['pairs_scored']:,} scored, the others looked "
+        "up in the score store.\n"
+        f"Ranked Parquet: {folder / 'ranked'} (its _manifest.json says how it was made)\n"
+        "Next, your own candidates: rerank run IN.parquet OUT (columns query_id, query, doc_id, text)"
+    )
+
+
+def _print_measures(console: Console, qrels: Qrels, before: Ranking, after: Ranking) -> None:
+    table = Table("", "BM25", "reranked", "difference", title="\nDoes it help?", title_justify="left")
+    left, right = measure(qrels, before), measure(qrels, after)
+    for name in DEFAULT_MEASURES:
+        table.add_row(name, f"{left[name]:.3f}", f"{right[name]:.3f}", f"{right[name] - left[name]:+.3f}")
+    console.print(table)
+
+
+def _print_examples(console: Console, queries: dict[str, str], qrels: Qrels, before: Ranking, after: Ranking) -> None:
+    """The questions whose answer climbed furthest, and the one that fell most: a demo should not hide its losses."""
+    moves = []
+    for query_id, judged in qrels.items():
+        answer = max(judged, key=lambda doc_id: judged[doc_id])
+        if answer in before.get(query_id, ()):
+            moves.append((before[query_id].index(answer) + 1, after[query_id].index(answer) + 1, query_id, answer))
+    climb: Callable[[tuple[int, int, str, str]], float] = lambda move: 1 / move[1] - 1 / move[0]  # noqa: E731
+    moves.sort(key=climb, reverse=True)
+    table = Table(
+        "question", "answer", "BM25", "reranked", title="\nTwo that gained, one that lost", title_justify="left"
+    )
+    for was, now, query_id, answer in [*moves[: _EXAMPLES - 1], *moves[-1:]]:
+        table.add_row(queries[query_id], answer, str(was), str(now))
+    console.print(table)
+
+
+def _rows(table: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
+    return list(zip(*(table.column(name).to_pylist() for name in columns), strict=True))

@@ -1,0 +1,129 @@
+"""`rerank store`: list what scores are kept, merge their parts, delete them."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rerank.errors import ConfigError, InputError, OutputError, RerankError
+from rerank.store import ScoreStore, open_stores
+from rerank.store.parts import Damage
+from rerank.store.upkeep import Compaction, Content, compact, content, remove
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Look after a score store: list, compact, delete.",
+)
+
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="The score store: a folder or URI.")]
+
+
+@app.command("ls")
+def list_stores(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the models whose scores are kept, with pairs, parts, bytes and damaged parts.
+
+    Reads the parts' footers only: damage inside a part shows when a run or a compaction reads it.
+    """
+    with _exit_codes():
+        found = [(store, content(store)) for store in open_stores(folder)]
+        if as_json:
+            typer.echo(json.dumps([{"fingerprint": store.fingerprint, **asdict(held)} for store, held in found]))
+        else:
+            Console(width=None if sys.stdout.isatty() else 140).print(_table(found))
+            for _, held in found:
+                _report(held.damaged)
+
+
+@app.command("compact")
+def compact_stores(folder: Folder) -> None:
+    """Merge the parts of each model into few sorted ones, each pair once. Readers and writers may go on meanwhile."""
+    with _exit_codes():
+        done = {}
+        for store in open_stores(folder):
+            done[store.fingerprint] = compact(store)
+            typer.echo(f"{store.fingerprint}: {_sentence(done[store.fingerprint])}", err=True)
+            _report(done[store.fingerprint].damaged)
+        typer.echo(json.dumps({fingerprint: asdict(result) for fingerprint, result in done.items()}))
+
+
+@app.command("rm")
+def remove_stores(
+    folder: Folder,
+    model: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="The model whose scores go.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The scores of all models.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete the scores of one model, or of all; the next run scores those pairs again."""
+    with _exit_codes():
+        chosen = _choose(open_stores(folder), folder, model=model, everything=everything)
+        pairs = sum(content(store).pairs for store in chosen)
+        names = ", ".join(store.fingerprint for store in chosen)
+        if not yes:
+            typer.confirm(f"Delete {pairs:,} scores of {names}?", abort=True, err=True)
+        for store in chosen:
+            remove(store)
+        typer.echo(json.dumps({"deleted": [store.fingerprint for store in chosen], "pairs": pairs}))
+
+
+def _choose(stores: list[ScoreStore], folder: str, *, model: str | None, everything: bool) -> list[ScoreStore]:
+    if (model is None) is not everything:
+        raise ConfigError("give either --model FINGERPRINT or --all; `rerank store ls` shows the fingerprints")
+    chosen = [store for store in stores if everything or store.fingerprint == model]
+    if not chosen:
+        known = ", ".join(store.fingerprint for store in stores)
+        raise ConfigError(f"{folder}: no scores of a model {model!r}, there are {known}")
+    return chosen
+
+
+def _table(found: Sequence[tuple[ScoreStore, Content]]) -> Table:
+    table = Table("fingerprint", "model", "max length", "precision", box=None)
+    for name in ("pairs", "parts", "bytes", "damaged"):
+        table.add_column(name, justify="right")
+    table.add_column("last write (UTC)")
+    for store, held in found:
+        written = datetime.fromtimestamp(held.written, UTC).strftime("%Y-%m-%d %H:%M:%S") if held.written else ""
+        known = (_known(held.model, key) for key in ("name", "max_length", "dtype"))
+        counts = (f"{count:,}" for count in (held.pairs, held.parts, held.size, len(held.damaged)))
+        table.add_row(store.fingerprint, *known, *counts, written)
+    return table
+
+
+def _known(model: dict[str, Any], key: str) -> str:
+    return str(model.get(key, "?"))
+
+
+def _sentence(result: Compaction) -> str:
+    return (
+        f"{result.pairs:,} pairs, {result.parts_before:,} parts of {result.size_before:,} bytes "
+        f"are now {result.parts_after:,} of {result.size_after:,}"
+    )
+
+
+def _report(damaged: Sequence[Damage]) -> None:
+    for path, reason in damaged:
+        typer.echo(f"damaged, its pairs will be scored again: {path}: {reason}", err=True)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except RerankError as problem:
+        typer.echo(f"rerank: {problem}", err=True)
+        raise SystemExit(2 if isinstance(problem, ConfigError | InputError | OutputError) else 1) from None
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m jobs.store")

@@ -1,0 +1,176 @@
+"""Passages to train on: docstrings of installed packages, manual pages, package descriptions; never Python's own."""
+
+import ast
+import gzip
+import hashlib
+import importlib
+import inspect
+import random
+import re
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Copies or backports of standard library modules, under whole-package and folder names.
+VENDORED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    _distutils _vendor backports cloudpickle distlib exceptiongroup extern externals future importlib_metadata
+    importlib_resources mypy mypyc past pip setuptools six stdlib_list test testing tests thirdparty_files tomli
+    typeshed typing_extensions vendor vendored wheel zipp
+        """,
+    )
+)
+MIN_WORDS, MAX_WORDS = 12, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One text of the corpus: what it is called, its first sentence, the rest, and the package it is from."""
+
+    source: str
+    name: str
+    summary: str
+    body: str
+
+
+def fingerprint(text: str) -> str:
+    """A hash of the text's words: case, markup and line breaks do not count."""
+    return hashlib.sha1(" ".join(re.findall(r"\w+", text.lower())).encode()).hexdigest()
+
+
+def split_summary(text: str) -> tuple[str, str]:
+    """The first sentence of the first paragraph, and what comes after it."""
+    paragraph, _, rest = text.strip().partition("\n\n")
+    sentence, *more = re.split(r"(?<=[.!?])\s+(?=[A-Z`*:\"'(])", " ".join(paragraph.split()), maxsplit=1)
+    return sentence, "\n\n".join(part for part in (*more, rest.strip()) if part)
+
+
+def cap_words(text: str, limit: int = MAX_WORDS) -> str:
+    """The text's first `limit` words, line breaks kept."""
+    words = list(re.finditer(r"\S+", text))
+    return text if len(words) <= limit else text[: words[limit - 1].end()]
+
+
+def docstrings(file: Path, module: str) -> Iterator[tuple[str, str]]:
+    """(`qualified.name(arguments)`, docstring) of each documented public definition, read without importing it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    stack: list[tuple[ast.AST, str]] = [(tree, module)]
+    while stack:
+        node, name = stack.pop()
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            if isinstance(child, ast.ClassDef):
+                stack.append((child, f"{name}.{child.name}"))
+            text = ast.get_docstring(child)
+            if text and not child.name.startswith("_"):
+                yield f"{name}.{child.name}{signature(child)}", text
+
+
+def signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
+    """The arguments as a reader sees them, without annotations; empty for a class."""
+    if isinstance(node, ast.ClassDef):
+        return ""
+    for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+        argument.annotation = None
+    return f"({ast.unparse(node.args)})"
+
+
+def standard_library(root: Path | None = None) -> frozenset[str]:
+    """Fingerprints of the docstrings of every standard module: whole, and first sentences of four words or more.
+
+    `root` holds the modules written in Python, by default the running interpreter's; the others are imported.
+    """
+    root = root or Path(sysconfig.get_path("stdlib"))
+    texts = [
+        text for file in root.rglob("*.py") if "site-packages" not in file.parts for _, text in docstrings(file, "")
+    ]
+    for name in (*sys.builtin_module_names, *(f.name.split(".")[0] for f in root.glob("lib-dynload/*.so"))):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        for thing in vars(module).values():
+            members = vars(thing).values() if inspect.isclass(thing) else ()
+            texts += [
+                doc for doc in (getattr(part, "__doc__", None) for part in (thing, *members)) if isinstance(doc, str)
+            ]
+    summaries = (split_summary(text)[0] for text in texts)
+    return frozenset(map(fingerprint, texts)) | {fingerprint(line) for line in summaries if len(line.split()) >= 4}
+
+
+def from_packages(root: Path, *, per_package: int, seed: int) -> Iterator[Passage]:
+    """Passages of the packages installed under `root`, at most `per_package` of each, from files in seeded order."""
+    for package in sorted(path for path in root.iterdir() if path.is_dir() and path.name not in VENDORED):
+        files = [f for f in sorted(package.rglob("*.py")) if not VENDORED & set(f.relative_to(root).parts)]
+        random.Random(f"{seed} {package.name}").shuffle(files)
+        taken = 0
+        for file in files:
+            if taken >= per_package:
+                break
+            module = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            for name, text in list(docstrings(file, module))[:25]:  # no file may speak for its package
+                summary, body = split_summary(text)
+                if len(text.split()) >= MIN_WORDS and len(summary.split()) >= 3:
+                    taken += 1
+                    yield Passage(package.name, name, summary, cap_words(body))
+
+
+def from_manuals(root: Path) -> Iterator[Passage]:
+    """English manual pages under `root`: the NAME line is the summary, the plain text of DESCRIPTION the body."""
+    for file in sorted(path for path in root.rglob("*.gz") if re.fullmatch(r"man\d", path.parent.name)):
+        if file.name.startswith(("python", "pydoc")):
+            continue
+        sections = plain_sections(gzip.decompress(file.read_bytes()).decode("utf-8", "replace"))
+        name, dash, summary = sections.get("NAME", "").partition(" - ")
+        body = cap_words(sections.get("DESCRIPTION", ""))
+        if dash and len(summary.split()) >= 3 and len(body.split()) >= MIN_WORDS:
+            yield Passage("manual", name, summary, body)
+
+
+def plain_sections(roff: str) -> dict[str, str]:
+    """A manual page's sections by heading, with the typesetting taken out, roughly."""
+    sections: dict[str, list[str]] = {}
+    heading = ""
+    for line in roff.splitlines():
+        if line.startswith(".SH"):
+            heading = line[3:].strip(' "')
+        elif not line.startswith((".", "'")) or re.match(r"\.([BI]|[BIR]{2}|SS|TP) ", line):
+            words = re.sub(r"^\.\w+ ", "", line)
+            words = re.sub(r"\\f(\[\w*\]|\(..|.)|\\[&/,|%]|\\s[-+]?\d", "", words)
+            words = re.sub(r"\\\((?:em|en)|\\-", "-", re.sub(r"\\\((?:aq|cq|oq)", "'", words)).replace("\\e", "\\")
+            sections.setdefault(heading, []).append(words.replace('"', ""))
+    return {heading: " ".join(" ".join(lines).split()) for heading, lines in sections.items()}
+
+
+def from_descriptions(file: Path) -> Iterator[Passage]:
+    """Debian's package descriptions (a `Translation-en` file): the synopsis is the summary, the long text the body."""
+    for block in file.read_text(encoding="utf-8").split("\n\n"):
+        fields = re.match(r"Package: (\S+)\n.*?Description-en: (.*?)\n(.*)", block, re.DOTALL)
+        if not fields or fields[1].startswith(("python", "lib", "idle")):
+            continue
+        body = "\n\n".join(" ".join(part.split()) for part in re.split(r"\n \.\n", fields[3]))
+        if len(fields[2].split()) >= 4 and len(body.split()) >= 2 * MIN_WORDS:
+            yield Passage("description", fields[1], fields[2], cap_words(body))
+
+
+def distinct(passages: Iterable[Passage], excluded: frozenset[str]) -> list[Passage]:
+    """The passages whose summary, text and summary with text are new and not among `excluded`."""
+    seen, kept = set(excluded), []
+    for passage in passages:
+        whole = fingerprint(f"{passage.summary}\n{passage.body}")
+        marks = {whole, fingerprint(passage.summary)} | ({fingerprint(passage.body)} if passage.body else set())
+        if not marks & seen:
+            kept.append(passage)
+        seen |= marks
+    return kept

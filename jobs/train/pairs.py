@@ -1,0 +1,101 @@
+"""Training lists: a query, the passage it was made from, other passages, and how relevant the teacher finds each."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.train.corpus import MIN_WORDS, Passage
+from jobs.train.queries import ask
+from jobs.train.teacher import Floats, Lexical, top_cosine
+
+NEAR, LIKE, RANDOM = 2, 1, 1  # negatives of each list: nearest by cosine, by BM25, anywhere
+NEAR_K, LIKE_K = 24, 20
+COSINE_SCALE, BORDERLINE, LEXICAL_WEIGHT, KNOWN_BONUS = 12.0, 0.5, 1.0, 2.5
+VAGUE = 0.25  # cosine of query and answer under which the query says too little ("see that function for details")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query and the row of the passage that answers it, with the text of that passage as a reader would meet it."""
+
+    query: str
+    row: int
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingList:
+    """A query with documents, the known answer first, and a target logit for each."""
+
+    query: str
+    documents: tuple[str, ...]
+    targets: tuple[float, ...]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a body that read as prose: 6 to 30 words, mostly letters, no field list and no code."""
+    parts = re.split(r"(?<=[.!?])\s+|\n\s*\n", text)
+    prose = [
+        part for part in parts if 6 <= len(part.split()) <= 30 and not re.search(r">>>|::|=|^:|\(\w+, |import ", part)
+    ]
+    return [part for part in prose if sum(c.isalpha() or c == " " for c in part) > 0.85 * len(part)]
+
+
+def view(passage: Passage, rng: random.Random, hidden: str = "") -> str:
+    """A document as it may be met: with or without name and first sentence, and without the sentence `hidden`."""
+    name = passage.name if rng.random() < 0.65 else ""
+    summary = passage.summary if passage.summary != hidden else ""
+    if len(passage.body.split()) >= MIN_WORDS and rng.random() < 0.2:
+        summary = ""
+    body = passage.body.replace(hidden, "") if hidden else passage.body
+    return "\n\n".join(part for part in (name, summary, body) if part) or passage.summary
+
+
+def question(passage: Passage, row: int, rng: random.Random) -> Question:
+    """A query made from the passage's summary, or (three in ten) from another sentence of it.
+
+    Half of the time the sentence is missing from the answer, so that matching its words is not enough.
+    """
+    inner = sentences(passage.body)
+    sentence = rng.choice(inner) if inner and rng.random() < 0.3 else passage.summary
+    left = len(passage.body.split()) - (len(sentence.split()) if sentence != passage.summary else 0)
+    hidden = sentence if left >= MIN_WORDS and rng.random() < 0.5 else ""
+    return Question(ask(sentence, rng), row, view(passage, rng, hidden))
+
+
+def make_questions(corpus: Sequence[Passage], rows: Sequence[int], seed: int) -> list[Question]:
+    """One question for each of `rows`, the same for the same seed."""
+    rng = random.Random(f"questions {seed}")
+    return [question(corpus[row], row, rng) for row in rows]
+
+
+def full_text(passage: Passage) -> str:
+    """The passage with everything that is known of it."""
+    return "\n\n".join(part for part in (passage.name, passage.summary, passage.body) if part)
+
+
+def make_lists(
+    corpus: Sequence[Passage], vectors: Floats, questions: Sequence[Question], query_vectors: Floats, seed: int
+) -> list[TrainingList]:
+    """A list for each question that is not vague; `Question.row` points into `corpus` and its `vectors`."""
+    rng = random.Random(f"lists {seed}")
+    near = top_cosine(query_vectors, vectors, NEAR_K)
+    like, points = Lexical([full_text(passage) for passage in corpus]).top([q.query for q in questions], LIKE_K)
+    lists = []
+    for place, asked in enumerate(questions):
+        if vectors[asked.row] @ query_vectors[place] < VAGUE:
+            continue
+        bm25 = dict(zip(like[place].tolist(), (points[place] / max(points[place][0], 1e-6)).tolist(), strict=True))
+        others = rng.sample([row for row in near[place].tolist() if row != asked.row], NEAR)
+        others += rng.sample([row for row in bm25 if row != asked.row and row not in others], LIKE)
+        others += [rng.randrange(len(corpus)) for _ in range(RANDOM)]
+        rows = [asked.row, *others]
+        cosine = vectors[rows] @ query_vectors[place]
+        targets = COSINE_SCALE * (cosine - BORDERLINE) + LEXICAL_WEIGHT * np.array([bm25.get(row, 0.0) for row in rows])
+        targets[[row == asked.row for row in rows]] += KNOWN_BONUS
+        documents = (asked.answer, *(view(corpus[row], rng) for row in others))
+        lists.append(TrainingList(asked.query, documents, tuple(targets.tolist())))
+    return lists
