@@ -56,24 +56,21 @@ class EncodedPairs:
 
     def join(self, pairs: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray, Offsets]:
         """Token ids and token types of the given pairs, one behind the other, and where each begins."""
-        before, between, after = self.template.specials
-        pool = np.concatenate(
-            [self.queries.values, self.documents.values, np.array(before + between + after, dtype=np.int32)]
-        )
-        document_base = len(self.queries.values)
-        special_base = document_base + len(self.documents.values)
-        count = len(pairs)
-        starts = np.empty((count, 5), dtype=np.int64)
-        lengths = np.empty((count, 5), dtype=np.int64)
-        starts[:, 0::2] = special_base + np.array([0, len(before), len(before) + len(between)])
-        lengths[:, 0::2] = [len(before), len(between), len(after)]
-        starts[:, 1] = self.queries.offsets[self.query_of[pairs]]
+        lengths = np.empty((len(pairs), 5), dtype=np.int64)
+        lengths[:, 0::2] = [len(special) for special in self.template.specials]
         lengths[:, 1] = self.query_lengths[pairs]
-        starts[:, 3] = document_base + self.documents.offsets[self.document_of[pairs]]
         lengths[:, 3] = self.document_lengths[pairs]
-        ids = pool[spans(starts.ravel(), lengths.ravel())]
-        types = np.repeat(np.tile(np.array(self.template.types, dtype=np.int32), count), lengths.ravel())
-        return ids, types, offsets_of(lengths.sum(axis=1))
+        pieces = offsets_of(lengths.ravel())
+        starts = pieces[:-1].reshape(-1, 5)
+
+        ids = np.empty(pieces[-1], dtype=np.int32)
+        for piece, special in zip((0, 2, 4), self.template.specials, strict=True):
+            ids[starts[:, piece, None] + np.arange(len(special))] = np.array(special, dtype=np.int32)
+        for piece, rows, row_of in ((1, self.queries, self.query_of), (3, self.documents, self.document_of)):
+            source = spans(rows.offsets[row_of[pairs]], lengths[:, piece])
+            ids[spans(starts[:, piece], lengths[:, piece])] = rows.values[source]
+        types = np.repeat(np.tile(np.array(self.template.types, dtype=np.int32), len(pairs)), lengths.ravel())
+        return ids, types, pieces[::5]
 
 
 class Encoder:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ class Ragged:
     def from_rows(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
         """Pack lists of ids."""
         offsets = offsets_of([len(row) for row in rows])
-        values = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1]))
+        values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
         return cls(values, offsets)
 
     @classmethod
