@@ -10,6 +10,8 @@ from rerank.errors import ModelError
 # Families that number positions from padding_idx + 1, so that many of the position embeddings cannot be reached.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
 
+_UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10^30
+
 
 @lru_cache(maxsize=4)
 def load_encoder(config: ScorerConfig) -> Encoder:
@@ -24,14 +26,21 @@ def load_encoder(config: ScorerConfig) -> Encoder:
         raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
     if not tokenizer.is_fast:
         raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), and ours builds on one")
-    return Encoder(tokenizer.backend_tokenizer, max_length=config.max_length or _max_length(tokenizer, model))
+    if tokenizer.truncation_side != "right":
+        raise ModelError(f"{config.model!r} cuts texts on the {tokenizer.truncation_side}, ours cuts on the right")
+    positions = _positions(model)
+    if config.max_length is not None and config.max_length > positions:
+        raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
+    return Encoder(
+        tokenizer.backend_tokenizer, max_length=config.max_length or min(int(tokenizer.model_max_length), positions)
+    )
 
 
-def _max_length(tokenizer: Any, model: Any) -> int:
-    """The smaller of what the tokeniser and the position embeddings allow, as sentence-transformers has it."""
+def _positions(model: Any) -> int:
+    """The longest pair that the model can read. sentence-transformers takes all positions to be usable."""
     positions = getattr(model, "max_position_embeddings", -1)
-    if positions == -1:
-        return int(tokenizer.model_max_length)
+    if positions == -1:  # relative positions, as in XLNet
+        return _UNLIMITED
     if model.model_type in _POSITIONS_AFTER_PADDING:
         positions -= (model.pad_token_id or 0) + 1
-    return int(min(tokenizer.model_max_length, positions))
+    return int(positions)

@@ -1,5 +1,6 @@
 """The cross-encoder engine: padded batches through a transformers sequence classifier."""
 
+import inspect
 import os
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encode import EncodedPairs
-from rerank.engines import Scores
+from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
 from rerank.errors import ModelError
 from rerank.pack import pad, plan_batches, row_mask
@@ -26,8 +27,9 @@ class CrossEncoderEngine:
         self._batch_tokens = config.batch_tokens or pick_batch_tokens(self._device)
         if self._device.type == "cpu":
             torch.set_num_threads(config.threads or _available_cores())
-        self._model = _load_classifier(config, self._device, self._dtype)
-        self._takes_types = getattr(self._model.config, "type_vocab_size", 0) > 1
+        loaded = _load(config, self._device, self._dtype)
+        self._model = loaded.model.eval()
+        self._takes_types = _takes_types(loaded)
         self._padding = self._model.config.pad_token_id or 0
         self.description = {
             "model": config.model,
@@ -61,7 +63,7 @@ class CrossEncoderEngine:
         return logits[:, 0]
 
 
-def _load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Any:
+def _load(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Any:
     from sentence_transformers import CrossEncoder
     from transformers.utils.logging import disable_progress_bar
 
@@ -74,12 +76,29 @@ def _load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dt
             device=str(device),
             model_kwargs={"dtype": dtype},
         )
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
-    classifier: Any = loaded.model
-    if classifier is None or not hasattr(classifier.config, "num_labels") or loaded.num_labels != 1:
-        raise ModelError(f"{config.model!r} gives {loaded.num_labels} scores per pair, a cross-encoder gives 1")
-    return classifier.eval()
+    _check(loaded, config.model)
+    return loaded
+
+
+def _check(loaded: Any, name: str) -> None:
+    """Refuse what would give other numbers than the oracle's, or no meaningful ones. Raises ModelError."""
+    if loaded.num_labels != 1:
+        raise ModelError(f"{name!r} gives {loaded.num_labels} scores per pair, a cross-encoder gives 1")
+    if len(loaded) != 1 or loaded[0].transformer_task != "sequence-classification":
+        raise ModelError(f"{name!r} is no sequence classifier: it has the modules {[type(part) for part in loaded]}")
+    trained = loaded.model.config.architectures or [type(loaded.model).__name__]
+    if type(loaded.model).__name__ not in trained:  # transformers gives it a random classifier and only warns
+        raise ModelError(f"{name!r} has the weights of {', '.join(trained)}, without a classifier")
+    if loaded.default_prompt_name is not None or set(loaded[0].modality_config) != {"text"}:
+        raise ModelError(f"{name!r} wants a prompt or a chat template round its texts, which is not supported")
+
+
+def _takes_types(loaded: Any) -> bool:
+    # What the tokeniser says that it gives decides, as in transformers: some BERTs were trained without token types.
+    given = "token_type_ids" in loaded.tokenizer.model_input_names
+    return given and "token_type_ids" in inspect.signature(loaded.model.forward).parameters
 
 
 def _available_cores() -> int:
