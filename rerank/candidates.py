@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rerank.errors import InputError
 from rerank.ragged import IntArray, Offsets, offsets_of
 
 CANDIDATES = "candidates"
@@ -27,13 +28,19 @@ class CandidateSets:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "CandidateSets":
-        """Take apart a table with a `candidates: list<struct<…>>` column; a null list is an empty one."""
+        """Take apart a table with a `candidates: list<struct<…>>` column; a null list is an empty one.
+
+        Any of Arrow's list types will do. Raises InputError where there is no such column.
+        """
+        kind = table.schema.field(CANDIDATES).type if CANDIDATES in table.column_names else None
+        if kind is None or not (_is_list(kind) and pa.types.is_struct(kind.value_type)):
+            raise InputError(f"candidates must be list<struct<doc_id, text, …>>, got {kind or table.column_names}")
         lists = combined(table.column(CANDIDATES))
         lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
         structs = lists.flatten()
-        names = [field.name for field in structs.type]
-        candidates = pa.Table.from_arrays(structs.flatten(), names=names)
-        return cls(table.drop_columns([CANDIDATES]), candidates, offsets_of(lengths))
+        candidates = pa.Table.from_arrays(structs.flatten(), names=[field.name for field in structs.type])
+        queries = table.drop_columns([CANDIDATES])
+        return cls(_without_views(queries), _without_views(candidates), offsets_of(lengths))
 
     def to_table(self) -> pa.Table:
         """The inverse of `from_table`."""
@@ -80,6 +87,35 @@ def combined(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column that must be there. Raises InputError."""
+    if name not in table.column_names:
+        raise InputError(f"column {name!r} is missing, got {', '.join(table.column_names) or 'no columns'}")
+    return table.column(name)
+
+
+def text_column(table: pa.Table, name: str) -> pa.Array:
+    """A column of texts as large_string, whichever of Arrow's string types it has. Raises InputError."""
+    values = column(table, name)
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise InputError(f"column {name!r} must hold strings, got {values.type}")
+    return combined(values.cast(pa.large_string()))
+
+
 def keep_columns(table: pa.Table, *, without: Iterable[str]) -> pa.Table:
     """The table without the named columns, those it lacks ignored."""
     return table.drop_columns([name for name in without if name in table.column_names])
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(test(kind) for test in tests)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """The table with its string views as plain strings, because Arrow cannot take rows of views (seen with 26)."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.large_string()))
+    return table

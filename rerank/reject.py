@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerank.candidates import CandidateSets, combined, list_column
+from rerank.candidates import CandidateSets, column, combined, list_column, text_column
 from rerank.ragged import IntArray, offsets_of
 from rerank.rank import FloatArray
 
@@ -25,6 +25,8 @@ class Reason(IntEnum):
     TEXT_NULL = 7
     TEXT_BLANK = 8
     LOGIT_NOT_FINITE = 9
+    QUERY_NOT_UTF8 = 10
+    TEXT_NOT_UTF8 = 11
 
 
 TEXTS = (
@@ -38,24 +40,27 @@ TEXTS = (
     "text is null",
     "text is blank",
     "logit is not finite",
+    "query is not valid UTF-8",
+    "text is not valid UTF-8",
 )
 
 Codes = npt.NDArray[np.int8]
 
 
 def check(sets: CandidateSets) -> tuple[Codes, Codes]:
-    """Why each query and each candidate cannot be scored, as Reason codes; OK where it can."""
+    """Why each query and each candidate cannot be scored, as Reason codes; OK where it can.
+
+    Raises InputError where a column is missing or a text column holds no text.
+    """
+    query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
     queries = np.zeros(len(sets), dtype=np.int8)
-    query, query_id = sets.queries.column("query"), sets.queries.column("query_id")
     queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
-    queries[_blank(query)] = Reason.QUERY_BLANK
-    queries[_null(query)] = Reason.QUERY_NULL
+    _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
 
+    doc_id, text = column(sets.candidates, "doc_id"), text_column(sets.candidates, "text")
     reasons = np.zeros(sets.pair_count, dtype=np.int8)
-    doc_id, text = sets.candidates.column("doc_id"), sets.candidates.column("text")
-    reasons[_blank(text)] = Reason.TEXT_BLANK
-    reasons[_null(text)] = Reason.TEXT_NULL
+    _mark(reasons, text, blank=Reason.TEXT_BLANK, not_utf8=Reason.TEXT_NOT_UTF8, null=Reason.TEXT_NULL)
     reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
     reasons[_null(doc_id)] = Reason.DOC_ID_NULL
     of_query = queries[sets.query_of]
@@ -89,19 +94,40 @@ def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
     return np.where((codes == Reason.OK) & ~np.isfinite(logits), np.int8(Reason.LOGIT_NOT_FINITE), codes)
 
 
-def _null(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[np.bool_] = column.is_null().to_numpy()
+def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, null: Reason) -> None:
+    broken = _not_utf8(texts)
+    codes[broken] = not_utf8
+    sound = pc.if_else(pa.array(broken), None, texts) if broken.any() else texts
+    is_blank = pc.equal(pc.utf8_length(pc.utf8_ltrim_whitespace(sound)), 0)
+    codes[pc.fill_null(is_blank, False).to_numpy(zero_copy_only=False)] = blank
+    codes[_null(texts)] = null
+
+
+def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = np.asarray(values.is_null())
     return mask
 
 
-def _blank(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    blank = pc.equal(pc.utf8_length(pc.utf8_ltrim_whitespace(column)), 0)
-    mask: npt.NDArray[np.bool_] = pc.fill_null(blank, False).to_numpy()
-    return mask
+def _not_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """True where bytes are no text: neither Parquet nor Arrow checks on reading, and one such row ends a block."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return np.array([not _decodes(value) for value in pc.cast(texts, pa.large_binary()).to_pylist()])
+    return np.zeros(len(texts), dtype=np.bool_)
+
+
+def _decodes(value: bytes | None) -> bool:
+    try:
+        return value is None or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _repeated(query_of: IntArray, doc_id: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """True where a query lists a doc_id that it has listed before."""
+    if pa.types.is_dictionary(doc_id.type):
+        doc_id = doc_id.cast(doc_id.type.value_type)
     codes = combined(pc.dictionary_encode(doc_id)).indices.fill_null(-1).to_numpy().astype(np.int64)
     keys = query_of * (codes.max(initial=0) + 2) + codes + 1
     mask = np.ones(len(keys), dtype=np.bool_)
