@@ -1,0 +1,180 @@
+"""Tiny cross-encoders made on the spot: random weights, a real tokeniser, one folder per model family."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+MAX_LENGTH = 96
+VOCABULARY = 600
+
+CORPUS = (
+    "How do I return a parcel that arrived damaged?",
+    "Returns are free within 30 days; print the label, pack the parcel and hand it in at any post office.",
+    "The warranty covers broken parts for two years, water damage excepted.",
+    "Orders above 50 € ship free of charge: smaller ones cost 4.90 € — see the table of shipping rates.",
+    "A cross-encoder reads the query and the document together and gives one relevance score.",
+    "Was kostet der Versand nach Österreich, und wie lange dauert er?",
+    "Où se trouve le numéro de suivi de ma commande ?",
+    "配送状況はどこで確認できますか。 追跡番号を入力してください。",
+    "def rank(query, documents): return sorted(documents, key=score, reverse=True)",
+    "Passwords can be reset under Settings > Account > Security.",
+)
+
+# Logits of random weights must differ clearly, or wrong code would pass: wide weights in a narrow model.
+_SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 64}
+_WIDE = {"initializer_range": 0.4, "num_labels": 1}
+
+
+def make_bert(folder: Path, *, names: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")) -> None:
+    """WordPiece, `[CLS] q [SEP] d [SEP]` with token types. `names`: what the tokeniser says that it gives."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=specials))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    _save_tokenizer(
+        tokenizer, folder, names, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=MAX_LENGTH, pad_token_id=0, **_SHAPE, **_WIDE)
+    _save_model(BertForSequenceClassification, config, folder)
+
+
+def make_untyped_bert(folder: Path) -> None:
+    """A BERT whose tokeniser gives no token types, so that the model takes all of them to be 0."""
+    make_bert(folder, names=("input_ids", "attention_mask"))
+
+
+def make_xlm_roberta(folder: Path) -> None:
+    """Unigram over Metaspace, `<s> q </s></s> d </s>`, positions that start behind the padding index."""
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=specials, unk_token="<unk>")
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    _save_tokenizer(tokenizer, folder, ("input_ids", "attention_mask"), **_ROBERTA_SPECIALS)
+    config = XLMRobertaConfig(vocab_size=VOCABULARY, max_position_embeddings=MAX_LENGTH + 2, **_SHAPE, **_WIDE)
+    _save_model(XLMRobertaForSequenceClassification, config, folder)
+
+
+def make_roberta(folder: Path) -> None:
+    """Byte-level BPE, `<s>q</s></s>d</s>`."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    tokenizer = _byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    _save_tokenizer(tokenizer, folder, ("input_ids", "attention_mask"), **_ROBERTA_SPECIALS)
+    config = RobertaConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=MAX_LENGTH + 2, type_vocab_size=1, **_SHAPE, **_WIDE
+    )
+    _save_model(RobertaForSequenceClassification, config, folder)
+
+
+def make_modernbert(folder: Path) -> None:
+    """Byte-level BPE, rotary positions, one layer of global attention among local ones with a window of 16."""
+    from transformers import ModernBertConfig, ModernBertForSequenceClassification
+
+    tokenizer = _byte_level(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = ("input_ids", "attention_mask")
+    _save_tokenizer(
+        tokenizer, folder, names, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    ids = {"pad_token_id": 0, "cls_token_id": 2, "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}
+    config = ModernBertConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=MAX_LENGTH,
+        global_attn_every_n_layers=3,
+        local_attention=16,
+        initializer_cutoff_factor=3.0,
+        **ids,
+        **_SHAPE,
+        **_WIDE,
+    )
+    _save_model(ModernBertForSequenceClassification, config, folder)
+
+
+def make_qwen3(folder: Path) -> None:
+    """A causal model that scores on the last token; no special tokens between the texts, padding on the left."""
+    from transformers import Qwen3Config, Qwen3ForSequenceClassification
+
+    tokenizer = _byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    _save_tokenizer(
+        tokenizer,
+        folder,
+        ("input_ids", "attention_mask"),
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        padding_side="left",
+    )
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=MAX_LENGTH,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=0,
+        **_SHAPE,
+        **_WIDE,
+    )
+    _save_model(Qwen3ForSequenceClassification, config, folder)
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "bert": make_bert,
+    "untyped-bert": make_untyped_bert,
+    "xlm-roberta": make_xlm_roberta,
+    "roberta": make_roberta,
+    "modernbert": make_modernbert,
+    "qwen3": make_qwen3,
+}
+
+_ROBERTA_SPECIALS = {
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+
+
+def _byte_level(specials: list[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=specials, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return tokenizer
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path, names: tuple[str, ...], **options: Any) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    options |= {"model_input_names": list(names), "model_max_length": MAX_LENGTH}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options).save_pretrained(folder)
+
+
+def _save_model(kind: Any, config: Any, folder: Path) -> None:
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        kind(config).save_pretrained(folder)

@@ -1,0 +1,115 @@
+"""What the cross-encoder engine takes, refuses and tells; its logits are compared in test_oracle."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from rerank.config import ScorerConfig
+from rerank.engines import load_engine
+from rerank.engines.device import pick_device
+from rerank.errors import ConfigError, ModelError
+from rerank.load import load_encoder
+from rerank.reranker import Reranker
+
+
+def edit(folder, name, **values):
+    """A JSON file of a model folder with some entries changed."""
+    settings = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(settings | values))
+
+
+@pytest.fixture
+def copy_of(folder_of, tmp_path):
+    return lambda family: shutil.copytree(folder_of(family), tmp_path / family)
+
+
+def on_cpu(folder, **options) -> ScorerConfig:
+    return ScorerConfig(model=str(folder), device="cpu", dtype="float32", threads=1, **options)
+
+
+def test_the_description_tells_what_runs(folder_of):
+    folder = folder_of("bert")
+    description = load_engine(on_cpu(folder)).description
+    assert description.pop("torch")
+    assert description == {"model": str(folder), "engine": "padded", "device": "cpu", "dtype": "float32"}
+
+
+def test_the_computed_tokens_count_the_padding(folder_of):
+    reranker = Reranker(on_cpu(folder_of("bert"), batch_tokens=1_000))
+    pairs = reranker.encoder.pair(
+        reranker.encoder.tokenize(["a"]),
+        reranker.encoder.tokenize(["b", "b c d e"]),
+        np.zeros(2, dtype=np.int32),
+        np.arange(2, dtype=np.int32),
+    )
+    assert reranker.engine.score(pairs).computed_tokens == 2 * pairs.lengths.max() > pairs.lengths.sum()
+
+
+def test_no_pairs_give_no_logits(folder_of):
+    reranker = Reranker(on_cpu(folder_of("bert")))
+    nothing, none = reranker.encoder.tokenize([]), np.zeros(0, dtype=np.int32)
+    scores = reranker.engine.score(reranker.encoder.pair(nothing, nothing, none, none))
+    assert (scores.logits.shape, scores.computed_tokens) == ((0,), 0)
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path):
+    for load in (load_encoder, load_engine):
+        with pytest.raises(ModelError, match="cannot load"):
+            load(on_cpu(tmp_path))
+
+
+def test_a_classifier_with_two_labels_is_refused(folder_of, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
+    BertForSequenceClassification(BertConfig.from_pretrained(tmp_path, num_labels=2)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="gives 2 scores per pair, a cross-encoder gives 1"):
+        load_engine(on_cpu(tmp_path))
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(copy_of):
+    folder = copy_of("bert")
+    edit(folder, "config.json", hidden_size=16)
+    with pytest.raises(ModelError, match="cannot load"):
+        load_engine(on_cpu(folder))
+
+
+def test_an_encoder_without_a_classifier_is_refused(folder_of, tmp_path):
+    """It would be given a random one, with no more than a warning."""
+    from transformers import BertConfig, BertModel
+
+    shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
+    BertModel(BertConfig.from_pretrained(tmp_path)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="has the weights of BertModel, without a classifier"):
+        load_engine(on_cpu(tmp_path))
+
+
+def test_a_language_model_is_refused(copy_of):
+    """The oracle reads it by its yes and no logits; a classifier's forward would return one per word."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = copy_of("qwen3")
+    Qwen3ForCausalLM(Qwen3Config.from_pretrained(folder)).save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"gives \d+ scores|is no sequence classifier|cannot load"):
+        load_engine(on_cpu(folder))
+
+
+def test_a_chat_template_is_refused(copy_of):
+    folder = copy_of("qwen3")
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    with pytest.raises(ModelError, match="wants a prompt or a chat template"):
+        load_engine(on_cpu(folder))
+
+
+def test_truncation_on_the_left_is_refused(copy_of):
+    folder = copy_of("bert")
+    edit(folder, "tokenizer_config.json", truncation_side="left")
+    with pytest.raises(ModelError, match="cuts texts on the left"):
+        load_encoder(on_cpu(folder))
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="unknown name 'abacus'"):
+        pick_device("abacus")
