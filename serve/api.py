@@ -1,23 +1,82 @@
 """The HTTP application: which path speaks which protocol. It knows no Ray."""
 
+import re
+from importlib.metadata import version
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.endpoint import Endpoint
-from serve.models import Models
-from serve.wires import Wire, cohere
+from rerank.errors import RerankError
+from serve.endpoint import Endpoint, Server
+from serve.problems import Problem, body_for_all, problem_of
+from serve.status import add_status_routes
+from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
+
+# What clients join from a base URL and their own path: the Cohere SDK onto a base that ends in /v1, Voyage's onto one
+# without it, llama.cpp's users onto /reranking.
+_BY_KEY: dict[str, Wire] = {
+    "/v1/rerank": cohere,
+    "/v2/rerank": cohere,
+    "/rerank": cohere,
+    "/v1/v1/rerank": cohere,
+    "/v1/v2/rerank": cohere,
+    "/v2/v1/rerank": cohere,
+    "/v2/v2/rerank": cohere,
+    "/v1/reranking": mixedbread,
+    "/reranking": mixedbread,
+    "/v1/ranking": nim,
+}
 
 
-def create_api(models: Models) -> FastAPI:
+def create_api(server: Server) -> FastAPI:
     """The ASGI application over these models."""
-    api = FastAPI(title="rerank", description="Rank documents for a query with cross-encoders.")
-    _post(api, "/v1/rerank", models, cohere)
+    api = FastAPI(
+        title="rerank",
+        description="Rank documents for a query with cross-encoders.",
+        version=version("rerank"),
+        license_info={"name": "Apache-2.0"},
+    )
+    api.add_middleware(_OneSlash)
+    for path, wire in _BY_KEY.items():
+        _post(api, path, Endpoint(server, wire, by_key=True))
+    for path in ("/score", "/v1/score"):
+        _post(api, path, Endpoint(server, vllm_score))
+    _post(api, "/v1/score/{model:path}", Endpoint(server, sie, msgpack=True))
+    add_status_routes(api, server)
+    api.add_exception_handler(RerankError, _refuse)
+    api.add_exception_handler(HTTPException, _refuse)
     return api
 
 
-def _post(api: FastAPI, path: str, models: Models, wire: Wire) -> None:
-    endpoint = Endpoint(models, wire)
-
+def _post(api: FastAPI, path: str, endpoint: Endpoint) -> None:
     async def answer(request: Request) -> Response:
         return await endpoint.answer(request)
 
     api.add_api_route(path, answer, methods=["POST"], response_model=None)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Errors outside the endpoints: unknown paths and methods, and the status routes' own."""
+    if isinstance(error, RerankError):
+        problem = problem_of(error)
+        return JSONResponse(body_for_all(problem), problem.status, problem.headers)
+    if not isinstance(error, HTTPException):
+        raise error
+    problem = Problem(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
+    return JSONResponse(body_for_all(problem), problem.status, error.headers)
+
+
+class _OneSlash:
+    """Reads `//` in a path as `/`: what a base URL with a trailing slash turns into."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        changed: dict[str, Any] = {}
+        if scope["type"] == "http" and "//" in scope["path"]:
+            changed = {"path": re.sub("/{2,}", "/", scope["path"])}
+        await self._app({**scope, **changed}, receive, send)

@@ -15,6 +15,7 @@ from rerank.actor import RerankActor
 from rerank.config import ScorerConfig, parse_config
 from serve.api import create_api
 from serve.deployments import DeploymentScorer
+from serve.endpoint import Server
 from serve.models import Models
 
 
@@ -26,7 +27,7 @@ class Ingress:
         self._models = Models({name: DeploymentScorer(handle) for name, handle in deployments.items()})
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._models)
+        return create_api(Server(self._models))
 
 
 def build(args: dict[str, Any]) -> Application:

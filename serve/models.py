@@ -32,6 +32,10 @@ class Models:
         """Public names, in the order of the configuration."""
         return list(self.scorers)
 
+    def aliases_of(self, name: str) -> list[str]:
+        """Other names of a model."""
+        return [alias for alias, public in self.aliases.items() if public == name]
+
     def find(self, name: str | None) -> tuple[str, Scorer]:
         """The public name and scorer behind a name or alias. Raises UnknownModelError."""
         public = self.names[0] if name is None else self.aliases.get(name, name)

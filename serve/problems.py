@@ -13,7 +13,7 @@ class UnknownModelError(RerankError):
 
 
 class TooLargeError(RerankError):
-    """A body, list or text above a limit of this server."""
+    """A body of more bytes than this server takes."""
 
     code = "too_large"
 
@@ -28,6 +28,18 @@ class NotJsonError(InputError):
     """A body that is not a JSON object."""
 
     code = "not_json"
+
+
+class LimitError(InputError):
+    """A list or text that is longer than this server takes."""
+
+    code = "limit"
+
+
+class EmptyError(InputError):
+    """A list without entries, where a protocol has a status of its own for that."""
+
+    code = "empty"
 
 
 _STATUS: dict[type[RerankError], int] = {

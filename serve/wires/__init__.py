@@ -10,24 +10,30 @@ from serve.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What every wire renders: the request's id, the model's public name and its ranking."""
+    """What every wire renders: the request's id, the model's public name, and a ranking per query asked for."""
 
     id: str
     model: str
-    result: RerankResult
+    results: tuple[RerankResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a body asks for, in our words. `render` is bound to the body, which decides what is echoed."""
+    """What a body asks for, in our words. `render` is bound to the body, which decides what is echoed; `field` is what
+    the body calls its documents.
+    """
 
     model: str | None
-    request: RerankRequest
+    requests: tuple[RerankRequest, ...]
     render: Callable[[Answer], Any]
+    field: str = "documents"
 
 
 class Wire(Protocol):
     """What each module of this package offers."""
+
+    STATUS: Mapping[str, int]
+    """HTTP statuses by error code, where the protocol's differ from `serve.problems`."""
 
     def parse(self, body: Mapping[str, Any], /) -> Asked:
         """Read a JSON object. Raises InputError naming the field."""

@@ -35,16 +35,26 @@ def read_body(kind: type[Body], body: Mapping[str, Any]) -> Body:
         raise InputError(f"{name} {what}, got {shown(error['input'])}") from None
 
 
-def read_texts(values: Sequence[Any], field: str, *, keys: Sequence[str] = ("text",)) -> tuple[str, ...]:
-    """The text of each value: a string, or an object whose `keys` are joined with newlines. Raises InputError."""
-    return tuple(_read_text(value, f"{field}[{index}]", keys) for index, value in enumerate(values))
+def read_texts(
+    values: Sequence[Any], field: str, *, keys: Sequence[str] = ("text",), numbered: bool = True
+) -> tuple[str, ...]:
+    """The text of each value: a string, or an object whose `keys` are joined with newlines (no keys: no objects).
+
+    Raises InputError with the field's name and, where `numbered`, the value's place in it.
+    """
+    return tuple(
+        _read_text(value, f"{field}[{index}]" if numbered else field, keys) for index, value in enumerate(values)
+    )
 
 
 def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
     if isinstance(value, str):
+        if not value.strip():
+            raise InputError(f"{name} must hold text, got a blank one")
         return value
-    if not isinstance(value, Mapping):
-        raise InputError(f"{name} must be a string or an object with {' and '.join(keys)}, got {shown(value)}")
+    if not keys or not isinstance(value, Mapping):
+        accepted = f"a string or an object with {' and '.join(keys)}" if keys else "a string"
+        raise InputError(f"{name} must be {accepted}, got {shown(value)}")
     for key in keys:
         if not isinstance(value.get(key), str):
             raise InputError(f"{name}.{key} must be a string, got {shown(value.get(key))}")

@@ -14,6 +14,7 @@ import pytest
 from rerank.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 from serve.api import create_api
+from serve.endpoint import Server
 from serve.models import Models
 
 
@@ -46,7 +47,7 @@ def scorer() -> LengthScorer:
 @pytest.fixture
 def client(scorer: LengthScorer) -> Callable[..., httpx.Response]:
     """Calls the application in this process: `client(path, json=…)`."""
-    api = create_api(Models({"length": scorer}))
+    api = create_api(Server(Models({"length": scorer}, {"short": "length"})))
 
     def call(path: str, method: str = "POST", **request: Any) -> httpx.Response:
         async def send() -> httpx.Response:

@@ -19,6 +19,7 @@ def test_answers_best_first_with_indices_into_the_request(client, scorer):
             {"index": 0, "relevance_score": 0.7310586},
         ],
         "usage": {"prompt_tokens": 15, "total_tokens": 15},
+        "meta": {"billed_units": {"search_units": 1}},
     }
 
 
@@ -67,7 +68,16 @@ def test_a_missing_field_is_named(client):
     assert (answer.status_code, answer.json()["message"]) == (400, "query is missing")
 
 
-@pytest.mark.parametrize(("content", "got"), [(b"{", "not JSON"), (b"[1]", "got list"), (b"\xff", "not JSON")])
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"{", "bytes that are none"),
+        (b"[1]", "a list"),
+        (b"\xff", "bytes that are none"),
+        (b"", "none"),
+        (b"[" * 9999, "none"),
+    ],
+)
 def test_a_body_that_is_no_json_object_is_refused(client, content, got):
     answer = client("/v1/rerank", content=content)
     assert answer.status_code == 400

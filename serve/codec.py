@@ -1,0 +1,46 @@
+"""Bytes to objects and back: JSON everywhere, msgpack for the protocol that speaks it."""
+
+import json
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serve.problems import NotJsonError
+
+MSGPACK = "application/msgpack"
+
+
+def decode(content: bytes, content_type: str) -> dict[str, Any]:
+    """The body's object. Raises NotJsonError."""
+    kind = "msgpack map" if content_type.startswith(MSGPACK) else "JSON object"
+    try:
+        body = msgpack.unpackb(content) if kind == "msgpack map" else json.loads(content)
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as problem:
+        raise NotJsonError(f"body must be a {kind}, got bytes that are none: {problem}") from None
+    if not isinstance(body, dict):
+        raise NotJsonError(f"body must be a {kind}, got {_KINDS.get(type(body), 'another value')}")
+    return body
+
+
+def encode(content: Any, status: int, headers: dict[str, str], *, as_msgpack: bool) -> Response:
+    """A response with this object as its body."""
+    if as_msgpack:
+        return Response(msgpack.packb(content), status, headers, MSGPACK)
+    return JSONResponse(content, status, headers)
+
+
+def wants_json(request: Request) -> bool:
+    """Whether a client of a msgpack protocol asked for JSON."""
+    return "application/json" in request.headers.get("accept", "")
+
+
+_KINDS = {
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}

@@ -1,0 +1,55 @@
+"""Mixedbread: `input` and `top_k` in, `data` with `score` out.
+
+Source: https://www.mixedbread.com/api-reference (reranking).
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from rerank.errors import InputError
+from rerank.types import RerankRequest
+from serve.problems import body_for_all as error
+from serve.wires import Answer, Asked
+from serve.wires.read import check_top, read_body, read_texts
+from serve.wires.write import echoing, entries, usage
+
+__all__ = ["STATUS", "Body", "error", "parse"]
+
+STATUS: Mapping[str, int] = {}
+
+
+class Body(BaseModel):
+    """A rerank request; its `input` is what others call documents."""
+
+    model: str | None = None
+    query: str
+    input: list[Any]
+    rank_fields: list[str] | None = None
+    top_k: int | None = None
+    return_input: bool | None = None
+
+
+def parse(values: Mapping[str, Any]) -> Asked:
+    """Read a request. Raises InputError naming the field."""
+    body = read_body(Body, values)
+    if not body.input:
+        raise InputError("input must hold at least one document, got none")
+    texts = read_texts(body.input, "input", keys=body.rank_fields or ("text",))
+    request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))
+    return Asked(body.model, (request,), partial(_render, body), "input")
+
+
+def _render(body: Body, answer: Answer) -> dict[str, Any]:
+    ranked = answer.results[0].ranked
+    scored = echoing(entries(ranked, "score"), "input", body.input if body.return_input else None)
+    return {
+        "object": "list",
+        "data": [{**entry, "object": "rank_result"} for entry in scored],
+        "model": answer.model,
+        "usage": usage(answer.results),
+        "top_k": len(ranked),
+        "return_input": bool(body.return_input),
+    }

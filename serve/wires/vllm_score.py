@@ -1,0 +1,71 @@
+"""vLLM's score API: pairs in, their scores out in input order. One text against one, one against many, or row by row.
+
+Source: vllm/entrypoints, the score protocol.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from rerank.errors import InputError
+from rerank.types import RerankRequest
+from serve.problems import body_for_all as error
+from serve.wires import Answer, Asked
+from serve.wires.read import read_body, read_texts
+from serve.wires.write import decimal, usage
+
+__all__ = ["STATUS", "Body", "error", "parse"]
+
+STATUS: Mapping[str, int] = {}
+
+_FIELDS = (("text_1", "text_2"), ("queries", "documents"), ("data_1", "data_2"))
+
+
+class Body(BaseModel):
+    """A score request: one of `text_1`/`text_2`, `queries`/`documents`, `data_1`/`data_2`, each a text or a list."""
+
+    model: str | None = None
+    text_1: Any = None
+    text_2: Any = None
+    queries: Any = None
+    documents: Any = None
+    data_1: Any = None
+    data_2: Any = None
+
+
+def parse(values: Mapping[str, Any]) -> Asked:
+    """Read a request. Raises InputError naming the field."""
+    body = read_body(Body, values)
+    for first, second in _FIELDS:
+        if getattr(body, first) is not None:
+            return Asked(body.model, _requests(body, first, second), _render, second)
+    raise InputError(f"a pair of fields is missing, accepted are {' or '.join('/'.join(pair) for pair in _FIELDS)}")
+
+
+def _requests(body: Body, first: str, second: str) -> tuple[RerankRequest, ...]:
+    left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second)
+    if len(left) == 1:
+        return (RerankRequest(left[0], right),)
+    if len(left) != len(right):
+        raise InputError(f"{first} must be one text or as many as {second} ({len(right)}), got {len(left)}")
+    return tuple(RerankRequest(query, (document,)) for query, document in zip(left, right, strict=True))
+
+
+def _texts(value: Any, field: str) -> tuple[str, ...]:
+    if value == [] or value is None:
+        raise InputError(f"{field} must hold at least one text, got none")
+    return read_texts(value, field) if isinstance(value, list) else read_texts([value], field, numbered=False)
+
+
+def _render(answer: Answer) -> dict[str, Any]:
+    in_order = [place for result in answer.results for place in sorted(result.ranked, key=lambda place: place.index)]
+    return {
+        "id": answer.id,
+        "object": "list",
+        "model": answer.model,
+        "data": [
+            {"index": row, "object": "score", "score": decimal(place.score)} for row, place in enumerate(in_order)
+        ],
+        "usage": usage(answer.results),
+    }

@@ -1,0 +1,52 @@
+"""Voyage: `documents`, `top_k` and `truncation` in, `data` out.
+
+Source: https://docs.voyageai.com/reference/reranker-api
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from rerank.errors import InputError
+from rerank.types import RerankRequest
+from serve.problems import body_for_all as error
+from serve.wires import Answer, Asked
+from serve.wires.read import check_top, read_body, read_texts
+from serve.wires.write import echoing, entries, usage
+
+__all__ = ["STATUS", "Body", "error", "parse"]
+
+STATUS: Mapping[str, int] = {}
+
+
+class Body(BaseModel):
+    """A rerank request."""
+
+    model: str | None = None
+    query: str
+    documents: list[Any]
+    top_k: int | None = None
+    truncation: bool | None = None
+    return_documents: bool | None = None
+
+
+def parse(values: Mapping[str, Any]) -> Asked:
+    """Read a request. Raises InputError naming the field."""
+    body = read_body(Body, values)
+    if body.truncation is False:
+        raise InputError("truncation must be true or null, got false: texts above the model's limit are always cut")
+    texts = read_texts(body.documents, "documents")
+    request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))
+    return Asked(body.model, (request,), partial(_render, texts if body.return_documents else None))
+
+
+def _render(echoed: tuple[str, ...] | None, answer: Answer) -> dict[str, Any]:
+    scored = entries(answer.results[0].ranked, "relevance_score")
+    return {
+        "object": "list",
+        "data": list(echoing(scored, "document", echoed)),
+        "model": answer.model,
+        "usage": usage(answer.results),
+    }
