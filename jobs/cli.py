@@ -40,6 +40,10 @@ def run(
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
+    scores: Annotated[
+        str | None, typer.Option(help="Score store to share between runs; OUT/_scores if not given.")
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Neither look scores up nor keep them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result when done.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
@@ -71,6 +75,8 @@ def run(
                 output_layout=output_layout,
                 cut=Cut(top_k, min_score),
                 keep_text=keep_text,
+                scores=scores,
+                use_store=not no_store,
                 overwrite=overwrite,
                 actors=actors,
                 address=address,

@@ -2,9 +2,14 @@
 
 import logging
 import os
-from contextlib import suppress
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 from jobs.pipeline import Pool
 from rerank.errors import ConfigError
@@ -18,17 +23,38 @@ def connect(*, address: str | None, verbose: bool) -> None:
     """Join the cluster at `address` or in RAY_ADDRESS, else start one on this machine for this process alone."""
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     level = logging.INFO if verbose else logging.ERROR
+    if not verbose:
+        warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(level)
     local = {"num_cpus": cores() + _LOCAL_SPARE_CPUS, "include_dashboard": False} if address == "local" else {}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against a FutureWarning
     try:
-        ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
+        with nullcontext() if verbose else _silent_core():
+            ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
     except ConnectionError as problem:
         raise ConfigError(f"no Ray cluster answers at {address!r}: {problem}") from problem
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
+
+
+@contextmanager
+def _silent_core() -> Iterator[None]:
+    """Keep Ray's C++ core from writing to our stderr: errors reach Python as exceptions.
+
+    It warns of every actor with a large argument, and announces on the way that it was told not to.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def disconnect() -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from jobs.memory import Memory, open_snapshot
 from jobs.source import Source
 from jobs.splits import Split, read_split
 from rerank.actor import RerankActor
@@ -15,10 +16,9 @@ from rerank.config import ScorerConfig
 from rerank.load import load_encoder
 from rerank.prepare import prepare
 
-# A poison block must not be tried for ever: Ray restarts dead actors without end unless told otherwise.
-_MAX_RESTARTS = 4
+# Ray starts dead actors again without end; a block that kills them must not be tried for ever.
 _MAX_TASK_RETRIES = 4
-# Two blocks per actor keep it fed while one is scored; below two Ray's pool never grows.
+# Blocks that wait at an actor while it scores one; below two Ray's pool never grows.
 _TASKS_IN_FLIGHT = 4
 
 
@@ -48,6 +48,7 @@ def rank_dataset(
     cut: Cut,
     queries_per_block: int,
     keep_text: bool = False,
+    memory: Memory | None = None,
     on_block: Callable[[pa.Table], None] | None = None,
 ) -> Dataset:
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns."""
@@ -55,7 +56,7 @@ def rank_dataset(
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     dataset = dataset.map_batches(
         _read_and_prepare,
-        fn_kwargs={"source": ray.put(source), "scorer": scorer, "keep_text": keep_text},
+        fn_kwargs={"source": ray.put(source), "scorer": scorer, "keep_text": keep_text, "memory": memory},
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=1,
@@ -64,22 +65,30 @@ def rank_dataset(
     return dataset.map_batches(
         RerankActor,
         fn_constructor_args=[scorer],
-        fn_constructor_kwargs={"top_k": cut.top_k, "min_score": cut.min_score, "on_block": on_block},
+        fn_constructor_kwargs={
+            "top_k": cut.top_k,
+            "min_score": cut.min_score,
+            "on_block": on_block,
+            "store": memory.store if memory else None,
+            "preload": False,
+        },
         compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
         batch_size=queries_per_block,
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
         udf_modifying_row_count=False,
-        max_restarts=_MAX_RESTARTS,
         max_task_retries=_MAX_TASK_RETRIES,
     )
 
 
-def _read_and_prepare(splits: pa.Table, *, source: Any, scorer: ScorerConfig, keep_text: bool) -> Iterator[pa.Table]:
+def _read_and_prepare(
+    splits: pa.Table, *, source: Any, scorer: ScorerConfig, keep_text: bool, memory: Memory | None
+) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
     opened: Source = ray.get(source)
     encoder = load_encoder(scorer)
+    lookup = open_snapshot(memory).lookup if memory else None
     for split in splits.to_pylist():
         for table in read_split(opened, Split(**split)):
-            yield prepare(table, encoder, keep_text=keep_text)
+            yield prepare(table, encoder, keep_text=keep_text, lookup=lookup)

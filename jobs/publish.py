@@ -16,6 +16,7 @@ from rerank.errors import OutputError
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
 ERRORS = "_errors"
+SCORES = "_scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def check_output(output: Location, *, overwrite: bool) -> None:
         raise OutputError(f"{output.uri}: holds other files ({', '.join(foreign[:3])}), expected an empty folder")
     if MANIFEST in names and not overwrite:
         raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
-    if names and MANIFEST not in names and STAGING not in names:
+    if names - {SCORES} and MANIFEST not in names and STAGING not in names:
         raise OutputError(f"{output.uri}: holds parts that no run of ours left there, expected an empty folder")
 
 

@@ -4,23 +4,27 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import ray
+
 from jobs.cluster import choose_pool, connect, disconnect
+from jobs.memory import open_memory, resolve
 from jobs.paths import locate
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress
-from jobs.publish import check_output, publish
+from jobs.publish import SCORES, check_output, publish
 from jobs.scan import Scan, check_clustered, scan
 from jobs.sink import RankedSink
 from jobs.source import Layout, Source, open_source
 from jobs.splits import plan_splits
 from jobs.summary import Expected, add_up, check_nothing_lost, summarise
 from rerank.config import ScorerConfig
+from rerank.fingerprint import ModelIdentity
 
 _PAIRS_PER_FILE = 1_000_000
 _PAIRS_PER_SPLIT = 50_000
-# About a second of work for a GPU, a few for a CPU: small enough to share out evenly, large enough to pack well.
-_PAIRS_PER_BLOCK_GPU = 8_192
-_PAIRS_PER_BLOCK_CPU = 512
+# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
+_PAIRS_PER_BLOCK_GPU = 32_768
+_PAIRS_PER_BLOCK_CPU = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class RunConfig:
     output_layout: Layout = Layout.PAIRS
     cut: Cut = field(default_factory=Cut)
     keep_text: bool = False
+    scores: str | None = None  # the score store; None: inside the output folder
+    use_store: bool = True
     overwrite: bool = False
     actors: int | None = None
     address: str | None = None
@@ -52,12 +58,12 @@ def run(config: RunConfig) -> dict[str, Any]:
     check_output(output, overwrite=config.overwrite)
     found = scan(source)
     check_clustered(source, found)
-    sink = _execute(config, source, found)
+    sink, model = _execute(config, source, found)
     sums = add_up(sink.reports)
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
     summary = summarise(
         sums,
-        model=config.scorer.model_dump(exclude_none=True),
+        model=model,
         files=[file for report in sink.reports for file in report.files],
         output=config.output,
         seconds=perf_counter() - started,
@@ -66,29 +72,30 @@ def run(config: RunConfig) -> dict[str, Any]:
     return summary
 
 
-def _execute(config: RunConfig, source: Source, found: Scan) -> RankedSink:
+def _execute(config: RunConfig, source: Source, found: Scan) -> tuple[RankedSink, ModelIdentity]:
     """Run the pipeline on a cluster; the sink knows what was staged."""
     connect(address=config.address, verbose=config.verbose)
     try:
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
+        scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
+        scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
+        memory = open_memory(scores, model) if config.use_store else None
         pairs_per_query = max(1, source.pairs // max(1, found.queries))
         pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
-        sink = RankedSink(
-            locate(config.output),
-            config.output_layout,
-            queries_per_file=max(1, _PAIRS_PER_FILE // pairs_per_query),
-        )
+        queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
+        sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
         with progress(total_pairs=source.pairs) as on_block:
             rank_dataset(
                 source,
                 plan_splits(source, target_pairs=_PAIRS_PER_SPLIT),
-                scorer=config.scorer,
+                scorer=scorer,
                 pool=pool,
                 cut=config.cut,
                 queries_per_block=max(1, pairs_per_block // pairs_per_query),
                 keep_text=config.keep_text,
+                memory=memory,
                 on_block=on_block,
             ).write_datasink(sink)
     finally:
         disconnect()
-    return sink
+    return sink, model

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.publish import PartReport, WrittenFile
 from rerank.errors import RerankError
+from rerank.fingerprint import ModelIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def check_nothing_lost(sums: Counter[str], expected: Expected) -> None:
 
 
 def summarise(
-    sums: Counter[str], *, model: dict[str, Any], files: list[WrittenFile], output: str, seconds: float
+    sums: Counter[str], *, model: ModelIdentity, files: list[WrittenFile], output: str, seconds: float
 ) -> dict[str, Any]:
     """The summary of a run that took `seconds`."""
     computed = sums["computed_tokens"]
@@ -50,11 +51,13 @@ def summarise(
         "pairs_ranked": int(sums["pairs_ranked"]),
         "pairs_rejected": int(sums["pairs_rejected"]),
         "pairs_scored": int(sums["pairs_scored"]),
+        "store_hits": int(sums["store_hits"]),
         "tokens": int(sums["tokens"]),
         "padding_share": round(1 - sums["tokens"] / computed, 4) if computed else 0.0,
         "pairs_per_second": round(sums["pairs_scored"] / seconds, 1),
         "seconds": {"total": round(seconds, 2), "score": round(sums["engine_seconds"], 2)},
-        "model": model,
+        "model": model.as_json(),
+        "fingerprint": model.fingerprint,
         "files": [{"name": file.name, "rows": file.rows} for file in files],
         "versions": {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")},
     }

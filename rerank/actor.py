@@ -10,6 +10,7 @@ from rerank.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.engines import Engine
 from rerank.reranker import Reranker
+from rerank.store import ScoreStore
 from rerank.types import RerankRequest, RerankResult
 
 
@@ -23,24 +24,31 @@ class RerankActor:
         top_k: int | None = None,
         min_score: float | None = None,
         on_block: Callable[[pa.Table], None] | None = None,
+        store: ScoreStore | None = None,
         engine: Engine | None = None,
+        preload: bool = True,
     ) -> None:
         """Load the model. `top_k` and `min_score` cut what `__call__` gives back (requests bring their own);
-        `on_block` sees each ranked block, to report progress.
+        `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
+        Without `preload` the model is loaded when there is something to score, which may be never.
         """
         self._reranker = Reranker(config, engine=engine)
+        if preload:
+            self._reranker.engine  # noqa: B018 (loads it)
         self._top_k = top_k
         self._min_score = min_score
         self._on_block = on_block
+        self._remember = store.append if store is not None else None
         self._batcher = Batcher(
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
             turn_tokens=config.batch_tokens,
+            max_waiting_pairs=max_waiting_pairs,
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
-        ranked = self._reranker.rank_table(table, top_k=self._top_k, min_score=self._min_score)
+        ranked = self._reranker.rank_table(table, top_k=self._top_k, min_score=self._min_score, remember=self._remember)
         if self._on_block is not None:
             self._on_block(ranked)
         return ranked

@@ -4,7 +4,9 @@ A prepared table has a row per query like its source, without the texts. Columns
 ours and never reach an output.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,40 +15,62 @@ import pyarrow.compute as pc
 from rerank.candidates import CandidateSets, combined, keep_columns, text_column
 from rerank.encode import EncodedPairs, Encoder, PairTemplate
 from rerank.ragged import IntArray, Ragged, offsets_of
+from rerank.rank import FloatArray
 from rerank.reject import Reason, check
+from rerank.store import Found, Keys, pair_keys
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
+KEY_HIGH, KEY_LOW = "_key_high", "_key_low"
+LOGIT = "_logit"
+OUR_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, KEY_HIGH, KEY_LOW, LOGIT)
 
 
-def prepare(table: pa.Table, encoder: Encoder, *, keep_text: bool = False) -> pa.Table:
+def prepare(
+    table: pa.Table,
+    encoder: Encoder,
+    *,
+    keep_text: bool = False,
+    lookup: Callable[[Keys], Found] | None = None,
+) -> pa.Table:
     """Candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
-    Raises InputError where the table is no such one.
+    With `lookup` (of a score store's snapshot) pairs carry their keys, and those that it knows carry their logit and
+    are not tokenised. Raises InputError where the table is no such one.
     """
     sets = CandidateSets.from_table(table)
     query_reasons, reasons = check(sets)
-    sound = np.flatnonzero(reasons == Reason.OK).astype(np.int32)
-    pairs = encode(sets, sound, encoder)
-
-    tokens = pairs.documents.take(pairs.document_of, lengths=pairs.document_lengths)
-    by_pair = np.zeros(sets.pair_count, dtype=np.int64)
-    by_pair[sound] = tokens.lengths
-    offsets = offsets_of(by_pair)
-    query_length = np.zeros(sets.pair_count, dtype=np.int32)
-    query_length[sound] = pairs.query_lengths
+    wanted = reasons == Reason.OK
+    memory = {}
+    if lookup is not None:
+        keys = pair_keys(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+        logits = np.where(wanted, lookup(keys).logits, np.float32(np.nan))
+        memory = {KEY_HIGH: keys[:, 0], KEY_LOW: keys[:, 1], LOGIT: logits}
+        wanted &= np.isnan(logits)
+    rows = np.flatnonzero(wanted).astype(np.int32)
+    pairs = encode(sets, rows, encoder)
 
     dropped = () if keep_text else ("text", "query")
     candidates = keep_columns(sets.candidates, without=dropped)
-    candidates = candidates.append_column(DOCUMENT_TOKENS, Ragged(tokens.values, offsets).to_arrow())
-    candidates = candidates.append_column(QUERY_LENGTH, pa.array(query_length))
-    candidates = candidates.append_column(REASON, pa.array(reasons))
+    columns = _spread(pairs, rows, sets.pair_count) | memory | {REASON: reasons}
+    for name, values in columns.items():
+        candidates = candidates.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
     queries = keep_columns(sets.queries, without=dropped)
     queries = queries.append_column(QUERY_TOKENS, pairs.queries.to_arrow())
     queries = queries.append_column(REASON, pa.array(query_reasons))
     return replace(sets, queries=queries, candidates=candidates).to_table()
+
+
+def _spread(pairs: EncodedPairs, rows: IntArray, total: int) -> dict[str, Any]:
+    """The tokens of encoded pairs over all candidate rows, none where a row is not encoded."""
+    tokens = pairs.documents.take(pairs.document_of, lengths=pairs.document_lengths)
+    lengths = np.zeros(total, dtype=np.int64)
+    lengths[rows] = tokens.lengths
+    query_lengths = np.zeros(total, dtype=np.int32)
+    query_lengths[rows] = pairs.query_lengths
+    return {DOCUMENT_TOKENS: Ragged(tokens.values, offsets_of(lengths)).to_arrow(), QUERY_LENGTH: query_lengths}
 
 
 def is_prepared(table: pa.Table) -> bool:
@@ -55,8 +79,9 @@ def is_prepared(table: pa.Table) -> bool:
 
 
 def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedPairs, IntArray]:
-    """The pairs of a prepared block that can be scored, and their candidate rows."""
-    rows = np.flatnonzero(sets.candidates.column(REASON).to_numpy() == Reason.OK).astype(np.int32)
+    """The pairs of a prepared block that the engine has to score, and their candidate rows."""
+    wanted = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    rows = np.flatnonzero(wanted & np.isnan(known_logits(sets))).astype(np.int32)
     documents = Ragged.from_arrow(combined(sets.candidates.column(DOCUMENT_TOKENS)))
     pairs = EncodedPairs(
         template=template,
@@ -68,6 +93,20 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
         document_lengths=documents.lengths[rows].astype(np.int32),
     )
     return pairs, rows
+
+
+def known_logits(sets: CandidateSets) -> FloatArray:
+    """The logit of each candidate that a score store knew, NaN for the others."""
+    if LOGIT in sets.candidates.column_names:
+        logits: FloatArray = sets.candidates.column(LOGIT).to_numpy()
+        return logits
+    return np.full(sets.pair_count, np.nan, dtype=np.float32)
+
+
+def keys_of(sets: CandidateSets, rows: IntArray) -> Keys:
+    """The keys of these candidates of a block that was prepared with a lookup."""
+    halves = [sets.candidates.column(name).to_numpy()[rows] for name in (KEY_HIGH, KEY_LOW)]
+    return np.stack(halves, axis=1)
 
 
 def encode(sets: CandidateSets, rows: IntArray, encoder: Encoder) -> EncodedPairs:

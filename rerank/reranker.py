@@ -1,85 +1,89 @@
 """From candidate sets to ranked ones: the one place that joins encoding, scoring and ranking."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from rerank.candidates import CandidateSets, keep_columns
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
-from rerank.engines import Engine, load_engine
+from rerank.engines import NOTHING, Engine, load_engine
 from rerank.errors import ModelError
 from rerank.load import load_encoder
-from rerank.prepare import (
-    DOCUMENT_TOKENS,
-    QUERY_LENGTH,
-    QUERY_TOKENS,
-    REASON,
-    encoded_pairs,
-    is_prepared,
-    prepare,
-)
+from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
+from rerank.ragged import IntArray
 from rerank.rank import FloatArray, best_first, rank, relevance_scores
 from rerank.reject import mark_not_finite, rejected
+from rerank.store import Keys
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 
 REJECTED = "rejected"
 USAGE = "usage"
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a block came to: pairs ranked, pairs the engine scored, their tokens, those computed with padding, and the
-    seconds that the engine took.
-    """
-
-    pairs_ranked: int = 0
-    pairs_scored: int = 0
-    tokens: int = 0
-    computed_tokens: int = 0
-    engine_seconds: float = 0.0
+Remember = Callable[[Keys, FloatArray, IntArray], None]
 
 
 class Reranker:
     """A model with its tokeniser, ready to rank."""
 
     def __init__(self, model: str | ScorerConfig = BUNDLED, *, engine: Engine | None = None) -> None:
-        """Load a folder, a Hub id or the bundled model; score with `engine` where one is given. Raises ModelError."""
+        """Take a folder, a Hub id or the bundled model; score with `engine` where one is given. Raises ModelError."""
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = load_encoder(self.config)
-        self.engine = engine or load_engine(self.config)
+        self._engine = engine
 
-    def rank_table(self, table: pa.Table, *, top_k: int | None = None, min_score: float | None = None) -> pa.Table:
+    @property
+    def engine(self) -> Engine:
+        """What scores; loaded at its first use. Raises ModelError."""
+        if self._engine is None:
+            self._engine = load_engine(self.config)
+        return self._engine
+
+    def rank_table(
+        self,
+        table: pa.Table,
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        remember: Remember | None = None,
+    ) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
         The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank`,
-        `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`, whose
-        first row holds the block's (add the column up).
+        `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`:
+        struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
+        known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
+        that were scored; the block must then have been prepared with a lookup.
         """
         prepared = table if is_prepared(table) else prepare(table, self.encoder)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
-        logits = np.full(sets.pair_count, np.nan, dtype=np.float32)
-        logits[rows], usage = self._score(pairs)
+        started = perf_counter()
+        scores = self.engine.score(pairs) if len(pairs) else NOTHING
+        seconds = perf_counter() - started
+        if remember is not None:
+            remember(keys_of(sets, rows), scores.logits, pairs.lengths)
+        logits = known_logits(sets)
+        hits = np.isfinite(logits)
+        logits = np.where(hits, logits, np.float32(np.nan))
+        logits[rows] = scores.logits
+
         codes = mark_not_finite(sets.candidates.column(REASON).to_numpy(), logits)
         refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
         ranked = rank(_without_our_columns(sets), logits, top_k=top_k, min_score=min_score).to_table()
-        usages = [asdict(usage if row == 0 else Usage()) for row in range(len(sets))]
-        return ranked.append_column(REJECTED, refused).append_column(USAGE, pa.array(usages))
-
-    def _score(self, pairs: EncodedPairs) -> tuple[FloatArray, Usage]:
-        started = perf_counter()
-        scores = self.engine.score(pairs)
-        return scores.logits, Usage(
-            pairs_ranked=int(np.isfinite(scores.logits).sum()),
-            pairs_scored=len(pairs),
-            tokens=int(pairs.lengths.sum()),
-            computed_tokens=scores.computed_tokens,
-            engine_seconds=perf_counter() - started,
-        )
+        usage = {
+            "pairs_ranked": _per_query(sets, np.isfinite(logits)),
+            "store_hits": _per_query(sets, hits),
+            "pairs_scored": _in_first_row(len(pairs), len(sets)),
+            "tokens": _in_first_row(int(pairs.lengths.sum()), len(sets)),
+            "computed_tokens": _in_first_row(scores.computed_tokens, len(sets)),
+            "engine_seconds": _in_first_row(seconds, len(sets)),
+        }
+        usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
+        return ranked.append_column(REJECTED, refused).append_column(USAGE, usages)
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RerankResult:
         """Rank documents for a query. Raises InputError, and ModelError where the model gives no number."""
@@ -111,8 +115,15 @@ class Reranker:
 
 
 def _without_our_columns(sets: CandidateSets) -> CandidateSets:
-    return CandidateSets(
-        keep_columns(sets.queries, without=(QUERY_TOKENS, REASON)),
-        keep_columns(sets.candidates, without=(DOCUMENT_TOKENS, QUERY_LENGTH, REASON)),
-        sets.offsets,
-    )
+    queries, candidates = (keep_columns(rows, without=OUR_COLUMNS) for rows in (sets.queries, sets.candidates))
+    return CandidateSets(queries, candidates, sets.offsets)
+
+
+def _per_query(sets: CandidateSets, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    return np.bincount(sets.query_of[marked], minlength=len(sets))
+
+
+def _in_first_row(total: float, rows: int) -> npt.NDArray[np.number]:
+    column = np.zeros(rows, dtype=np.asarray(total).dtype)
+    column[:1] = total
+    return column

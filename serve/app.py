@@ -1,43 +1,96 @@
 """The Serve application: one deployment of the shared actor class per model, behind a thin ingress.
 
-`serve run serve.app:build model=cross-encoder/ms-marco-MiniLM-L6-v2`
+`serve run serve.app:build`, `serve run serve.app:build model=FOLDER_OR_HUB_ID`, or `serve run serve/config.yaml`.
 """
 
+import re
 from typing import Any
 
 import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 
 from rerank.actor import RerankActor
-from rerank.config import ScorerConfig, parse_config
+from rerank.errors import ConfigError
 from serve.api import create_api
 from serve.deployments import DeploymentScorer
 from serve.endpoint import Server
+from serve.keys import ENVIRONMENT, Keys, keys_from_environment
 from serve.models import Models
+from serve.settings import ServedModel, Settings, parse_settings
+
+_LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
+_REQUESTS = 256  # of a model, at work in one replica; as many again wait for a replica before Serve refuses them
+_INGRESS_CPUS = 0.1  # it parses and renders; a whole core would be missing from small machines
 
 
 @serve.ingress()
 class Ingress:
     """Speaks HTTP and holds handles; models live in deployments of their own."""
 
-    def __init__(self, deployments: dict[str, DeploymentHandle]) -> None:
-        self._models = Models({name: DeploymentScorer(handle) for name, handle in deployments.items()})
+    def __init__(self, settings: Settings, deployments: dict[str, DeploymentHandle]) -> None:
+        """Take over the handles by public name. Raises ConfigError where anybody could ask from anywhere."""
+        named = keys_from_environment()
+        keys = Keys(settings.keys_file, fixed=named) if settings.keys_file or named else None
+        if keys is None:
+            check_address(_bound_host())
+        aliases = {alias: model.name for model in settings.models for alias in model.aliases}
+        scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
+        self._server = Server(Models(scorers, aliases), settings.limits, keys)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(Server(self._models))
+        return create_api(self._server)
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application for these settings, see `rerank.config.ScorerConfig`. Raises ConfigError."""
-    config = parse_config(ScorerConfig, args, source="application arguments")
-    deployment = serve.deployment(RerankActor).options(name=config.model, ray_actor_options=_resources(config))
-    return serve.deployment(Ingress).options(name="ingress").bind({config.model: deployment.bind(config)})
+    """The application for these arguments, see `serve.settings`. Raises ConfigError."""
+    settings = parse_settings(args)
+    ingress = serve.deployment(Ingress).options(
+        name="ingress",
+        ray_actor_options={"num_cpus": _INGRESS_CPUS},
+        autoscaling_config={"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas},
+        max_ongoing_requests=4 * _REQUESTS,
+        max_constructor_retry_count=1,  # what fails in its constructor is a setting, which no retry changes
+    )
+    return ingress.bind(settings, {model.name: _deploy(model) for model in settings.models})
 
 
-def _resources(config: ScorerConfig) -> dict[str, float]:
-    """A GPU for the model where the cluster has one and the settings do not say otherwise."""
+def check_address(host: str | None) -> None:
+    """Without keys only this machine may ask. Raises ConfigError for another address."""
+    if host is not None and not _LOOPBACK.fullmatch(host):
+        raise ConfigError(
+            f"http host: {host} is open to other machines, and there are no keys: set keys_file or {ENVIRONMENT}, "
+            "or bind to 127.0.0.1"
+        )
+
+
+def _deploy(model: ServedModel) -> Application:
+    deployment = serve.deployment(RerankActor).options(
+        name=model.name.replace("/", "--"),  # Serve's own names stand in metrics and paths
+        ray_actor_options={"num_cpus": model.num_cpus, "num_gpus": _gpus(model)},
+        autoscaling_config={
+            "min_replicas": model.min_replicas,
+            "max_replicas": model.max_replicas,
+            "target_ongoing_requests": model.target_ongoing_requests,
+        },
+        max_ongoing_requests=max(_REQUESTS, 2 * model.target_ongoing_requests),
+        max_queued_requests=_REQUESTS,
+    )
+    return deployment.bind(model.scorer, max_waiting_pairs=model.max_waiting_pairs)
+
+
+def _gpus(model: ServedModel) -> float:
+    """GPUs of a replica: as set, else one where the cluster has any and the scorer may use it."""
+    if model.num_gpus is not None:
+        return model.num_gpus
     has_gpu = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
-    return {"num_cpus": 1, "num_gpus": int(has_gpu and config.device in {"auto", "cuda"})}
+    return float(has_gpu and model.scorer.device.startswith(("auto", "cuda")))
+
+
+def _bound_host() -> str | None:
+    """The address that Serve's proxies listen on; None in local testing mode, where none does."""
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return client.http_config.host if client is not None else None

@@ -1,5 +1,6 @@
 """Models behind Serve handles, which raise our errors instead of Ray's."""
 
+import asyncio
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -31,6 +32,9 @@ async def _ours(response: Any) -> Any:
     """The response's value, with Ray's errors turned into ours."""
     try:
         return await response
+    except asyncio.CancelledError:  # the client hung up or the deadline passed: free the pairs over there too
+        response.cancel()
+        raise
     except RayTaskError as failure:  # wraps what the actor raised
         if isinstance(failure.cause, RerankError):
             raise failure.cause from None

@@ -23,7 +23,7 @@ _EXAMPLES = 3
 
 def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     """Build the corpus and the candidate sets in `folder`, rerank them, print what it did; gives the run's summary."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / f"corpus-python-{platform.python_version()}.parquet"
     candidates = folder / "candidates.parquet"
@@ -50,7 +50,7 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
             verbose=verbose,
         )
     )
-    _report(Console(highlight=False), sets, pq.read_table(ranked), summary, folder)
+    _report(Console(highlight=False, soft_wrap=True), sets, pq.read_table(ranked), summary, folder)
     return summary
 
 
@@ -60,12 +60,12 @@ def _report(console: Console, sets: pa.Table, ranked: pa.Table, summary: dict[st
     after = ranking_of(_rows(ranked, "query_id", "doc_id", "rank"))
     _print_measures(console, qrels, before, after)
     _print_examples(console, dict(_rows(sets, "query_id", "query")), qrels, before, after)
-    seconds = summary["seconds"]["total"]
+    scored, hits = summary["pairs_scored"], summary["store_hits"]
     console.print(
-        f"\n{summary['pairs_ranked']:,} pairs in {seconds:.0f} s: {summary['pairs_scored']:,} scored, the others looked "
-        "up in the score store.\n"
-        f"Ranked Parquet: {folder / 'ranked'} (its _manifest.json says how it was made)\n"
-        "Next, your own candidates: rerank run IN.parquet OUT (columns query_id, query, doc_id, text)"
+        f"\n{summary['pairs_ranked']:,} pairs in {summary['seconds']['total']:.0f} s: {scored:,} scored"
+        + (f", {hits:,} looked up in the score store (a pair is scored once, ever)" if hits else "")
+        + f"\nRanked Parquet: {folder / 'ranked'} (its _manifest.json says how it was made)"
+        "\nNext, your own candidates: rerank run IN.parquet OUT, with columns query_id, query, doc_id, text"
     )
 
 

@@ -76,7 +76,7 @@ def main(
     model, tokenizer = new_student(corpus, seed)
     report("corpus", passages=len(corpus), lists=len(lists), parameters=sum(w.numel() for w in model.parameters()))
 
-    def keep(progress: float) -> None:
+    def keep() -> None:
         save_student(model, tokenizer, out)
 
     train(model, tokenizer, lists, Schedule(tokens, minutes), seed=seed, checkpoint=keep)

@@ -25,7 +25,7 @@ VENDORED = frozenset(
         """,
     )
 )
-MIN_WORDS, MAX_WORDS = 12, 300
+MIN_WORDS, MAX_WORDS, RUN = 12, 300, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,26 @@ def cap_words(text: str, limit: int = MAX_WORDS) -> str:
     return text if len(words) <= limit else text[: words[limit - 1].end()]
 
 
-def docstrings(file: Path, module: str) -> Iterator[tuple[str, str]]:
-    """(`qualified.name(arguments)`, docstring) of each documented public definition, read without importing it."""
+def parse(file: Path) -> ast.Module:
+    """The file's syntax tree, empty where it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(file.read_text(encoding="utf-8"))
+            return ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, RecursionError):
-        return
-    stack: list[tuple[ast.AST, str]] = [(tree, module)]
+        return ast.Module([], [])
+
+
+def every_docstring(file: Path) -> Iterator[str]:
+    """The docstrings of a file: of the module and of each definition in it, however deep."""
+    for node in ast.walk(parse(file)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield ast.get_docstring(node) or ""
+
+
+def docstrings(file: Path, module: str) -> Iterator[tuple[str, str]]:
+    """(`qualified.name(arguments)`, docstring) of each documented public definition, read without importing it."""
+    stack: list[tuple[ast.AST, str]] = [(parse(file), module)]
     while stack:
         node, name = stack.pop()
         for child in ast.iter_child_nodes(node):
@@ -86,27 +97,39 @@ def signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> st
     return f"({ast.unparse(node.args)})"
 
 
-def standard_library(root: Path | None = None) -> frozenset[str]:
-    """Fingerprints of the docstrings of every standard module: whole, and first sentences of four words or more.
+def runs(text: str) -> set[int]:
+    """Hashes of every `RUN` words in a row, of letters alone: what a copy with small changes still shares."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return {hash(tuple(words[start : start + RUN])) for start in range(len(words) - RUN + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Texts that may not be trained on, as fingerprints of whole texts and first sentences, and as runs of words."""
+
+    fingerprints: frozenset[str] = frozenset()
+    runs: frozenset[int] = frozenset()
+
+
+def standard_library(root: Path | None = None) -> Excluded:
+    """Every docstring of every standard module, public or not; of first sentences those of four words or more.
 
     `root` holds the modules written in Python, by default the running interpreter's; the others are imported.
     """
     root = root or Path(sysconfig.get_path("stdlib"))
-    texts = [
-        text for file in root.rglob("*.py") if "site-packages" not in file.parts for _, text in docstrings(file, "")
-    ]
+    texts = [text for file in root.rglob("*.py") if "site-packages" not in file.parts for text in every_docstring(file)]
     for name in (*sys.builtin_module_names, *(f.name.split(".")[0] for f in root.glob("lib-dynload/*.so"))):
         try:
             module = importlib.import_module(name)
         except ImportError:
             continue
-        for thing in vars(module).values():
+        for thing in (module, *vars(module).values()):
             members = vars(thing).values() if inspect.isclass(thing) else ()
-            texts += [
-                doc for doc in (getattr(part, "__doc__", None) for part in (thing, *members)) if isinstance(doc, str)
-            ]
+            docs = (getattr(part, "__doc__", None) for part in (thing, *members))
+            texts += [doc for doc in docs if isinstance(doc, str)]
     summaries = (split_summary(text)[0] for text in texts)
-    return frozenset(map(fingerprint, texts)) | {fingerprint(line) for line in summaries if len(line.split()) >= 4}
+    sentences = frozenset(fingerprint(line) for line in summaries if len(line.split()) >= 4)
+    return Excluded(sentences | frozenset(map(fingerprint, texts)), frozenset().union(*map(runs, texts)))
 
 
 def from_packages(root: Path, *, per_package: int, seed: int) -> Iterator[Passage]:
@@ -164,13 +187,13 @@ def from_descriptions(file: Path) -> Iterator[Passage]:
             yield Passage("description", fields[1], fields[2], cap_words(body))
 
 
-def distinct(passages: Iterable[Passage], excluded: frozenset[str]) -> list[Passage]:
-    """The passages whose summary, text and summary with text are new and not among `excluded`."""
-    seen, kept = set(excluded), []
+def distinct(passages: Iterable[Passage], excluded: Excluded) -> list[Passage]:
+    """The passages that are new, and share no fingerprint and no run of words with what is `excluded`."""
+    seen, kept = set(excluded.fingerprints), []
     for passage in passages:
-        whole = fingerprint(f"{passage.summary}\n{passage.body}")
-        marks = {whole, fingerprint(passage.summary)} | ({fingerprint(passage.body)} if passage.body else set())
-        if not marks & seen:
+        whole = f"{passage.summary}\n{passage.body}"
+        marks = {fingerprint(text) for text in (whole, passage.summary, passage.body) if text}
+        if not marks & seen and excluded.runs.isdisjoint(runs(whole)):
             kept.append(passage)
         seen |= marks
     return kept

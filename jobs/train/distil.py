@@ -111,7 +111,7 @@ def step(
     """One optimisation step on a batch of lists: its loss, and the tokens it read.
 
     Each thread takes whole lists and meets the others once a step. Threads inside an operation meet a hundred times
-    as often: where other programs want the same cores, that was measured to be several times slower.
+    as often, which was measured to be slower: 1,400 tokens a second against 2,300, where others want the same cores.
     """
     truncate(tokenizer, longest(progress))
     parts = [batch[start::THREADS] for start in range(min(THREADS, len(batch)))]
@@ -137,7 +137,7 @@ def train(
     schedule: Schedule,
     *,
     seed: int,
-    checkpoint: Callable[[float], None],
+    checkpoint: Callable[[], None],
     every: int = 100,
 ) -> None:
     """Train in place over shuffled epochs of `lists`; each `every` steps report on stderr and call `checkpoint`."""
@@ -156,5 +156,5 @@ def train(
             mean, seconds = sum(losses[-every:]) / every, time.monotonic() - started
             line = f"{progress:4.0%} {seconds:5.0f} s, step {len(losses)}, {read} tokens, loss {mean:.4f}"
             sys.stderr.write(f"{line}\n")
-            checkpoint(progress)
+            checkpoint()
     model.eval()

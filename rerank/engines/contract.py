@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from rerank.encode import EncodedPairs
 from rerank.rank import FloatArray
 
@@ -13,6 +15,9 @@ class Scores:
 
     logits: FloatArray
     computed_tokens: int
+
+
+NOTHING = Scores(np.empty(0, dtype=np.float32), 0)
 
 
 class Engine(Protocol):

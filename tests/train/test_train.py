@@ -13,7 +13,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from jobs.train.corpus import Passage, distinct, from_descriptions, from_manuals, from_packages, standard_library
+from jobs.train.corpus import (
+    Excluded,
+    Passage,
+    distinct,
+    from_descriptions,
+    from_manuals,
+    from_packages,
+    standard_library,
+)
 from jobs.train.distil import Schedule, list_loss, longest, optimiser, score_texts, step, train
 from jobs.train.evaluate import Probe, known_item
 from jobs.train.pairs import TrainingList, make_lists, make_questions
@@ -76,7 +84,7 @@ def test_packages_without_the_standard_library(tmp_path: Path) -> None:
 def test_duplicates_are_kept_once() -> None:
     first = Passage("a", "a.f", "Sort the given items.", "Every item is compared with the next.")
     copied = Passage("b", "b.f", "Sort the given `items`.", "Another text about sorting.")
-    assert distinct([first, copied], frozenset()) == [first]
+    assert distinct([first, copied], Excluded()) == [first]
 
 
 def test_manuals_and_descriptions(tmp_path: Path) -> None:
@@ -171,11 +179,10 @@ def test_steps_lower_the_loss(small: tuple[BertForSequenceClassification, Tokeni
     losses = [step(model, tokenizer, batch, optimizer, schedule, 0.05)[0] for _ in range(6)]
     assert losses[-1] < losses[0]
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, frozen)
-    reached: list[float] = []
+    checkpoints: list[int] = []
     budget = Schedule(tokens=200, minutes=1.0, lists=2)
-    train(model, tokenizer, batch, budget, seed=0, checkpoint=reached.append, every=1)
-    assert reached[0] == pytest.approx(0.0, abs=0.01)
-    assert reached == sorted(reached)
+    train(model, tokenizer, batch, budget, seed=0, checkpoint=lambda: checkpoints.append(1), every=1)
+    assert len(checkpoints) == 4
 
 
 def test_known_item_measures() -> None:

@@ -1,0 +1,49 @@
+"""What a run may look up instead of scoring: the scorer's identity, and the snapshot of its score store."""
+
+import getpass
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from rerank.config import ScorerConfig
+from rerank.fingerprint import ModelIdentity, identify
+from rerank.store import Part, ScoreStore, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A score store and the parts of it that a run looks up in: those that were there when it began."""
+
+    store: ScoreStore
+    parts: tuple[Part, ...]
+
+
+def open_memory(uri: str, identity: ModelIdentity) -> Memory:
+    """The part of the store at `uri` that belongs to this scorer. Raises InputError or OutputError."""
+    store = ScoreStore(uri, identity.fingerprint)
+    store.describe(identity.as_json())
+    return Memory(store, store.parts())
+
+
+@lru_cache(maxsize=2)
+def open_snapshot(memory: Memory) -> Snapshot:
+    """The snapshot, shared by the workers of this node and kept for the life of the process."""
+    cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
+    return Snapshot.open(memory.store, cache, parts=memory.parts)
+
+
+def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity]:
+    """The settings with their precision pinned to what this machine's device takes, and the scorer's identity.
+
+    Runs on a worker like those that will score: the driver may have neither their GPU nor the model. Raises ModelError
+    where the model cannot be loaded, ConfigError where the device is not there.
+    """
+    from rerank.engines.device import pick_device, pick_dtype
+    from rerank.load import load_encoder
+
+    dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
+    encoder = load_encoder(scorer)
+    identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
+    return scorer.model_copy(update={"dtype": dtype}), identity

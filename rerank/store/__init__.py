@@ -1,0 +1,12 @@
+"""The score store: the durable memory of logits, so that a pair is scored once, ever.
+
+A store is a folder (any URI that pyarrow can open) with one folder of append-only parts per model fingerprint. Actors
+append a part as soon as a block is scored; a run looks pairs up in a snapshot that all workers of a node share.
+"""
+
+from rerank.store.keys import Keys, pair_keys
+from rerank.store.parts import Damage, Part
+from rerank.store.snapshot import Found, Snapshot
+from rerank.store.store import ScoreStore, open_stores
+
+__all__ = ["Damage", "Found", "Keys", "Part", "ScoreStore", "Snapshot", "open_stores", "pair_keys"]

@@ -1,0 +1,110 @@
+"""Stored pairs as parallel arrays: sorted, merged and kept in .npy files that every process of a node can map."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rerank.ragged import IntArray
+from rerank.rank import FloatArray
+from rerank.store.keys import Keys
+
+_DTYPES = {"high": np.uint64, "low": np.uint64, "logit": np.float32, "tokens": np.int32}
+_PAIRS_PER_RANGE = 4_000_000
+
+
+class Entries(NamedTuple):
+    """Pairs of a store, entry i in row i of each array: both halves of its key, its logit, its tokens. 24 bytes."""
+
+    high: npt.NDArray[np.uint64]
+    low: npt.NDArray[np.uint64]
+    logit: FloatArray
+    tokens: IntArray
+
+    @classmethod
+    def of(cls, keys: Keys, logits: npt.ArrayLike, tokens: npt.ArrayLike) -> "Entries":
+        """Entries for keys of shape [pairs, 2]."""
+        return cls(keys[:, 0], keys[:, 1], np.asarray(logits, dtype=np.float32), np.asarray(tokens, dtype=np.int32))
+
+    @property
+    def pairs(self) -> int:
+        """Entries here (`len` counts the arrays)."""
+        return len(self.high)
+
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> "Entries":
+        """The given rows."""
+        return Entries(self.high[rows], self.low[rows], self.logit[rows], self.tokens[rows])
+
+
+def concatenate(runs: Sequence[Entries]) -> Entries:
+    """The entries of all runs, one behind the other."""
+    return Entries(*(np.concatenate(columns) for columns in zip(*runs, strict=True)))
+
+
+def distinct(entries: Entries) -> Entries:
+    """The entries sorted by key; of equal keys the first is kept."""
+    rows = np.argsort(entries.high, kind="stable")  # a merge sort: fast on runs that are sorted already
+    ordered = entries.take(rows)
+    tied = ordered.high[1:] == ordered.high[:-1]
+    if np.any(tied & (ordered.low[1:] != ordered.low[:-1])):
+        ordered = entries.take(np.lexsort((entries.low, entries.high)))
+        tied = ordered.high[1:] == ordered.high[:-1]
+    repeated = np.flatnonzero(tied & (ordered.low[1:] == ordered.low[:-1])) + 1
+    return ordered if not len(repeated) else ordered.take(np.delete(np.arange(ordered.pairs), repeated))
+
+
+def merge(runs: Sequence[Entries], *, pairs_per_range: int = _PAIRS_PER_RANGE) -> Iterator[Entries]:
+    """The distinct entries of sorted runs, in pieces of ascending keys; of equal keys the one in the first run is kept.
+
+    Keys are hashes, so equal ranges of them hold about equally many pairs: memory is that of one range (some 60 bytes
+    a pair), however many pairs the runs hold.
+    """
+    total = sum(run.pairs for run in runs)
+    ranges = max(1, -(-total // pairs_per_range))
+    bounds = np.arange(1, ranges, dtype=np.uint64) * np.uint64((2**64 - 1) // ranges)
+    cuts = [[0, *np.searchsorted(run.high, bounds).tolist(), run.pairs] for run in runs]
+    for piece in range(ranges if total else 0):
+        yield distinct(
+            concatenate([run.take(slice(cut[piece], cut[piece + 1])) for run, cut in zip(runs, cuts, strict=True)])
+        )
+
+
+class EntriesFiles:
+    """Four .npy files in a folder that grow with each `append`; whole once closed."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {name: (folder / f"{name}.npy").open("wb") for name in _DTYPES}
+        self._pairs = 0
+        self._write_headers()
+
+    def append(self, entries: Entries) -> None:
+        """Add entries behind those that are there."""
+        for name, column in entries._asdict().items():
+            self._files[name].write(np.ascontiguousarray(column, dtype=_DTYPES[name]).data)
+        self._pairs += entries.pairs
+
+    def __enter__(self) -> "EntriesFiles":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write_headers()
+        for file in self._files.values():
+            file.close()
+
+    def _write_headers(self) -> None:
+        # numpy pads a header so that the length in it can grow in place.
+        for name, file in self._files.items():
+            file.seek(0)
+            header = {"descr": np.dtype(_DTYPES[name]).str, "fortran_order": False, "shape": (self._pairs,)}
+            np.lib.format.write_array_header_1_0(file, header)
+
+
+def map_entries(folder: Path) -> Entries:
+    """The entries in a folder of .npy files, memory-mapped: processes of a node share one copy of the pages."""
+    return Entries(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _DTYPES))

@@ -1,0 +1,143 @@
+"""Parts: the Parquet files of a store. They appear whole, are never changed, and are read with their checksums."""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from rerank.errors import InputError
+from rerank.store.entries import Entries
+
+TEMPORARY = "_tmp-"
+_SCHEMA = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("logit", pa.float32()), ("tokens", pa.int32())])
+_FORMAT = b"1"
+# There an upload shows when it is complete, and a rename would copy it.
+_OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder on any filesystem."""
+
+    filesystem: fs.FileSystem
+    path: str
+
+    def join(self, name: str) -> "Folder":
+        """The folder of that name in this one."""
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    def listing(self) -> list[fs.FileInfo]:
+        """What lies in the folder; nothing if it does not exist."""
+        found: list[fs.FileInfo] = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return found
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Make a file appear whole, in a folder that is made if need be. Raises OSError."""
+        target = f"{self.path}/{name}"
+        if self.filesystem.type_name in _OBJECT_STORES:
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        temporary = f"{self.path}/{TEMPORARY}{uuid.uuid4().hex}"
+        self.filesystem.create_dir(self.path, recursive=True)
+        with self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self.filesystem.move(temporary, target)
+
+    def read(self, name: str) -> pa.Buffer:
+        """A file's content, in one request. Raises OSError, FileNotFoundError among them."""
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            return stream.read_buffer()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """A file of a store: its name, which sorts by age, its bytes, and when it was written (seconds since 1970)."""
+
+    name: str
+    size: int
+    written: float = field(default=0.0, compare=False)
+
+
+class Damage(NamedTuple):
+    """A part that cannot be used, and why. Its pairs count as missing and are scored again."""
+
+    path: str
+    reason: str
+
+
+def open_folder(uri: str) -> Folder:
+    """The folder behind a local path, `file://`, `s3://`, `gs://` or `abfs://`. Raises InputError."""
+    if "://" not in uri:
+        return Folder(fs.LocalFileSystem(), Path(uri).expanduser().absolute().as_posix())
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise InputError(f"{uri}: cannot be opened as a score store: {problem}") from problem
+    return Folder(filesystem, path.rstrip("/"))
+
+
+def list_parts(folder: Folder) -> tuple[Part, ...]:
+    """The parts of a folder, oldest first."""
+    found = (entry for entry in folder.listing() if entry.type == fs.FileType.File)
+    return tuple(
+        sorted(
+            Part(entry.base_name, entry.size, entry.mtime.timestamp() if entry.mtime else 0.0)
+            for entry in found
+            if entry.base_name.startswith("part-") and entry.base_name.endswith(".parquet")
+        )
+    )
+
+
+def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
+    """Write sorted entries as a new part. Raises OSError."""
+    columns = [pa.array(np.ascontiguousarray(column)) for column in entries]
+    table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(_metadata(fingerprint)))
+    content = pa.BufferOutputStream()
+    # Keys are random and logits nearly so: nothing here compresses, and plain pages are read at memory speed.
+    pq.write_table(
+        table, content, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
+    )
+    folder.write(f"part-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet", content.getvalue())
+
+
+def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Damage:
+    """The entries of a part, sorted by key. Raises FileNotFoundError where a compaction has taken the part away."""
+    path = f"{folder.path}/{part.name}"
+    try:
+        content = folder.read(part.name)
+        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as problem:
+        return Damage(path, " ".join(str(problem).split()))
+    if not table.schema.remove_metadata().equals(_SCHEMA):
+        return Damage(path, f"has columns {', '.join(table.schema.names)}, expected {', '.join(_SCHEMA.names)}")
+    found = {key: (table.schema.metadata or {}).get(key, b"") for key in _metadata(fingerprint)}
+    if found != _metadata(fingerprint):
+        return Damage(path, f"was written for {found}, expected {_metadata(fingerprint)}")
+    entries = Entries(*(column.to_numpy() for column in table.columns))
+    if np.any(entries.high[1:] < entries.high[:-1]):
+        return Damage(path, "its keys are not sorted")
+    return entries
+
+
+def count_pairs(folder: Folder, part: Part) -> int | Damage:
+    """The pairs that a part's footer names; its pages are not read. Raises FileNotFoundError."""
+    path = f"{folder.path}/{part.name}"
+    try:
+        return int(pq.read_metadata(path, filesystem=folder.filesystem).num_rows)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as problem:
+        return Damage(path, " ".join(str(problem).split()))
+
+
+def _metadata(fingerprint: str) -> dict[bytes, bytes]:
+    return {b"rerank.format": _FORMAT, b"rerank.fingerprint": fingerprint.encode()}
