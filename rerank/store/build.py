@@ -20,7 +20,7 @@ def build(
 ) -> list[Damage]:
     """Merge `base` and parts into .npy files in `target`; gives the parts that had to be left out.
 
-    Memory is about half a gigabyte whatever the size of the store (parts of 256 MiB being read, or one range being
+    Memory is about 0.6 GB whatever the size of the store (parts of 256 MiB being read, or one range being
     merged); disk is 24 bytes a pair for the result, and for the time of building as much again for the new parts.
     Raises FileNotFoundError where a compaction has taken a part away.
     """
