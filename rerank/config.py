@@ -40,6 +40,8 @@ def parse_config(kind: type[Model], values: dict[str, Any], *, source: str) -> M
 
     Raises ConfigError with one line per problem; an unknown key names the nearest known one.
     """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: settings must be a mapping of names to values, got {values!r}")
     try:
         return kind.model_validate(values)
     except ValidationError as problem:

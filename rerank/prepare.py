@@ -53,11 +53,11 @@ def prepare(
     pairs = encode(sets, rows, encoder)
 
     dropped = () if keep_text else ("text", "query")
-    candidates = keep_columns(sets.candidates, without=dropped)
+    candidates = keep_columns(sets.candidates, without=(*dropped, *OUR_COLUMNS))
     columns = _spread(pairs, rows, sets.pair_count) | memory | {REASON: reasons}
     for name, values in columns.items():
         candidates = candidates.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
-    queries = keep_columns(sets.queries, without=dropped)
+    queries = keep_columns(sets.queries, without=(*dropped, *OUR_COLUMNS))
     queries = queries.append_column(QUERY_TOKENS, pairs.queries.to_arrow())
     queries = queries.append_column(REASON, pa.array(query_reasons))
     return replace(sets, queries=queries, candidates=candidates).to_table()

@@ -115,8 +115,8 @@ class Reranker:
 
 
 def _without_our_columns(sets: CandidateSets) -> CandidateSets:
-    queries, candidates = (keep_columns(rows, without=OUR_COLUMNS) for rows in (sets.queries, sets.candidates))
-    return CandidateSets(queries, candidates, sets.offsets)
+    queries = keep_columns(sets.queries, without=(*OUR_COLUMNS, REJECTED, USAGE))
+    return CandidateSets(queries, keep_columns(sets.candidates, without=OUR_COLUMNS), sets.offsets)
 
 
 def _per_query(sets: CandidateSets, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
