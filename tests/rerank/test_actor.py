@@ -1,0 +1,57 @@
+"""The actor as Ray Data sees it: a callable from tables to tables."""
+
+import numpy as np
+import pytest
+
+from rerank.actor import RerankActor
+from rerank.config import ScorerConfig
+from rerank.engines import Scores
+from tests.fakes import candidate_sets
+
+
+class LongestFirst:
+    """Six lines that stand in for a model: the more tokens, the better."""
+
+    description = {"engine": "longest-first"}  # noqa: RUF012
+
+    def score(self, pairs):
+        return Scores(pairs.lengths.astype(np.float32) - 10, int(pairs.lengths.sum()))
+
+
+TABLE = candidate_sets(
+    [("q1", "returns", [("a", "x"), ("b", "x y z"), ("c", "x y"), ("d", None)]), ("q2", "rates", [("a", "x")])]
+)
+
+
+@pytest.fixture(scope="module")
+def config(folder_of):
+    return ScorerConfig(model=str(folder_of("bert")))
+
+
+def ids(table) -> list[list[str]]:
+    return [[entry["doc_id"] for entry in row] for row in table["candidates"].to_pylist()]
+
+
+def test_a_block_is_ranked_query_by_query(config):
+    ranked = RerankActor(config, engine=LongestFirst())(TABLE)
+    assert ids(ranked) == [["b", "c", "a"], ["a"]]
+    assert [len(row) for row in ranked["rejected"].to_pylist()] == [1, 0]
+
+
+def test_cuts_are_the_actors(config):
+    assert ids(RerankActor(config, engine=LongestFirst(), top_k=1)(TABLE)) == [["b"], ["a"]]
+    cut = RerankActor(config, engine=LongestFirst(), min_score=0.0)(TABLE)
+    assert ids(cut) == [["b", "c", "a"], ["a"]]
+    assert ids(RerankActor(config, engine=LongestFirst(), min_score=1.0)(TABLE)) == [[], []]
+
+
+def test_each_ranked_block_is_shown(config):
+    seen = []
+    actor = RerankActor(config, engine=LongestFirst(), on_block=seen.append)
+    assert [actor(TABLE), actor(TABLE.slice(1))] == seen
+
+
+def test_the_description_names_what_runs(config):
+    description = RerankActor(config, engine=LongestFirst()).describe()
+    assert description["engine"] == "longest-first"
+    assert description["max_length"] == 96
