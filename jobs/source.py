@@ -58,8 +58,10 @@ class Source:
         with self.location.filesystem.open_input_file(group.path) as opened:
             file = pq.ParquetFile(opened)
             for batch in file.iter_batches(_slice_rows(group), row_groups=[group.index], columns=theirs):
-                table = pa.Table.from_batches([batch])
-                yield table.rename_columns(_our_names(table.column_names, self.renames))
+                fields = [self.schema.field(ours) for ours in columns or self.schema.names]
+                # A view gives the fields inside candidates our names too; a cast would look for them by name.
+                arrays = [batch.column(at).view(field.type) for at, field in enumerate(fields)]
+                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
@@ -72,13 +74,7 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     renames = renames or {}
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = list(pool.map(lambda path: _read_footer(location, path), files))
-    schema = _common_schema(files, footers)
-    for ours, theirs in renames.items():
-        if theirs not in schema.names:
-            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(schema.names)}")
-    named = pa.schema(
-        [field.with_name(name) for field, name in zip(schema, _our_names(schema.names, renames), strict=True)]
-    )
+    named = _rename(uri, _common_schema(files, footers), renames)
     chosen = layout or _recognise(uri, named)
     _check_columns(uri, chosen, named)
     counted = "doc_id" if chosen is Layout.PAIRS else f"{renames.get(CANDIDATES, CANDIDATES)}."
@@ -96,7 +92,7 @@ def _list_files(location: Location) -> list[str]:
     if _GLOB & set(location.path):
         parts = location.path.split("/")
         fixed = next(place for place, part in enumerate(parts) if _GLOB & set(part))
-        root, pattern = "/".join(parts[:fixed]) or "/", location.path
+        root, pattern = "/".join(parts[:fixed]) or "/", location.path.replace("**/", "*")
     info = location.filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location.uri}: no such file or directory")
@@ -134,9 +130,22 @@ def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schem
     return schema
 
 
-def _our_names(theirs: list[str], renames: dict[str, str]) -> list[str]:
-    back = {found: ours for ours, found in renames.items()}
-    return [back.get(name, name) for name in theirs]
+def _rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
+    """The schema under our names, in the table and inside its candidates."""
+    back = {theirs: ours for ours, theirs in renames.items()}
+    fields, found = [], list(schema.names)
+    for field in schema:
+        named = field.with_name(back.get(field.name, field.name))
+        if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
+            inner = list(field.type.value_type)
+            found += [part.name for part in inner]
+            parts = pa.struct([part.with_name(back.get(part.name, part.name)) for part in inner])
+            named = named.with_type(pa.list_(parts) if pa.types.is_list(field.type) else pa.large_list(parts))
+        fields.append(named)
+    for ours, theirs in renames.items():
+        if theirs not in found:
+            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(found)}")
+    return pa.schema(fields)
 
 
 def _recognise(uri: str, schema: pa.Schema) -> Layout:

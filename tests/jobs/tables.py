@@ -1,0 +1,31 @@
+"""Candidate sets as files, in both layouts."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+QueryRows = tuple[Any, str | None, Sequence[tuple[Any, str | None]]]
+
+
+def pairs_table(rows: Sequence[QueryRows]) -> pa.Table:
+    """One row per pair, with a first-stage score that is carried."""
+    flat = [
+        {"query_id": query_id, "query": query, "doc_id": doc_id, "text": text, "bm25": 1.0 / (place + 1)}
+        for query_id, query, candidates in rows
+        for place, (doc_id, text) in enumerate(candidates)
+    ]
+    names = ("query_id", "query", "doc_id", "text")
+    return pa.Table.from_pylist(flat, pa.schema([*((name, pa.string()) for name in names), ("bm25", pa.float64())]))
+
+
+def write_parts(table: pa.Table, folder: Path, *, cuts: Sequence[int], row_group_size: int) -> None:
+    """The table as files that end at the given rows, each with row groups of that many rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bounds = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        part = table.slice(start, stop - start)
+        pq.write_table(part, folder / f"in-{number:03d}.parquet", row_group_size=row_group_size)

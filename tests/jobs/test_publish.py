@@ -1,0 +1,77 @@
+"""What may be written to, and the one step in which staged parts become a result."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.paths import locate
+from jobs.publish import ERRORS, MANIFEST, STAGING, PartReport, WrittenFile, check_output, publish
+from rerank.errors import OutputError
+
+
+def stage(folder: Path, name: str, value: int) -> WrittenFile:
+    path = folder / STAGING / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"value": [value]}), path)
+    return WrittenFile(name, 1)
+
+
+def test_publishes_staged_parts_and_writes_the_manifest(tmp_path: Path) -> None:
+    files = (stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, f"{ERRORS}/part-0.parquet", 2))
+    publish(locate(str(tmp_path)), [PartReport(files, {})], {"pairs_ranked": 1})
+    assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
+    assert pq.read_table(tmp_path / ERRORS).column("value").to_pylist() == [2]
+    assert json.loads((tmp_path / MANIFEST).read_text()) == {"pairs_ranked": 1}
+    assert not (tmp_path / STAGING).exists()
+
+
+def test_replaces_an_earlier_result_only_when_publishing(tmp_path: Path) -> None:
+    output = locate(str(tmp_path))
+    first = (stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, f"{ERRORS}/part-0.parquet", 1))
+    publish(output, [PartReport(first, {})], {})
+    second = stage(tmp_path, "part-9.parquet", 9)
+    assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
+    publish(output, [PartReport((second,), {})], {})
+    assert pq.read_table(tmp_path).column("value").to_pylist() == [9]
+    assert not (tmp_path / ERRORS).exists()
+
+
+def test_leaves_out_what_a_failed_attempt_staged(tmp_path: Path) -> None:
+    wanted, _orphan = stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, "part-0-again.parquet", 1)
+    publish(locate(str(tmp_path)), [PartReport((wanted,), {})], {})
+    assert pq.read_table(tmp_path).num_rows == 1
+
+
+def test_refuses_a_finished_result_unless_told_to_replace_it(tmp_path: Path) -> None:
+    publish(locate(str(tmp_path)), [PartReport((stage(tmp_path, "part-0.parquet", 1),), {})], {})
+    with pytest.raises(OutputError, match="holds a finished result; give another folder, or --overwrite"):
+        check_output(locate(str(tmp_path)), overwrite=False)
+    check_output(locate(str(tmp_path)), overwrite=True)
+
+
+def test_takes_up_a_folder_that_a_killed_run_left(tmp_path: Path) -> None:
+    stage(tmp_path, "part-0.parquet", 1)
+    (tmp_path / "_scores").mkdir()
+    check_output(locate(str(tmp_path)), overwrite=False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_never_touches_other_peoples_files(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"holds other files \(thesis\.tex\), expected an empty folder"):
+        check_output(locate(str(tmp_path)), overwrite=overwrite)
+
+
+def test_refuses_parts_that_no_run_of_ours_left(tmp_path: Path) -> None:
+    (tmp_path / "part-0.parquet").touch()
+    with pytest.raises(OutputError, match="holds parts that no run of ours left there"):
+        check_output(locate(str(tmp_path)), overwrite=False)
+
+
+def test_refuses_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(OutputError, match="is a file, expected a folder"):
+        check_output(locate(str(tmp_path / "out")), overwrite=False)

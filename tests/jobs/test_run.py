@@ -1,0 +1,120 @@
+"""`rerank run` as a person types it: a process with a Ray of its own, the bundled model, real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rerank import Reranker
+from tests.fakes import candidate_sets
+from tests.jobs.tables import pairs_table, write_parts
+
+pytestmark = pytest.mark.ray
+
+WORDS = [
+    "the",
+    "list",
+    "object",
+    "sorts",
+    "its",
+    "items",
+    "in",
+    "place",
+    "and",
+    "returns",
+    "none",
+    "unless",
+    "a",
+    "key",
+    "is",
+    "given",
+]
+ROWS = [
+    (f"q{q}", f"how does {WORDS[q]} work?", [(f"d{d}", " ".join(WORDS[d % 7 : d % 7 + 2 + d])) for d in range(4 + q)])
+    for q in range(9)
+]
+PAIRS = sum(len(candidates) for _, _, candidates in ROWS)
+
+
+def rerank(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
+
+
+def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def by_query(folder: Path) -> pa.Table:
+    return pq.read_table(folder).sort_by([("query_id", "ascending"), ("rank", "ascending")])
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The pairs layout in small row groups of three files, ranked."""
+    folder = tmp_path_factory.mktemp("run")
+    write_parts(pairs_table(ROWS), folder / "in", cuts=[17, 40], row_group_size=5)
+    return folder, rerank("run", folder / "in", folder / "out")
+
+
+def test_ranks_what_one_process_ranks(ranked: tuple[Path, Any]) -> None:
+    folder, _ = ranked
+    table = by_query(folder / "out")
+    assert table.column_names == ["query_id", "doc_id", "rank", "score", "logit", "source_rank", "bm25"]
+    reranker = Reranker()
+    for query_id, query, candidates in ROWS:
+        alone = reranker.rank(query, [text for _, text in candidates])
+        rows = table.filter(pa.compute.equal(table["query_id"], query_id)).to_pylist()
+        assert [row["rank"] for row in rows] == list(range(1, len(candidates) + 1))
+        assert [row["doc_id"] for row in rows] == [candidates[found.index][0] for found in alone.ranked]
+        np.testing.assert_allclose([row["logit"] for row in rows], [found.logit for found in alone.ranked], atol=1e-4)
+        assert [row["bm25"] for row in rows] == [1.0 / row["source_rank"] for row in rows]
+
+
+def test_says_one_json_line_and_nothing_of_ray(ranked: tuple[Path, Any]) -> None:
+    folder, done = ranked
+    summary = summary_of(done)
+    assert len(done.stdout.splitlines()) == 1
+    assert all(line.startswith("reranking: ") for line in done.stderr.splitlines()), done.stderr
+    assert summary == json.loads((folder / "out" / "_manifest.json").read_text())
+    assert summary["queries_read"] == summary["queries_ranked"] == len(ROWS)
+    assert summary["pairs_read"] == summary["pairs_ranked"] == summary["pairs_scored"] == PAIRS
+    assert summary["queries_rejected"] == summary["pairs_rejected"] == summary["store_hits"] == 0
+    assert sum(file["rows"] for file in summary["files"]) == PAIRS
+
+
+def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, _ = ranked
+    queries = tmp_path / "queries.parquet"
+    pq.write_table(candidate_sets(ROWS), queries, row_group_size=2)
+    scores = folder / "out" / "_scores"
+    summary = summary_of(rerank("run", queries, tmp_path / "out", "--top-k", "2", "--scores", scores))
+    assert (summary["pairs_scored"], summary["store_hits"]) == (0, PAIRS)
+    whole, best = by_query(folder / "out").drop_columns(["bm25"]), by_query(tmp_path / "out")
+    assert best.equals(whole.filter(pa.compute.less_equal(whole["rank"], 2)))
+
+
+def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
+    rows = [("q1", "one", [("a", "x"), ("b", None)]), ("q2", None, [("a", "x")]), ("q3", "three", []), *ROWS[:1]]
+    pq.write_table(candidate_sets(rows), tmp_path / "in.parquet")
+    summary = summary_of(rerank("run", tmp_path / "in.parquet", tmp_path / "out"))
+    assert (summary["queries_read"], summary["queries_ranked"], summary["queries_rejected"]) == (4, 2, 2)
+    assert (summary["pairs_read"], summary["pairs_ranked"], summary["pairs_rejected"]) == (7, 5, 2)
+    assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 3
+
+
+def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    pq.write_table(candidate_sets(ROWS), tmp_path / "in.parquet")
+    done = rerank("run", tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert "cannot load the tokeniser" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,62 @@
+"""Ranked blocks as rows, and what is counted of them."""
+
+import pyarrow as pa
+import pytest
+
+from jobs.sink import count, ranked_rows, rejected_rows
+from jobs.source import Layout
+from rerank.reranker import Reranker
+from tests.fakes import ListedEngine, candidate_sets
+
+
+@pytest.fixture(scope="module")
+def block() -> pa.Table:
+    """Two queries ranked with one candidate refused, one query refused whole, one without candidates."""
+    sets = candidate_sets(
+        [
+            ("q1", "one", [("a", "x"), ("b", None), ("c", "z")]),
+            ("q2", "two", [("a", "x")]),
+            ("q3", " ", [("a", "x"), ("b", "y")]),
+            ("q4", "four", []),
+        ]
+    )
+    return Reranker(engine=ListedEngine([0.0, 1.0, 2.0])).rank_table(sets)
+
+
+def test_one_row_per_pair_best_first(block: pa.Table) -> None:
+    rows = ranked_rows(block, Layout.PAIRS)
+    assert rows.column_names == ["query_id", "doc_id", "rank", "score", "logit", "source_rank"]
+    assert rows.select(["query_id", "doc_id", "rank", "source_rank"]).to_pylist() == [
+        {"query_id": "q1", "doc_id": "c", "rank": 1, "source_rank": 3},
+        {"query_id": "q1", "doc_id": "a", "rank": 2, "source_rank": 1},
+        {"query_id": "q2", "doc_id": "a", "rank": 1, "source_rank": 1},
+    ]
+
+
+def test_one_row_per_query(block: pa.Table) -> None:
+    rows = ranked_rows(block, Layout.QUERIES)
+    assert rows.column_names == ["query_id", "candidates"]
+    assert [len(row) for row in rows.column("candidates")] == [2, 1, 0, 0]
+
+
+def test_rejected_with_ids_and_reason(block: pa.Table) -> None:
+    assert rejected_rows(block).to_pylist() == [
+        {"query_id": "q1", "doc_id": "b", "source_rank": 2, "reason": "text is null"},
+        {"query_id": "q3", "doc_id": "a", "source_rank": 1, "reason": "query is blank"},
+        {"query_id": "q3", "doc_id": "b", "source_rank": 2, "reason": "query is blank"},
+        {"query_id": "q4", "doc_id": None, "source_rank": None, "reason": "candidate list is empty"},
+    ]
+
+
+def test_counts_add_up_to_what_was_read(block: pa.Table) -> None:
+    counts = count(block)
+    assert {
+        name: counts[name] for name in ("queries_ranked", "queries_rejected", "pairs_ranked", "pairs_rejected")
+    } == {
+        "queries_ranked": 2,
+        "queries_rejected": 2,
+        "pairs_ranked": 3,
+        "pairs_rejected": 3,
+    }
+    assert counts["queries_without_candidates"] == 1
+    assert counts["pairs_scored"] == 3

@@ -1,0 +1,119 @@
+"""Finding and checking input: a refusal is one sentence: what is wrong, what was found, what is accepted."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.source import Layout, open_source
+from rerank.errors import InputError
+from tests.fakes import candidate_sets
+from tests.jobs.tables import pairs_table
+
+ROWS = [("q1", "one", [("a", "x"), ("b", "y")]), ("q2", "two", [("a", "x")])]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pairs_table(ROWS), path)
+    return path
+
+
+def test_recognises_the_layout_from_the_column_types(pairs: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "queries.parquet"
+    pq.write_table(candidate_sets(ROWS), nested)
+    assert open_source(str(pairs)).layout is Layout.PAIRS
+    assert open_source(str(nested)).layout is Layout.QUERIES
+
+
+def test_counts_pairs_from_footers(pairs: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "queries.parquet"
+    pq.write_table(candidate_sets(ROWS), nested)
+    assert open_source(str(pairs)).pairs == open_source(str(nested)).pairs == 3
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/", "in/*.parquet", "in/**/part-0.parquet", "in/part-0.parquet"])
+def test_takes_a_directory_a_glob_or_a_file(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "in" / "_errors").mkdir(parents=True)
+    pq.write_table(pairs_table(ROWS), tmp_path / "in" / "part-0.parquet")
+    pq.write_table(pairs_table(ROWS), tmp_path / "in" / "_errors" / "part-0.parquet")
+    (tmp_path / "in" / "_SUCCESS").touch()
+    assert len(open_source(f"{tmp_path}/{pattern}").row_groups) == 1
+
+
+def test_opens_a_file_uri(pairs: Path) -> None:
+    assert open_source(pairs.as_uri()).pairs == 3
+
+
+def test_renames_columns(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pairs_table(ROWS).rename_columns(["qid", "query", "doc_id", "body", "bm25"]), path)
+    source = open_source(str(path), renames={"query_id": "qid", "text": "body"})
+    (table,) = source.read(source.row_groups[0])
+    assert table.column_names == ["query_id", "query", "doc_id", "text", "bm25"]
+
+
+def test_renames_the_fields_of_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    rows = [{"query_id": 1, "query": "one", "hits": [{"id": 7, "body": "x"}]}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    source = open_source(str(path), renames={"candidates": "hits", "doc_id": "id", "text": "body"})
+    (table,) = source.read(source.row_groups[0])
+    assert table.to_pylist() == [{"query_id": 1, "query": "one", "candidates": [{"doc_id": 7, "text": "x"}]}]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (pa.table({"id": [1]}), r"no candidate sets: expected .* found id: int64"),
+        (pa.table({"doc_id": ["a"], "text": ["x"], "query": ["q"]}), r"column 'query_id' is missing, found doc_id"),
+        (pairs_table(ROWS).set_column(3, "text", pa.array([1, 2, 3])), r"'text' must be a string, found int64"),
+        (
+            pairs_table(ROWS).set_column(0, "query_id", pa.array([0.5, 1.5, 2.5])),
+            r"'query_id' must be a string or an integer, found double",
+        ),
+        (
+            pa.table({"query_id": [1], "query": ["q"], "candidates": pa.array([[{"text": "x"}]])}),
+            r"column 'doc_id' is missing, found text: string",
+        ),
+    ],
+)
+def test_refuses_columns_with_a_sentence(tmp_path: Path, table: pa.Table, sentence: str) -> None:
+    pq.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=sentence):
+        open_source(str(tmp_path / "in.parquet"))
+
+
+def test_refuses_a_declared_layout_that_is_not_there(pairs: Path) -> None:
+    with pytest.raises(InputError, match=re.escape("candidates must be list<struct<doc_id, text, …>>, found no such")):
+        open_source(str(pairs), layout=Layout.QUERIES)
+
+
+def test_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or directory"):
+        open_source(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="no Parquet files"):
+        open_source(str(tmp_path))
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_source("nonsense://bucket/path")
+
+
+def test_names_the_file_that_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and then nothing of use")
+    with pytest.raises(InputError, match=r"bad\.parquet: not a readable Parquet file"):
+        open_source(str(tmp_path))
+
+
+def test_names_the_file_whose_columns_differ(tmp_path: Path) -> None:
+    pq.write_table(pairs_table(ROWS), tmp_path / "a.parquet")
+    pq.write_table(pairs_table(ROWS).drop_columns(["bm25"]), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet has other columns than a\.parquet"):
+        open_source(str(tmp_path))
+
+
+def test_refuses_a_rename_from_a_column_that_is_not_there(pairs: Path) -> None:
+    with pytest.raises(InputError, match="no column 'body' to read as 'text'; found query_id, query, doc_id, text"):
+        open_source(str(pairs), renames={"text": "body"})
