@@ -1,24 +1,24 @@
-"""The `rerank` command: flags in, exit codes out. 0 done, 1 failed, 2 usage or configuration, 3 too many rejected."""
+"""The `rerank` command: flags in, exit codes out."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jobs import store
 from jobs.demo.command import demo as run_demo
+from jobs.exits import exit_codes
 from jobs.pipeline import Cut
 from jobs.run import RunConfig
 from jobs.run import run as run_job
 from jobs.source import Layout
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.errors import ConfigError, InputError, ModelError, OutputError, RerankError
+from rerank.errors import ConfigError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-_USAGE_ERRORS = (ConfigError, InputError, OutputError, ModelError)
+app.add_typer(store.app, name="store")
 
 
 @app.callback()
@@ -97,19 +97,6 @@ def demo(
         run_demo(folder, depth=depth, verbose=verbose)
 
 
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn our errors into one sentence on stderr and an exit code; others are bugs and keep their traceback."""
-    try:
-        yield
-    except Exception as problem:
-        known = _ours(problem)
-        if known is None:
-            raise
-        typer.echo(f"rerank: {known}", err=True)
-        raise SystemExit(2 if isinstance(known, _USAGE_ERRORS) else 1) from None
-
-
 def parse_renames(pairs: list[str]) -> dict[str, str]:
     """`["text=body"]` as {"text": "body"}. Raises ConfigError."""
     renames = {}
@@ -119,13 +106,6 @@ def parse_renames(pairs: list[str]) -> dict[str, str]:
             raise ConfigError(f"--column must be OURS=THEIRS such as text=body, got {pair!r}")
         renames[ours] = theirs
     return renames
-
-
-def _ours(problem: BaseException | None) -> RerankError | None:
-    """The error of ours behind those that Ray wrapped round it."""
-    while problem is not None and not isinstance(problem, RerankError):
-        problem = problem.__cause__
-    return problem
 
 
 def main() -> None:

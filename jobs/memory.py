@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rerank.config import ScorerConfig
 from rerank.fingerprint import ModelIdentity, identify
-from rerank.store import Part, ScoreStore, Snapshot
+from rerank.store import Damage, Part, ScoreStore, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ def open_snapshot(memory: Memory) -> Snapshot:
     """The snapshot, shared by the workers of this node and kept for the life of the process."""
     cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
     return Snapshot.open(memory.store, cache, parts=memory.parts)
+
+
+def damaged_parts(memory: Memory) -> list[Damage]:
+    """The parts of the store that cannot be read, whose pairs are scored again; runs on a worker."""
+    return open_snapshot(memory).damaged
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity]:

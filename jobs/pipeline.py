@@ -56,7 +56,7 @@ def rank_dataset(
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     dataset = dataset.map_batches(
         _read_and_prepare,
-        fn_kwargs={"source": ray.put(source), "scorer": scorer, "keep_text": keep_text, "memory": memory},
+        fn_kwargs={"shared": ray.put((source, memory)), "scorer": scorer, "keep_text": keep_text},
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=1,
@@ -82,13 +82,11 @@ def rank_dataset(
     )
 
 
-def _read_and_prepare(
-    splits: pa.Table, *, source: Any, scorer: ScorerConfig, keep_text: bool, memory: Memory | None
-) -> Iterator[pa.Table]:
+def _read_and_prepare(splits: pa.Table, *, shared: Any, scorer: ScorerConfig, keep_text: bool) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
-    opened: Source = ray.get(source)
+    source, memory = ray.get(shared)
     encoder = load_encoder(scorer)
     lookup = open_snapshot(memory).lookup if memory else None
     for split in splits.to_pylist():
-        for table in read_split(opened, Split(**split)):
+        for table in read_split(source, Split(**split)):
             yield prepare(table, encoder, keep_text=keep_text, lookup=lookup)

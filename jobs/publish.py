@@ -10,8 +10,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from jobs.paths import Location
 from rerank.errors import OutputError
+from rerank.paths import Location
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging"

@@ -1,5 +1,6 @@
 """`rerank run`: candidate sets in, ranked Parquet out."""
 
+import sys
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 import ray
 
 from jobs.cluster import choose_pool, connect, disconnect
-from jobs.memory import open_memory, resolve
-from jobs.paths import locate
+from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress
 from jobs.publish import SCORES, check_output, publish
@@ -19,6 +19,7 @@ from jobs.splits import plan_splits
 from jobs.summary import Expected, add_up, check_nothing_lost, summarise
 from rerank.config import ScorerConfig
 from rerank.fingerprint import ModelIdentity
+from rerank.paths import locate
 
 _PAIRS_PER_FILE = 1_000_000
 _PAIRS_PER_SPLIT = 50_000
@@ -80,6 +81,8 @@ def _execute(config: RunConfig, source: Source, found: Scan) -> tuple[RankedSink
         scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
         scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
         memory = open_memory(scores, model) if config.use_store else None
+        for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
+            sys.stderr.write(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}\n")
         pairs_per_query = max(1, source.pairs // max(1, found.queries))
         pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
         queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)

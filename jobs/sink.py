@@ -10,10 +10,10 @@ from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
-from jobs.paths import Location
 from jobs.publish import ERRORS, STAGING, PartReport, WrittenFile
 from jobs.source import Layout
 from rerank.candidates import CANDIDATES, CandidateSets, combined
+from rerank.paths import Location
 from rerank.reranker import REJECTED, USAGE
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from jobs.paths import Location, locate
 from rerank.candidates import CANDIDATES
 from rerank.errors import InputError
+from rerank.paths import Location, locate
 
 _GLOB = frozenset("*?[")
 _FOOTER_THREADS = 16

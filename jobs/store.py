@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rerank.errors import ConfigError, InputError, OutputError, RerankError
+from jobs.exits import exit_codes
+from rerank.errors import ConfigError
 from rerank.store import ScoreStore, open_stores
 from rerank.store.parts import Damage
 from rerank.store.upkeep import Compaction, Content, compact, content, remove
@@ -36,7 +36,7 @@ def list_stores(
 
     Reads the parts' footers only: damage inside a part shows when a run or a compaction reads it.
     """
-    with _exit_codes():
+    with exit_codes():
         found = [(store, content(store)) for store in open_stores(folder)]
         if as_json:
             typer.echo(json.dumps([{"fingerprint": store.fingerprint, **asdict(held)} for store, held in found]))
@@ -49,7 +49,7 @@ def list_stores(
 @app.command("compact")
 def compact_stores(folder: Folder) -> None:
     """Merge the parts of each model into few sorted ones, each pair once. Readers and writers may go on meanwhile."""
-    with _exit_codes():
+    with exit_codes():
         done = {}
         for store in open_stores(folder):
             done[store.fingerprint] = compact(store)
@@ -66,7 +66,7 @@ def remove_stores(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete the scores of one model, or of all; the next run scores those pairs again."""
-    with _exit_codes():
+    with exit_codes():
         chosen = _choose(open_stores(folder), folder, model=model, everything=everything)
         pairs = sum(content(store).pairs for store in chosen)
         names = ", ".join(store.fingerprint for store in chosen)
@@ -114,15 +114,6 @@ def _sentence(result: Compaction) -> str:
 def _report(damaged: Sequence[Damage]) -> None:
     for path, reason in damaged:
         typer.echo(f"damaged, its pairs will be scored again: {path}: {reason}", err=True)
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except RerankError as problem:
-        typer.echo(f"rerank: {problem}", err=True)
-        raise SystemExit(2 if isinstance(problem, ConfigError | InputError | OutputError) else 1) from None
 
 
 if __name__ == "__main__":

@@ -27,10 +27,12 @@ class RerankActor:
         store: ScoreStore | None = None,
         engine: Engine | None = None,
         preload: bool = True,
+        max_waiting_pairs: int = 16_384,
     ) -> None:
         """Load the model. `top_k` and `min_score` cut what `__call__` gives back (requests bring their own);
         `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
         Without `preload` the model is loaded when there is something to score, which may be never.
+        `max_waiting_pairs` bounds the queue of `rerank`.
         """
         self._reranker = Reranker(config, engine=engine)
         if preload:

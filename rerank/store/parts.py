@@ -3,7 +3,6 @@
 import time
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from rerank.errors import InputError
+from rerank.paths import locate
 from rerank.store.entries import Entries
 
 TEMPORARY = "_tmp-"
@@ -74,13 +73,8 @@ class Damage(NamedTuple):
 
 def open_folder(uri: str) -> Folder:
     """The folder behind a local path, `file://`, `s3://`, `gs://` or `abfs://`. Raises InputError."""
-    if "://" not in uri:
-        return Folder(fs.LocalFileSystem(), Path(uri).expanduser().absolute().as_posix())
-    try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"{uri}: cannot be opened as a score store: {problem}") from problem
-    return Folder(filesystem, path.rstrip("/"))
+    location = locate(uri)
+    return Folder(location.filesystem, location.path)
 
 
 def list_parts(folder: Folder) -> tuple[Part, ...]:

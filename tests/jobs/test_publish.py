@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.paths import locate
 from jobs.publish import ERRORS, MANIFEST, STAGING, PartReport, WrittenFile, check_output, publish
 from rerank.errors import OutputError
+from rerank.paths import locate
 
 
 def stage(folder: Path, name: str, value: int) -> WrittenFile:

@@ -126,7 +126,7 @@ def test_a_store_travels_to_other_processes(store):
 def test_an_unknown_folder_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no score store there"):
         open_stores(str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="cannot be opened as a score store"):
+    with pytest.raises(InputError, match="cannot be opened"):
         open_stores("gopher://host/path")
 
 
