@@ -44,18 +44,20 @@ class Endpoint:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an error body, never a stack trace."""
-        headers = {"X-Request-Id": request.headers.get("x-request-id") or f"rerank-{uuid.uuid4().hex}"}
+        given = request.headers.get("x-request-id")  # by a proxy, as Serve's is, which then answers with it too
+        request_id = given or f"rerank-{uuid.uuid4().hex}"
+        headers = {} if given else {"X-Request-Id": request_id}
         wire, status = self._wire, 200
         try:
             body = await self._read(request)
             wire = wire_of(body, otherwise=wire) if self._by_key else wire
-            content = await self._ask(request, body, wire, headers)
+            content = await self._ask(request, body, wire, request_id, headers)
         except RerankError as error:
             problem = problem_of(error)
             status, content = wire.STATUS.get(problem.code, problem.status), wire.error(problem)
             headers |= problem.headers
         except Exception:
-            _log.exception("request %s failed", headers["X-Request-Id"])
+            _log.exception("request %s failed", request_id)
             problem = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
             status, content = 500, wire.error(problem)
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
@@ -66,14 +68,16 @@ class Endpoint:
             server.keys.check(request.headers.get("authorization"))
         return decode(await read_bytes(request, server.limits), request.headers.get("content-type", ""))
 
-    async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, headers: dict[str, str]) -> Any:
+    async def _ask(
+        self, request: Request, body: dict[str, Any], wire: Wire, request_id: str, headers: dict[str, str]
+    ) -> Any:
         timeout_s = timeout_of(request, self._server.limits)
         asked = wire.parse(body)
         requests = within(asked, self._server.limits, timeout_s)
         name, scorer = self._server.models.find(request.path_params.get("model", asked.model))
         results = await _rank_all(scorer, requests, timeout_s)
         headers["Server-Timing"] = _server_timing(results)
-        return asked.render(Answer(headers["X-Request-Id"], name, results))
+        return asked.render(Answer(request_id, name, results))
 
 
 async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout_s: float) -> tuple[RerankResult, ...]:

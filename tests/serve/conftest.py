@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from rerank.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 from serve.api import create_api
 from serve.endpoint import Server
+from serve.keys import Keys
+from serve.limits import Limits
 from serve.models import Models
 
 
@@ -24,9 +27,16 @@ class LengthScorer:
 
     asked: list[RerankRequest] = field(default_factory=list)
     failure: BaseException | None = None
+    seconds: float = 0
+    left: BaseException | None = None
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         self.asked.append(request)
+        try:
+            await asyncio.sleep(self.seconds)
+        except BaseException as left:
+            self.left = left
+            raise
         if self.failure is not None:
             raise self.failure
         logits = np.array([len(text) - 3 for text in request.documents], dtype=np.float32)
@@ -45,9 +55,19 @@ def scorer() -> LengthScorer:
 
 
 @pytest.fixture
-def client(scorer: LengthScorer) -> Callable[..., httpx.Response]:
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+def keys() -> Keys | None:
+    return None
+
+
+@pytest.fixture
+def client(scorer: LengthScorer, limits: Limits, keys: Keys | None) -> Callable[..., httpx.Response]:
     """Calls the application in this process: `client(path, json=…)`."""
-    api = create_api(Server(Models({"length": scorer}, {"short": "length"})))
+    api = create_api(Server(Models({"length": scorer}, {"short": "length"}), limits, keys))
 
     def call(path: str, method: str = "POST", **request: Any) -> httpx.Response:
         async def send() -> httpx.Response:
@@ -60,21 +80,22 @@ def client(scorer: LengthScorer) -> Callable[..., httpx.Response]:
     return call
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The bundled model behind real HTTP, on a Ray of its own."""
+@contextmanager
+def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
+    """The address of a real server with these arguments, on a Ray of its own."""
     import ray
     from ray import serve
 
     from serve.app import build
 
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"HF_HUB_OFFLINE": "1", **environment}.items():
+            patch.setenv(name, value)
         ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
             port = _free_port()
             serve.start(http_options={"port": port})
-            serve.run(build({}))
+            serve.run(build(args))
             yield f"http://127.0.0.1:{port}"
         finally:
             serve.shutdown()

@@ -36,7 +36,8 @@ def test_unknown_and_null_fields_are_accepted(client):
 
 def test_a_request_id_is_kept(client):
     answer = client("/v1/rerank", json=BODY, headers={"X-Request-Id": "abc"})
-    assert answer.json()["id"] == answer.headers["x-request-id"] == "abc"
+    assert answer.json()["id"] == "abc"
+    assert "x-request-id" not in answer.headers  # Serve's proxy adds it
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import served
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
@@ -24,6 +25,12 @@ SETS = [
     ("sort a list in reverse", ["list.sort(reverse=True) sorts in place.", "Threads share memory.", "é 漢字 🙂"]),
     ("open a file", [f"Page {number} of the manual is about files." for number in range(60)]),
 ]
+
+
+@pytest.fixture(scope="module")
+def url():
+    with served({}) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

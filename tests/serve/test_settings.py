@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rerank.errors import ConfigError
+from serve.app import check_address
+from serve.settings import parse_settings
+
+SERVE = Path(__file__).parents[2] / "serve"
+
+
+def test_no_arguments_serve_the_bundled_model():
+    (model,) = parse_settings({}).models
+    assert (model.name, model.scorer.model) == ("docs-mini", "docs-mini")
+
+
+def test_the_command_line_s_strings_are_one_model_s_settings():
+    settings = parse_settings({"model": "a/b", "max_length": "256", "min_replicas": "2", "max_waiting_pairs": "9"})
+    (model,) = settings.models
+    assert (model.name, model.scorer.max_length, model.max_waiting_pairs) == ("a/b", 256, 9)
+
+
+def test_models_have_names_aliases_and_replicas_of_their_own():
+    settings = parse_settings(
+        {
+            "models": [
+                {"name": "small", "model": "docs-mini", "aliases": ["default"]},
+                {"model": "BAAI/bge-reranker-v2-m3", "max_length": 8192, "min_replicas": 0, "max_replicas": 4},
+            ],
+            "limits": {"documents": 10},
+        }
+    )
+    small, large = settings.models
+    assert (small.aliases, large.name, large.max_replicas) == (("default",), "BAAI/bge-reranker-v2-m3", 4)
+    assert settings.limits.documents == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"modle": "x"}, "did you mean 'model'"),
+        ({"max_lenght": "3"}, "arguments: unknown setting 'max_lenght': did you mean 'max_length'"),
+        ({"limit": {}}, "arguments: unknown setting 'limit': did you mean 'limits'"),
+        ({"models": [{"max_lenght": 3}]}, r"models\[0\]: unknown setting 'max_lenght': did you mean 'max_length'"),
+        ({"models": [{"max_replica": 3}]}, r"models\[0\]: unknown setting 'max_replica': did you mean 'max_replicas'"),
+        ({"models": [{"max_length": 3}]}, r"models\[0\]: max_length: .* 8"),
+        ({"models": []}, "models"),
+        ({"models": "docs-mini"}, "models: must be a list of settings"),
+        ({"models": [{"name": "a"}, {"name": "b", "aliases": ["a"]}]}, "'a' names two models"),
+        ({"limits": {"document": 3}}, "limits: unknown setting 'document': did you mean 'documents'"),
+    ],
+)
+def test_a_bad_setting_is_named_with_the_nearest_good_one(args, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_settings(args)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "127.0.0.1.example.com"])
+def test_without_keys_only_this_machine_may_ask(host):
+    with pytest.raises(ConfigError, match="open to other machines, and there are no keys"):
+        check_address(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "localhost", "::1", None])
+def test_loopback_needs_no_keys(host):
+    check_address(host)
+
+
+def test_the_yaml_files_are_valid():
+    from ray.serve.schema import ServeDeploySchema
+
+    service = yaml.safe_load((SERVE / "rayservice.yaml").read_text())
+    for text in ((SERVE / "config.yaml").read_text(), service["spec"]["serveConfigV2"]):
+        schema = ServeDeploySchema.model_validate(yaml.safe_load(text))
+        assert parse_settings(schema.applications[0].args).models[0].name == "docs-mini"
