@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import ir_measures
+import numpy as np
+import numpy.typing as npt
 
 from rerank.errors import ConfigError
 
@@ -12,6 +14,7 @@ DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
 
 Qrels = Mapping[str, Mapping[str, int]]
 Ranking = Mapping[str, Sequence[str]]
+Values = npt.NDArray[np.float64]
 
 
 def measure(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, float]:
@@ -27,6 +30,30 @@ def measure(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = DEFAULT_ME
     judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
     values = ir_measures.calc_aggregate(list(parsed.values()), judgements, run)
     return {name: float(values[wanted]) for name, wanted in parsed.items()}
+
+
+class Judge:
+    """Judgements and the measures to take of any number of rankings, query by query; `query_ids` are the judged ones.
+
+    Raises ConfigError for a name that ir-measures does not know or cannot compute.
+    """
+
+    def __init__(self, qrels: Qrels, measures: Sequence[str]) -> None:
+        self.measures = tuple(measures)
+        self.query_ids = sorted(qrels)
+        self._column = {parsed: at for at, parsed in enumerate(map(_parse, measures))}
+        self._row = {query_id: at for at, query_id in enumerate(self.query_ids)}
+        self._depth = _depth_read(self._column)
+        judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
+        self._evaluator = ir_measures.evaluator(list(self._column), judgements)
+
+    def values(self, ranking: Ranking) -> Values:
+        """Each measure of each judged query, shape [query_ids, measures]; a query that is not ranked has 0."""
+        run = {query_id: _scores(ranking[query_id][: self._depth]) for query_id in self._row if query_id in ranking}
+        values = np.zeros((len(self.query_ids), len(self.measures)))
+        for metric in self._evaluator.iter_calc(run):
+            values[self._row[metric.query_id], self._column[metric.measure]] = metric.value
+        return values[:, [self._column[_parse(name)] for name in self.measures]]
 
 
 def ranking_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, list[str]]:
@@ -47,6 +74,12 @@ def qrels_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
 
 def _scores(doc_ids: Sequence[str]) -> dict[str, float]:
     return {doc_id: -float(place) for place, doc_id in enumerate(doc_ids)}
+
+
+def _depth_read(measures: Iterable[ir_measures.Measure]) -> int | None:
+    """How many documents of a ranking these measures look at; None: all of them."""
+    cutoffs = [None if "judged_only" in measure.params else measure.params.get("cutoff") for measure in measures]
+    return None if None in cutoffs else max(cutoffs, default=None)
 
 
 def _parse(name: str) -> ir_measures.Measure:

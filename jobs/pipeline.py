@@ -1,7 +1,8 @@
 """The dataset: read and prepare on CPUs, rank on a pool of actors, write staged parts. Knows Ray Data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from jobs.memory import Memory, open_snapshot
+from jobs.progress import Report
 from jobs.source import Source
 from jobs.splits import Split, read_split
 from rerank.actor import RerankActor
@@ -30,6 +32,9 @@ class Pool:
     cpus: float
     gpus: float
 
+    def __str__(self) -> str:
+        return f"{self.size} actors of {self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -49,14 +54,14 @@ def rank_dataset(
     queries_per_block: int,
     keep_text: bool = False,
     memory: Memory | None = None,
-    on_block: Callable[[pa.Table], None] | None = None,
+    report: Report | None = None,
 ) -> Dataset:
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns."""
     rows = [{"start": split.start, "stop": split.stop} for split in splits]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     dataset = dataset.map_batches(
         _read_and_prepare,
-        fn_kwargs={"shared": ray.put((source, memory)), "scorer": scorer, "keep_text": keep_text},
+        fn_kwargs={"shared": ray.put((source, memory)), "scorer": scorer, "keep_text": keep_text, "report": report},
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=1,
@@ -68,7 +73,7 @@ def rank_dataset(
         fn_constructor_kwargs={
             "top_k": cut.top_k,
             "min_score": cut.min_score,
-            "on_block": on_block,
+            "on_block": report.block if report else None,
             "store": memory.store if memory else None,
             "preload": False,
         },
@@ -82,11 +87,19 @@ def rank_dataset(
     )
 
 
-def _read_and_prepare(splits: pa.Table, *, shared: Any, scorer: ScorerConfig, keep_text: bool) -> Iterator[pa.Table]:
+def _read_and_prepare(
+    splits: pa.Table, *, shared: Any, scorer: ScorerConfig, keep_text: bool, report: Report | None
+) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
     source, memory = ray.get(shared)
     encoder = load_encoder(scorer)
     lookup = open_snapshot(memory).lookup if memory else None
     for split in splits.to_pylist():
+        started = perf_counter()
         for table in read_split(source, Split(**split)):
-            yield prepare(table, encoder, keep_text=keep_text, lookup=lookup)
+            read = perf_counter()
+            prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup)
+            if report is not None:
+                report({"read_seconds": read - started, "prepare_seconds": perf_counter() - read})
+            yield prepared
+            started = perf_counter()

@@ -1,6 +1,5 @@
 """`rerank run`: candidate sets in, ranked Parquet out."""
 
-import sys
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -10,15 +9,14 @@ import ray
 from jobs.cluster import choose_pool, connect, disconnect
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
-from jobs.progress import progress
+from jobs.progress import progress, say
 from jobs.publish import SCORES, check_output, publish
 from jobs.scan import Scan, check_clustered, scan
 from jobs.sink import RankedSink
 from jobs.source import Layout, Source, open_source
 from jobs.splits import plan_splits
-from jobs.summary import Expected, add_up, check_nothing_lost, summarise
+from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from rerank.config import ScorerConfig
-from rerank.fingerprint import ModelIdentity
 from rerank.paths import locate
 
 _PAIRS_PER_FILE = 1_000_000
@@ -59,22 +57,16 @@ def run(config: RunConfig) -> dict[str, Any]:
     check_output(output, overwrite=config.overwrite)
     found = scan(source)
     check_clustered(source, found)
-    sink, model = _execute(config, source, found)
-    sums = add_up(sink.reports)
+    outcome = _execute(config, source, found)
+    sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
-    summary = summarise(
-        sums,
-        model=model,
-        files=[file for report in sink.reports for file in report.files],
-        output=config.output,
-        seconds=perf_counter() - started,
-    )
-    publish(output, sink.reports, summary)
+    summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
+    publish(output, outcome.parts, summary)
     return summary
 
 
-def _execute(config: RunConfig, source: Source, found: Scan) -> tuple[RankedSink, ModelIdentity]:
-    """Run the pipeline on a cluster; the sink knows what was staged."""
+def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
+    """Run the pipeline on a cluster, up to staged parts."""
     connect(address=config.address, verbose=config.verbose)
     try:
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
@@ -82,23 +74,27 @@ def _execute(config: RunConfig, source: Source, found: Scan) -> tuple[RankedSink
         scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
-            sys.stderr.write(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}\n")
+            say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
+        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
+        say(f"{found.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
+        say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
         pairs_per_query = max(1, source.pairs // max(1, found.queries))
         pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
         queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
         sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
-        with progress(total_pairs=source.pairs) as on_block:
+        started = perf_counter()
+        with progress(total_pairs=source.pairs) as report:
             rank_dataset(
                 source,
-                plan_splits(source, target_pairs=_PAIRS_PER_SPLIT),
+                splits,
                 scorer=scorer,
                 pool=pool,
                 cut=config.cut,
                 queries_per_block=max(1, pairs_per_block // pairs_per_query),
                 keep_text=config.keep_text,
                 memory=memory,
-                on_block=on_block,
+                report=report,
             ).write_datasink(sink)
+            return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
     finally:
         disconnect()
-    return sink, model

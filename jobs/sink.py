@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from time import perf_counter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,11 +33,12 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> PartReport:
         """Stage the blocks of one task as one part."""
+        started = perf_counter()
         table = pa.concat_tables(list(blocks), promote_options="permissive")
         name = f"part-{ctx.task_idx:05d}-{uuid.uuid4().hex[:8]}.parquet"
         staged = [(name, ranked_rows(table, self._layout)), (f"{ERRORS}/{name}", rejected_rows(table))]
         files = tuple(self._stage(name, rows) for name, rows in staged if rows.num_rows)
-        return PartReport(files, count(table))
+        return PartReport(files, {**count(table), "write_seconds": perf_counter() - started})
 
     def on_write_complete(self, write_result: WriteResult[PartReport]) -> None:
         """Keep what the tasks reported, for `publish`."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from jobs.publish import PartReport, WrittenFile
+from jobs.progress import PEAK
+from jobs.publish import PartReport
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
 
@@ -16,6 +17,17 @@ class Expected:
 
     queries: int
     pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the pipeline left: staged parts, what workers measured meanwhile, and how long it took."""
+
+    parts: list[PartReport]
+    model: ModelIdentity
+    actors: int
+    measured: dict[str, float]
+    seconds: float
 
 
 def add_up(reports: list[PartReport]) -> Counter[str]:
@@ -37,11 +49,10 @@ def check_nothing_lost(sums: Counter[str], expected: Expected) -> None:
         )
 
 
-def summarise(
-    sums: Counter[str], *, model: ModelIdentity, files: list[WrittenFile], output: str, seconds: float
-) -> dict[str, Any]:
-    """The summary of a run that took `seconds`."""
-    computed = sums["computed_tokens"]
+def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: float) -> dict[str, Any]:
+    """The summary of a run that took `seconds`, with the sums over its parts."""
+    computed, busy = sums["computed_tokens"], sums["engine_seconds"]
+    measured = outcome.measured
     return {
         "output": output,
         "queries_read": int(sums["queries_ranked"] + sums["queries_rejected"]),
@@ -54,10 +65,18 @@ def summarise(
         "store_hits": int(sums["store_hits"]),
         "tokens": int(sums["tokens"]),
         "padding_share": round(1 - sums["tokens"] / computed, 4) if computed else 0.0,
-        "pairs_per_second": round(sums["pairs_scored"] / seconds, 1),
-        "seconds": {"total": round(seconds, 2), "score": round(sums["engine_seconds"], 2)},
-        "model": model.as_json(),
-        "fingerprint": model.fingerprint,
-        "files": [{"name": file.name, "rows": file.rows} for file in files],
+        "engine_utilization": round(busy / (outcome.actors * outcome.seconds), 4),
+        "peak_memory_bytes": int(measured[PEAK]),
+        "pairs_per_second": round(sums["pairs_ranked"] / outcome.seconds, 1),
+        "seconds": {
+            "total": round(seconds, 2),
+            "read": round(measured.get("read_seconds", 0), 2),
+            "prepare": round(measured.get("prepare_seconds", 0), 2),
+            "score": round(busy, 2),
+            "write": round(sums["write_seconds"], 2),
+        },
+        "model": outcome.model.as_json(),
+        "fingerprint": outcome.model.fingerprint,
+        "files": [{"name": file.name, "rows": file.rows} for part in outcome.parts for file in part.files],
         "versions": {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")},
     }

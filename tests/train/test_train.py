@@ -76,7 +76,10 @@ def test_packages_without_the_standard_library(tmp_path: Path) -> None:
     assert {passage.name for passage in found} == {"pack.module.biggest(items, n=3)", "pack.module.dedent(text)"}
     (tmp_path / "standard").mkdir()
     shutil.copy(textwrap.__file__, tmp_path / "standard")
-    (kept,) = distinct(found, standard_library(tmp_path / "standard"))
+    near = Passage(
+        "near", "near.f", "Remove the margin of a text.", f"As they say: {' '.join(docstring.split()[3:20])}"
+    )
+    (kept,) = distinct([*found, near], standard_library(tmp_path / "standard"))
     assert (kept.source, kept.summary) == ("pack", "Return the n biggest items of a list.")
     assert kept.body.startswith("The result is sorted")
 
