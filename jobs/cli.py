@@ -1,6 +1,5 @@
 """The `rerank` command: flags in, exit codes out."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +8,7 @@ import typer
 from jobs import store
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
-from jobs.pipeline import Cut
-from jobs.run import RunConfig
-from jobs.run import run as run_job
-from jobs.source import Layout
-from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.errors import ConfigError
+from jobs.run import run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,64 +20,7 @@ def root() -> None:
     """Rerank candidate sets with cross-encoders."""
 
 
-@app.command()
-def run(
-    source: Annotated[
-        str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
-    ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Keep the best K of each query.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Keep relevance scores from this on.")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
-    output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
-    keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
-    scores: Annotated[
-        str | None, typer.Option(help="Score store to share between runs; OUT/_scores if not given.")
-    ] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Neither look scores up nor keep them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result when done.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    max_length: Annotated[
-        int | None, typer.Option(min=8, help="Tokens per pair; the model's own if not given.")
-    ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per forward; by device if not given.")] = None,
-    actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool; one per GPU if not given.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS, else this machine alone.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
-) -> None:
-    """Rerank candidate sets: Parquet in, ranked Parquet out."""
-    with exit_codes():
-        scorer = {
-            "model": model,
-            "revision": revision,
-            "device": device,
-            "dtype": dtype,
-            "max_length": max_length,
-            "batch_tokens": batch_tokens,
-        }
-        summary = run_job(
-            RunConfig(
-                source=source,
-                output=output,
-                scorer=parse_config(ScorerConfig, scorer, source="flags"),
-                layout=layout,
-                renames=parse_renames(column or []),
-                output_layout=output_layout,
-                cut=Cut(top_k, min_score),
-                keep_text=keep_text,
-                scores=scores,
-                use_store=not no_store,
-                overwrite=overwrite,
-                actors=actors,
-                address=address,
-                verbose=verbose,
-            )
-        )
-        typer.echo(json.dumps(summary))
+app.command("run")(run)
 
 
 @app.command()
@@ -95,17 +32,6 @@ def demo(
     """See whether reranking helps, on the documentation of this Python."""
     with exit_codes():
         run_demo(folder, depth=depth, verbose=verbose)
-
-
-def parse_renames(pairs: list[str]) -> dict[str, str]:
-    """`["text=body"]` as {"text": "body"}. Raises ConfigError."""
-    renames = {}
-    for pair in pairs:
-        ours, separator, theirs = pair.partition("=")
-        if not (ours and separator and theirs):
-            raise ConfigError(f"--column must be OURS=THEIRS such as text=body, got {pair!r}")
-        renames[ours] = theirs
-    return renames
 
 
 def main() -> None:

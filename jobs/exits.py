@@ -8,6 +8,7 @@ import typer
 from rerank.errors import ConfigError, InputError, ModelError, OutputError, RerankError
 
 USAGE = 2
+TOO_MANY_REJECTED = 3
 _USAGE_ERRORS = (ConfigError, InputError, OutputError, ModelError)
 
 

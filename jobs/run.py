@@ -1,100 +1,93 @@
-"""`rerank run`: candidate sets in, ranked Parquet out."""
+"""`rerank run`, and `python -m jobs.run` for `ray job submit`: the flags of the main job."""
 
-from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any
+import json
+from typing import Annotated
 
-import ray
+import typer
 
-from jobs.cluster import choose_pool, connect, disconnect
-from jobs.memory import damaged_parts, open_memory, resolve
-from jobs.pipeline import Cut, rank_dataset
-from jobs.progress import progress, say
-from jobs.publish import SCORES, check_output, publish
-from jobs.scan import Scan, check_clustered, scan
-from jobs.sink import RankedSink
-from jobs.source import Layout, Source, open_source
-from jobs.splits import plan_splits
-from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
-from rerank.config import ScorerConfig
-from rerank.paths import locate
-
-_PAIRS_PER_FILE = 1_000_000
-_PAIRS_PER_SPLIT = 50_000
-# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
-_PAIRS_PER_BLOCK_GPU = 32_768
-_PAIRS_PER_BLOCK_CPU = 256
+from jobs.exits import TOO_MANY_REJECTED, exit_codes
+from jobs.job import RunConfig
+from jobs.job import run as run_job
+from jobs.pipeline import Cut
+from jobs.progress import say
+from jobs.source import Layout
+from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """One run, as asked for."""
+def run(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Keep the best K of each query.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Keep relevance scores from this on.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
+    output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
+    scores: Annotated[
+        str | None, typer.Option(help="Score store to share between runs; OUT/_scores if not given.")
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Neither look scores up nor keep them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result when done.")] = False,
+    max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="Rejected share for exit code 3.")] = 0.01,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Tokens per pair; the model's own if not given.")
+    ] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per forward; by device if not given.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool; one per GPU if not given.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS, else this machine alone.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
+) -> None:
+    """Rerank candidate sets: Parquet in, ranked Parquet out."""
+    with exit_codes():
+        scorer = {
+            "model": model,
+            "revision": revision,
+            "device": device,
+            "dtype": dtype,
+            "max_length": max_length,
+            "batch_tokens": batch_tokens,
+        }
+        summary = run_job(
+            RunConfig(
+                source=source,
+                output=output,
+                scorer=parse_config(ScorerConfig, scorer, source="flags"),
+                layout=layout,
+                renames=parse_renames(column or []),
+                output_layout=output_layout,
+                cut=Cut(top_k, min_score),
+                keep_text=keep_text,
+                scores=scores,
+                use_store=not no_store,
+                overwrite=overwrite,
+                actors=actors,
+                address=address,
+                verbose=verbose,
+            )
+        )
+        typer.echo(json.dumps(summary))
+        if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
+            say(f"more than {max_error_rate:.1%} of the pairs were rejected, see {output}/_errors")
+            raise SystemExit(TOO_MANY_REJECTED)
 
-    source: str
-    output: str
-    scorer: ScorerConfig = field(default_factory=ScorerConfig)
-    layout: Layout | None = None
-    renames: dict[str, str] = field(default_factory=dict)
-    output_layout: Layout = Layout.PAIRS
-    cut: Cut = field(default_factory=Cut)
-    keep_text: bool = False
-    scores: str | None = None  # the score store; None: inside the output folder
-    use_store: bool = True
-    overwrite: bool = False
-    actors: int | None = None
-    address: str | None = None
-    verbose: bool = False
+
+def parse_renames(pairs: list[str]) -> dict[str, str]:
+    """`["text=body"]` as {"text": "body"}. Raises ConfigError."""
+    renames = {}
+    for pair in pairs:
+        ours, separator, theirs = pair.partition("=")
+        if not (ours and separator and theirs):
+            raise ConfigError(f"--column must be OURS=THEIRS such as text=body, got {pair!r}")
+        renames[ours] = theirs
+    return renames
 
 
-def run(config: RunConfig) -> dict[str, Any]:
-    """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
-
-    Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
-    """
-    started = perf_counter()
-    source = open_source(config.source, layout=config.layout, renames=config.renames)
-    output = locate(config.output)
-    check_output(output, overwrite=config.overwrite)
-    found = scan(source)
-    check_clustered(source, found)
-    outcome = _execute(config, source, found)
-    sums = add_up(outcome.parts)
-    check_nothing_lost(sums, Expected(found.queries, source.pairs))
-    summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
-    publish(output, outcome.parts, summary)
-    return summary
-
-
-def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
-    """Run the pipeline on a cluster, up to staged parts."""
-    connect(address=config.address, verbose=config.verbose)
-    try:
-        pool = choose_pool(actors=config.actors, device=config.scorer.device)
-        scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
-        scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
-        memory = open_memory(scores, model) if config.use_store else None
-        for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
-            say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
-        say(f"{found.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
-        say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
-        pairs_per_query = max(1, source.pairs // max(1, found.queries))
-        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
-        queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
-        sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
-        started = perf_counter()
-        with progress(total_pairs=source.pairs) as report:
-            rank_dataset(
-                source,
-                splits,
-                scorer=scorer,
-                pool=pool,
-                cut=config.cut,
-                queries_per_block=max(1, pairs_per_block // pairs_per_query),
-                keep_text=config.keep_text,
-                memory=memory,
-                report=report,
-            ).write_datasink(sink)
-            return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
-    finally:
-        disconnect()
+if __name__ == "__main__":
+    typer.run(run)

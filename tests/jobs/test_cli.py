@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli import app, parse_renames
+from jobs.cli import app
+from jobs.run import parse_renames
 from rerank.errors import ConfigError
 
 

@@ -1,0 +1,100 @@
+"""The main job: candidate sets in, ranked Parquet out."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import ray
+
+from jobs.cluster import choose_pool, connect, disconnect
+from jobs.memory import damaged_parts, open_memory, resolve
+from jobs.pipeline import Cut, rank_dataset
+from jobs.progress import progress, say
+from jobs.publish import SCORES, check_output, publish
+from jobs.scan import Scan, check_clustered, scan
+from jobs.sink import RankedSink
+from jobs.source import Layout, Source, open_source
+from jobs.splits import plan_splits
+from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
+from rerank.config import ScorerConfig
+from rerank.paths import locate
+
+_PAIRS_PER_FILE = 1_000_000
+_PAIRS_PER_SPLIT = 50_000
+# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
+_PAIRS_PER_BLOCK_GPU = 32_768
+_PAIRS_PER_BLOCK_CPU = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One run, as asked for."""
+
+    source: str
+    output: str
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    layout: Layout | None = None
+    renames: dict[str, str] = field(default_factory=dict)
+    output_layout: Layout = Layout.PAIRS
+    cut: Cut = field(default_factory=Cut)
+    keep_text: bool = False
+    scores: str | None = None  # the score store; None: inside the output folder
+    use_store: bool = True
+    overwrite: bool = False
+    actors: int | None = None
+    address: str | None = None
+    verbose: bool = False
+
+
+def run(config: RunConfig) -> dict[str, Any]:
+    """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
+
+    Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
+    """
+    started = perf_counter()
+    source = open_source(config.source, layout=config.layout, renames=config.renames)
+    output = locate(config.output)
+    check_output(output, overwrite=config.overwrite)
+    found = scan(source)
+    check_clustered(source, found)
+    outcome = _execute(config, source, found)
+    sums = add_up(outcome.parts)
+    check_nothing_lost(sums, Expected(found.queries, source.pairs))
+    summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
+    publish(output, outcome.parts, summary)
+    return summary
+
+
+def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
+    """Run the pipeline on a cluster, up to staged parts."""
+    connect(address=config.address, verbose=config.verbose)
+    try:
+        pool = choose_pool(actors=config.actors, device=config.scorer.device)
+        scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
+        scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
+        memory = open_memory(scores, model) if config.use_store else None
+        for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
+            say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
+        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
+        say(f"{found.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
+        say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
+        pairs_per_query = max(1, source.pairs // max(1, found.queries))
+        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
+        queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
+        sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
+        started = perf_counter()
+        with progress(total_pairs=source.pairs) as report:
+            rank_dataset(
+                source,
+                splits,
+                scorer=scorer,
+                pool=pool,
+                cut=config.cut,
+                queries_per_block=max(1, pairs_per_block // pairs_per_query),
+                keep_text=config.keep_text,
+                memory=memory,
+                report=report,
+            ).write_datasink(sink)
+            return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
+    finally:
+        disconnect()
