@@ -8,6 +8,7 @@ import typer
 from jobs import store
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
+from jobs.plan import plan
 from jobs.run import run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -21,6 +22,7 @@ def root() -> None:
 
 
 app.command("run")(run)
+app.command("plan")(plan)
 
 
 @app.command()

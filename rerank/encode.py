@@ -4,8 +4,9 @@ Tokenisers encode the two texts of a pair apart, cut them and join them with spe
 arrays: the outcome is the same as the tokeniser's own pair call, at the cost of its single call.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,13 @@ from tokenizers import Encoding, Tokenizer
 
 from rerank.errors import ModelError
 from rerank.ragged import IntArray, Offsets, Ragged, offsets_of, spans
+
+# Texts are cut before they are tokenised where they are longer than this many characters per token of max_length: an
+# encoding takes a hundred times the bytes of its text. Some words more are read, since a cut may change those beside it.
+_CHARACTERS_PER_TOKEN = 16
+_TOKENS_BESIDE_A_CUT = 64
+_LONGEST_WORD = 1_000
+_SPACE = re.compile(r"\s")
 
 _PROBES = (("a b", "c d e"), ("what is this?", "It is a probe."), ("x", "y"))
 
@@ -54,6 +62,16 @@ class EncodedPairs:
         """Tokens of each pair, special tokens included."""
         return self.query_lengths + self.document_lengths + np.int32(self.template.special_count)
 
+    def take(self, pairs: npt.NDArray[np.integer]) -> "EncodedPairs":
+        """The given pairs in the given order, over the same texts."""
+        return replace(
+            self,
+            query_of=self.query_of[pairs],
+            document_of=self.document_of[pairs],
+            query_lengths=self.query_lengths[pairs],
+            document_lengths=self.document_lengths[pairs],
+        )
+
     def join(self, pairs: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray, Offsets]:
         """Token ids and token types of the given pairs, one behind the other, and where each begins."""
         lengths = np.empty((len(pairs), 5), dtype=np.int64)
@@ -90,9 +108,27 @@ class Encoder:
             )
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return Ragged.from_rows([encoding.ids for encoding in encodings])
+        """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile.
+
+        A text that is far longer than max_length is read as far as a pair can hold it.
+        """
+        return Ragged.from_rows(self._ids(texts, _CHARACTERS_PER_TOKEN * self.max_length))
+
+    def _ids(self, texts: Sequence[str], characters: int) -> list[list[int]]:
+        """Ids of each text, of those with more characters than that only the head, if it fills a pair."""
+        heads = [text if len(text) <= characters else _head(text, characters) for text in texts]
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
+        enough = self.max_length + _TOKENS_BESIDE_A_CUT
+        short = [
+            row
+            for row, (text, head, ids) in enumerate(zip(texts, heads, rows, strict=True))
+            if len(head) < len(text) and len(ids) < enough
+        ]
+        if short:
+            again = self._ids([texts[row] for row in short], 8 * characters)
+            for row, ids in zip(short, again, strict=True):
+                rows[row] = ids
+        return rows
 
     def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
         """Join query and document rows into pairs, cut to max_length as the tokeniser would (longest first)."""
@@ -120,6 +156,12 @@ def truncate_longest_first(
         np.where(first_is_long, cut_long, cut_short).astype(np.int32),
         np.where(first_is_long, cut_short, cut_long).astype(np.int32),
     )
+
+
+def _head(text: str, characters: int) -> str:
+    """The first so many characters and the rest of the word in which they end."""
+    end = _SPACE.search(text, characters, characters + _LONGEST_WORD)
+    return text[: end.start() if end else characters]
 
 
 def _learn_template(tokenizer: Tokenizer) -> PairTemplate:

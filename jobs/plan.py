@@ -1,0 +1,128 @@
+"""`rerank plan`: what a run would read, look up, score, take and cost, from a sample; writes nothing."""
+
+import json
+import resource
+from collections.abc import Iterator
+from itertools import islice
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import typer
+
+from jobs.exits import exit_codes
+from jobs.memory import Memory, open_snapshot, resolve
+from jobs.progress import RSS_UNIT, say
+from jobs.scan import check_clustered, scan
+from jobs.source import Source, open_source
+from jobs.splits import plan_splits, read_split
+from rerank.candidates import CandidateSets, text_column
+from rerank.config import BUNDLED, ScorerConfig
+from rerank.encode import EncodedPairs
+from rerank.prepare import encode
+from rerank.reject import Reason, check
+from rerank.reranker import Reranker
+from rerank.store import ScoreStore, pair_keys
+
+_PAIRS_PER_SPLIT = 50_000
+_SAMPLED_SPLITS = 8
+_SAMPLED_QUERIES = 10  # of each of those splits
+_MEASURED_SECONDS = 5.0
+_MEASURED_PAIRS = 64
+
+
+def plan(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Actors like this machine that the run would have.")] = 1,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one such actor.")] = None,
+) -> None:
+    """Say what a run would read, look up and score, how long it would take and what it would cost."""
+    with exit_codes():
+        planned = make_plan(
+            open_source(source), ScorerConfig(model=model, max_length=max_length), scores=scores, actors=actors
+        )
+        if usd_per_hour is not None:
+            planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
+        for name, value in planned.items():
+            say(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else format(value, ',')}")
+        typer.echo(json.dumps(planned))
+
+
+def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actors: int) -> dict[str, Any]:
+    """The plan. Counts of queries, pairs and splits are exact, what a sample of the texts stands for is estimated.
+
+    Raises InputError where the rows of a query do not lie together, ModelError where the model cannot be loaded.
+    """
+    found = scan(source)
+    check_clustered(source, found)
+    splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
+    sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
+    tables = [head(read_split(source, split), _SAMPLED_QUERIES) for split in sampled]
+    sets = CandidateSets.from_table(pa.concat_tables([table for table in tables if table is not None]))
+
+    resolved, identity = resolve(scorer)
+    reranker = Reranker(resolved)
+    sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
+    known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
+    encoded = encode(sets, sound, reranker.encoder)
+    tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
+    tokens_per_second = _measure(reranker, encoded)
+    to_score = source.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
+    distinct = len(pc.unique(text_column(sets.candidates, "text")))
+    return {
+        "layout": str(source.layout),
+        "files": len({group.path for group in source.row_groups}),
+        "splits": len(splits),
+        "queries": found.queries,
+        "pairs": source.pairs,
+        "sampled_pairs": sets.pair_count,
+        "rejected_share": round(1 - len(sound) / max(1, sets.pair_count), 4),
+        "distinct_texts_share": round(distinct / max(1, sets.pair_count), 4),
+        "store_hits_share": round(known, 4),
+        "pairs_to_score": round(to_score),
+        "tokens_to_score": round(to_score * tokens_per_pair),
+        "tokens_per_pair": round(tokens_per_pair, 1),
+        "model": identity.name,
+        "fingerprint": identity.fingerprint,
+        "dtype": identity.dtype,
+        "pairs_per_second": round(tokens_per_second / tokens_per_pair, 1) if tokens_per_pair else 0.0,
+        "memory_bytes_per_actor": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT,
+        "seconds": round(to_score * tokens_per_pair / tokens_per_second / actors, 1) if tokens_per_second else 0.0,
+    }
+
+
+def head(tables: Iterator[pa.Table], queries: int) -> pa.Table | None:
+    """The first rows of the first table; None where there is none."""
+    return next((table.slice(0, queries) for table in islice(tables, 1)), None)
+
+
+def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
+    """The share of the pairs whose scores the store has."""
+    keys = pair_keys(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+    return float(open_snapshot(Memory(store, store.parts())).lookup(keys).known.mean()) if len(keys) else 0.0
+
+
+def _measure(reranker: Reranker, pairs: EncodedPairs) -> float:
+    """Tokens per second of this machine's engine on these pairs, in some seconds; the first batch only warms up."""
+    tokens, started, seconds = 0, perf_counter(), 0.0
+    chosen = np.random.default_rng(0).permutation(len(pairs))
+    for start in range(0, len(pairs), _MEASURED_PAIRS):
+        batch = pairs.take(chosen[start : start + _MEASURED_PAIRS])
+        reranker.engine.score(batch)
+        if start == 0:
+            started = perf_counter()
+            continue
+        tokens += int(batch.lengths.sum())
+        seconds = perf_counter() - started
+        if seconds > _MEASURED_SECONDS:
+            break
+    return tokens / seconds if seconds else 0.0
+
+
+if __name__ == "__main__":
+    typer.run(plan)
