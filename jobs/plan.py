@@ -2,8 +2,6 @@
 
 import json
 import resource
-from collections.abc import Iterator
-from itertools import islice
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -17,7 +15,7 @@ from jobs.memory import Memory, open_snapshot, resolve
 from jobs.progress import RSS_UNIT, say
 from jobs.scan import check_clustered, scan
 from jobs.source import Source, open_source
-from jobs.splits import plan_splits, read_split
+from jobs.splits import Split, plan_splits, read_split
 from rerank.candidates import CandidateSets, text_column
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
@@ -62,8 +60,7 @@ def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actor
     check_clustered(source, found)
     splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
     sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
-    tables = [head(read_split(source, split), _SAMPLED_QUERIES) for split in sampled]
-    sets = CandidateSets.from_table(pa.concat_tables([table for table in tables if table is not None]))
+    sets = CandidateSets.from_table(pa.concat_tables([table for split in sampled for table in _sample(source, split)]))
 
     resolved, identity = resolve(scorer)
     reranker = Reranker(resolved)
@@ -96,9 +93,14 @@ def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actor
     }
 
 
-def head(tables: Iterator[pa.Table], queries: int) -> pa.Table | None:
-    """The first rows of the first table; None where there is none."""
-    return next((table.slice(0, queries) for table in islice(tables, 1)), None)
+def _sample(source: Source, split: Split) -> list[pa.Table]:
+    """The first queries of a split, read no further than needed."""
+    taken: list[pa.Table] = []
+    for table in read_split(source, split):
+        taken.append(table.slice(0, _SAMPLED_QUERIES - sum(part.num_rows for part in taken)))
+        if sum(part.num_rows for part in taken) == _SAMPLED_QUERIES:
+            break
+    return taken
 
 
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
