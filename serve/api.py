@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerank.errors import RerankError
 from serve.endpoint import Endpoint, Server
+from serve.examples import DOCUMENTED, documentation
 from serve.problems import Problem, body_for_all, problem_of
 from serve.status import add_status_routes
 from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
@@ -41,21 +42,33 @@ def create_api(server: Server) -> FastAPI:
     )
     api.add_middleware(_OneSlash)
     for path, wire in _BY_KEY.items():
-        _post(api, path, Endpoint(server, wire, by_key=True))
+        _post(api, path, Endpoint(server, path, wire, by_key=True))
     for path in ("/score", "/v1/score"):
-        _post(api, path, Endpoint(server, vllm_score))
-    _post(api, "/v1/score/{model:path}", Endpoint(server, sie, msgpack=True))
+        _post(api, path, Endpoint(server, path, vllm_score))
+    path = "/v1/score/{model}"
+    _post(api, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
     add_status_routes(api, server)
     api.add_exception_handler(RerankError, _refuse)
     api.add_exception_handler(HTTPException, _refuse)
     return api
 
 
-def _post(api: FastAPI, path: str, endpoint: Endpoint) -> None:
+def _post(api: FastAPI, path: str, endpoint: Endpoint, *, route: str | None = None) -> None:
+    """Add a path; it is documented where `serve.examples` has it, the others are its aliases."""
+
     async def answer(request: Request) -> Response:
         return await endpoint.answer(request)
 
-    api.add_api_route(path, answer, methods=["POST"], response_model=None)
+    documented = path in DOCUMENTED
+    api.add_api_route(
+        route or path,
+        answer,
+        methods=["POST"],
+        response_model=None,
+        summary=DOCUMENTED[path][0] if documented else None,
+        include_in_schema=documented,
+        openapi_extra=documentation(path) if documented else None,
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

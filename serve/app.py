@@ -3,7 +3,9 @@
 `serve run serve.app:build`, `serve run serve.app:build model=FOLDER_OR_HUB_ID`, or `serve run serve/config.yaml`.
 """
 
+import logging
 import re
+import sys
 from typing import Any
 
 import ray
@@ -20,6 +22,7 @@ from serve.deployments import DeploymentScorer
 from serve.endpoint import Server
 from serve.keys import ENVIRONMENT, Keys, keys_from_environment
 from serve.models import Models
+from serve.ray_metrics import RaySink
 from serve.settings import ServedModel, Settings, parse_settings
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
@@ -39,7 +42,8 @@ class Ingress:
             check_address(_bound_host())
         aliases = {alias: model.name for model in settings.models for alias in model.aliases}
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
-        self._server = Server(Models(scorers, aliases), settings.limits, keys)
+        self._server = Server(Models(scorers, aliases), settings.limits, keys, RaySink())
+        _log_to_stdout()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_api(self._server)
@@ -80,6 +84,15 @@ def _deploy(model: ServedModel) -> Application:
         max_queued_requests=_REQUESTS,
     )
     return deployment.bind(model.scorer, max_waiting_pairs=model.max_waiting_pairs)
+
+
+def _log_to_stdout() -> None:
+    """Give the access log and our errors lines of their own; Serve's loggers wrap theirs."""
+    logger = logging.getLogger("rerank")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stdout))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _gpus(model: ServedModel) -> float:

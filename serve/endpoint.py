@@ -14,21 +14,38 @@ from rerank.types import RerankRequest, RerankResult
 from serve.codec import decode, encode, wants_json
 from serve.keys import Keys
 from serve.limits import Limits, read_bytes, timeout_of, within
+from serve.metrics import LocalSink, Sink, measure
 from serve.models import Models, Scorer
 from serve.problems import Problem, problem_of
+from serve.record import Record
 from serve.wires import Answer, Wire
 from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
+_INTERNAL = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What all paths share. Without `keys` anybody may ask."""
+    """What all paths share. Without `keys` anybody may ask; `sink` is told the numbers beside GET /metrics."""
 
     models: Models
     limits: Limits = field(default_factory=Limits)
     keys: Keys | None = None
+    sink: Sink | None = None
+    local: LocalSink = field(default_factory=LocalSink)
+
+    def check_key(self, request: Request) -> str | None:
+        """The name of the request's key; None where no key is needed. Raises UnauthorizedError."""
+        return None if self.keys is None else self.keys.check(request.headers.get("authorization"))
+
+    def close(self, record: Record, problem: Problem | None, status: int) -> None:
+        """Log and measure a finished request."""
+        record.close(status, problem.code if problem else None)
+        for sink in (self.local, self.sink):
+            if sink is not None:
+                measure(record, sink)
 
 
 class Endpoint:
@@ -36,8 +53,9 @@ class Endpoint:
     `msgpack`, answers are msgpack unless JSON is asked for.
     """
 
-    def __init__(self, server: Server, wire: Wire, *, by_key: bool = False, msgpack: bool = False) -> None:
+    def __init__(self, server: Server, path: str, wire: Wire, *, by_key: bool = False, msgpack: bool = False) -> None:
         self._server = server
+        self._path = path
         self._wire = wire
         self._by_key = by_key
         self._msgpack = msgpack
@@ -45,39 +63,40 @@ class Endpoint:
     async def answer(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an error body, never a stack trace."""
         given = request.headers.get("x-request-id")  # by a proxy, as Serve's is, which then answers with it too
-        request_id = given or f"rerank-{uuid.uuid4().hex}"
-        headers = {} if given else {"X-Request-Id": request_id}
-        wire, status = self._wire, 200
+        record = Record(given or f"rerank-{uuid.uuid4().hex}", self._path)
+        wire, status, problem, content = self._wire, 200, None, None
         try:
-            body = await self._read(request)
+            body = await self._read(request, record)
             wire = wire_of(body, otherwise=wire) if self._by_key else wire
-            content = await self._ask(request, body, wire, request_id, headers)
+            content = await self._ask(request, body, wire, record)
         except RerankError as error:
             problem = problem_of(error)
+        except asyncio.CancelledError:
+            self._server.close(record, None, 499)  # the client hung up; nginx's number for it
+            raise
+        except Exception:
+            _log.exception("request %s failed", record.request_id)
+            problem = _INTERNAL
+        headers = {"Server-Timing": record.server_timing} | ({} if given else {"X-Request-Id": record.request_id})
+        if problem is not None:
             status, content = wire.STATUS.get(problem.code, problem.status), wire.error(problem)
             headers |= problem.headers
-        except Exception:
-            _log.exception("request %s failed", request_id)
-            problem = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
-            status, content = 500, wire.error(problem)
+        self._server.close(record, problem, status)
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
 
-    async def _read(self, request: Request) -> dict[str, Any]:
-        server = self._server
-        if server.keys is not None:
-            server.keys.check(request.headers.get("authorization"))
-        return decode(await read_bytes(request, server.limits), request.headers.get("content-type", ""))
+    async def _read(self, request: Request, record: Record) -> dict[str, Any]:
+        record.key = self._server.check_key(request)
+        return decode(await read_bytes(request, self._server.limits), request.headers.get("content-type", ""))
 
-    async def _ask(
-        self, request: Request, body: dict[str, Any], wire: Wire, request_id: str, headers: dict[str, str]
-    ) -> Any:
+    async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, record: Record) -> Any:
         timeout_s = timeout_of(request, self._server.limits)
         asked = wire.parse(body)
         requests = within(asked, self._server.limits, timeout_s)
         name, scorer = self._server.models.find(request.path_params.get("model", asked.model))
+        record.model, record.documents = name, sum(len(one.documents) for one in requests)
         results = await _rank_all(scorer, requests, timeout_s)
-        headers["Server-Timing"] = _server_timing(results)
-        return asked.render(Answer(request_id, name, results))
+        record.ranked(results)
+        return asked.render(Answer(record.request_id, name, results))
 
 
 async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout_s: float) -> tuple[RerankResult, ...]:
@@ -93,10 +112,3 @@ async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _server_timing(results: tuple[RerankResult, ...]) -> str:
-    """The slowest of the rankings, stage by stage, in milliseconds: https://www.w3.org/TR/server-timing/."""
-    stages = ("tokenize", "queue", "score")
-    slowest = {stage: max(getattr(result.timings, f"{stage}_s") for result in results) for stage in stages}
-    return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in slowest.items())

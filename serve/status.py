@@ -1,31 +1,34 @@
-"""What the server says of itself: models, limits, and whether it is well."""
+"""What the server says of itself: models, limits, numbers, whether it is well, and a page to try it on."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from serve.endpoint import Server
 from serve.models import Models
 
+_PLAYGROUND = Path(__file__).parent / "playground.html"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'"
+)
+
 
 def add_status_routes(api: FastAPI, server: Server) -> None:
-    """Add GET /v1/models, /info, /health, /healthz and /readyz; the first two ask for a key where there are keys."""
-
-    def check(request: Request) -> None:
-        if server.keys is not None:
-            server.keys.check(request.headers.get("authorization"))
+    """Add the routes; /v1/models, /info and /metrics ask for a key where there are keys, the probes and / do not."""
 
     @api.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
         """The models by name, in the shape of OpenAI (`data`) and of SIE (`models`)."""
-        check(request)
+        server.check_key(request)
         return await describe_all(server.models)
 
     @api.get("/info")
     async def info(request: Request) -> dict[str, Any]:
         """The first model and the limits, in the shape of text-embeddings-inference."""
-        check(request)
+        server.check_key(request)
         name, scorer = server.models.find(None)
         about = await scorer.describe()
         return {
@@ -38,6 +41,16 @@ def add_status_routes(api: FastAPI, server: Server) -> None:
             "payload_limit": server.limits.body_bytes,
             "version": version("rerank"),
         }
+
+    @api.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        """Counts and durations of this ingress replica; those of all replicas are at Ray's own metrics endpoints."""
+        server.check_key(request)
+        return Response(server.local.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @api.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        return Response(_PLAYGROUND.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
     @api.get("/readyz")
     async def ready() -> dict[str, str]:

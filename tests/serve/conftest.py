@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rerank.rank import relevance_scores
-from rerank.types import RankedDocument, RerankRequest, RerankResult
+from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.api import create_api
 from serve.endpoint import Server
 from serve.keys import Keys
@@ -29,6 +29,7 @@ class LengthScorer:
     failure: BaseException | None = None
     seconds: float = 0
     left: BaseException | None = None
+    timings: Timings = field(default_factory=Timings)
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         self.asked.append(request)
@@ -43,7 +44,7 @@ class LengthScorer:
         scores = relevance_scores(logits)
         order = sorted(range(len(logits)), key=lambda row: -logits[row])[: request.top_k]
         ranked = (RankedDocument(row, float(scores[row]), float(logits[row])) for row in order)
-        return RerankResult(tuple(ranked), sum(map(len, request.documents)))
+        return RerankResult(tuple(ranked), sum(map(len, request.documents)), self.timings)
 
     async def describe(self) -> dict[str, Any]:
         return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}

@@ -76,6 +76,7 @@ def test_a_missing_field_is_named(client):
         (b"[1]", "a list"),
         (b"\xff", "bytes that are none"),
         (b"", "none"),
+        (b'{"a": NaN}', "NaN is no JSON"),
         (b"[" * 9999, "none"),
     ],
 )
@@ -95,3 +96,12 @@ def test_failures_keep_their_type_and_hide_their_insides(client, scorer, failure
     assert answer.status_code == status
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert answer.headers.get("retry-after") == ("7" if status == 429 else None)
+
+
+def test_half_a_surrogate_pair_is_refused_in_a_text_and_survives_an_echo(client):
+    refused = client("/v1/rerank", content=b'{"query": "q", "documents": ["a\\ud800"]}')
+    assert (refused.status_code, refused.json()["message"][:12]) == (400, "documents[0]")
+    echoed = client(
+        "/v1/reranking", content=b'{"query": "q", "input": [{"text": "a", "b": "\\ud800"}], "return_input": true}'
+    )
+    assert echoed.json()["data"][0]["input"]["b"] == "\ud800"

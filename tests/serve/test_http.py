@@ -55,6 +55,8 @@ def test_the_server_describes_its_models(http):
     assert body["models"][0]["max_sequence_length"] >= 256
     assert http.get("/info").json()["model_dtype"] == "float32"
     assert http.get("/readyz").status_code == 200
+    assert "rerank_requests_total" in http.get("/metrics").text
+    assert http.get("/").text.startswith("<!doctype html>")
 
 
 def test_a_bad_request_is_an_error_body(http):
