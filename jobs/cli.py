@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import store
+from jobs import evaluate, store
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
 from jobs.plan import plan
@@ -22,6 +22,7 @@ def root() -> None:
 
 
 app.command("run")(run)
+evaluate.register(app)
 app.command("plan")(plan)
 
 

@@ -40,6 +40,7 @@ class Judge:
 
     def __init__(self, qrels: Qrels, measures: Sequence[str]) -> None:
         self.measures = tuple(measures)
+        self.qrels = qrels
         self.query_ids = sorted(qrels)
         self._column = {parsed: at for at, parsed in enumerate(map(_parse, measures))}
         self._row = {query_id: at for at, query_id in enumerate(self.query_ids)}
@@ -78,8 +79,13 @@ def _scores(doc_ids: Sequence[str]) -> dict[str, float]:
 
 def _depth_read(measures: Iterable[ir_measures.Measure]) -> int | None:
     """How many documents of a ranking these measures look at; None: all of them."""
-    cutoffs = [None if "judged_only" in measure.params else measure.params.get("cutoff") for measure in measures]
-    return None if None in cutoffs else max(cutoffs, default=None)
+    depth = 0
+    for measure in measures:
+        cutoff = measure.params.get("cutoff")
+        if cutoff is None or "judged_only" in measure.params:
+            return None
+        depth = max(depth, int(cutoff))
+    return depth
 
 
 def _parse(name: str) -> ir_measures.Measure:

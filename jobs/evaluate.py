@@ -1,0 +1,159 @@
+"""`rerank evaluate`: does it help? A run against judgements, beside the run that it should beat."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.compare import Comparison, Coverage, compare, cover, unjudged_share
+from jobs.exits import exit_codes
+from jobs.measures import Judge, Qrels, Ranking
+from jobs.qrels import QrelsFormat, read_qrels
+from jobs.rankings import Run, RunFormat, names_of, read_run
+from rerank.errors import InputError
+
+MEASURES = ("nDCG@10", "RR@10", "AP", "P@5", "Success@10", "R@100")
+
+_TOP = 10
+_NAMED = 1000  # ids in the JSON summary
+_WIDTH = 120
+
+
+def evaluate(
+    qrels: Annotated[str, typer.Argument(metavar="QRELS", help="Judgements: .parquet, .tsv (BEIR), .qrels (TREC).")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Our OUT, a TREC run file, candidate sets or a plain run.")],
+    measures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MEASURE]...", help=f"As ir-measures writes them: {' '.join(MEASURES)}"),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What to compare with; OUT's own first-stage order if not given.")
+    ] = None,
+    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    run_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    baseline_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Measure a run against judgements, before and after reranking: does it help?"""
+    with exit_codes():
+        judge = Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
+        summary = assess(
+            judge, read_run(run, run_format), read_run(baseline, baseline_format) if baseline is not None else None
+        )
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH), summary)
+
+
+def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any]:
+    """The summary of a run, compared with `baseline` or else with its own first-stage order where it tells one.
+
+    Raises InputError where no query of the run is judged.
+    """
+    qrels = judge.qrels
+    after = _covered(qrels, run.name, run.ranking)
+    summary: dict[str, Any] = {
+        "run": run.name,
+        "queries": after.judged,
+        "missing": list(after.missing[:_NAMED]),
+        "missing_count": len(after.missing),
+        "unjudged": list(after.unjudged[:_NAMED]),
+        "unjudged_count": len(after.unjudged),
+        "unjudged_in_top_10": {"after": unjudged_share(qrels, run.ranking, depth=_TOP)},
+        "cut": run.cut,
+        "baseline": None,
+    }
+    values = judge.values(run.ranking)
+    before = baseline.ranking if baseline else run.first_stage
+    if before is None:
+        means = values.mean(axis=0).tolist()
+        return summary | {"measures": [{"measure": n, "after": m} for n, m in zip(judge.measures, means, strict=True)]}
+    summary["baseline"] = baseline.name if baseline else f"{run.name} in source_rank order"
+    summary["baseline_missing"] = list(_covered(qrels, summary["baseline"], before).missing[:_NAMED])
+    summary["unjudged_in_top_10"]["before"] = unjudged_share(qrels, before, depth=_TOP)
+    found = compare(judge.measures, judge.values(before), values)
+    return summary | {"measures": [asdict(comparison) for comparison in found]}
+
+
+def _covered(qrels: Qrels, name: str, ranking: Ranking) -> Coverage:
+    found = cover(qrels, ranking)
+    if len(found.missing) == found.judged:
+        raise InputError(
+            f"{name}: none of its {len(ranking):,} queries is judged; its query ids are such as "
+            f"{names_of(found.unjudged, most=3)}, those of the judgements such as {names_of(found.missing, most=3)}"
+        )
+    return found
+
+
+def show(console: Console, summary: dict[str, Any]) -> None:
+    """Print the summary for a person."""
+    rows = summary["measures"]
+    if summary["baseline"] is None:
+        table = Table("", "value", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(row["measure"], f"{row['after']:.4f}")
+    else:
+        console.print(f"before: {summary['baseline']}\nafter:  {summary['run']}\n")
+        table = comparison_table([Comparison(**row) for row in rows])
+    console.print(table)
+    console.print()
+    for line in remarks(summary):
+        console.print(line)
+
+
+def comparison_table(rows: Sequence[Comparison]) -> Table:
+    """Before and after, one line per measure."""
+    table = Table("", box=None, pad_edge=False)
+    for name in ("before", "after", "difference", "95 % interval", "p", "won", "lost", "unchanged"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        interval = f"{row.low:+.4f} … {row.high:+.4f}"
+        p_value = "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"
+        means = (f"{row.before:.4f}", f"{row.after:.4f}", f"{row.difference:+.4f}")
+        table.add_row(row.measure, *means, interval, p_value, f"{row.won:,}", f"{row.lost:,}", f"{row.unchanged:,}")
+    return table
+
+
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """What must be known to read the numbers: who was measured, and what is not judged."""
+    lines = [f"{summary['queries']:,} judged queries"]
+    if summary["baseline"] is not None:
+        lines[0] += "; interval by bootstrap, p by paired randomisation, won/lost/unchanged in queries"
+    shares = summary["unjudged_in_top_10"]
+    if "before" in shares:
+        lines.append(f"unjudged in the top 10: {shares['before']:.1%} before, {shares['after']:.1%} after")
+    else:
+        lines.append(f"unjudged in the top 10: {shares['after']:.1%}")
+    if shares["after"] - shares.get("before", shares["after"]) > 0.1:
+        lines[-1] += " (they count as not relevant: a gain may be larger than it looks)"
+    for key, text in (
+        ("missing", "judged but not in the run, counted as 0"),
+        ("baseline_missing", "judged but not in the baseline, counted as 0"),
+        ("unjudged", "in the run but not judged, left out"),
+    ):
+        if names := summary.get(key):
+            count = summary.get(f"{key}_count", len(names))
+            lines.append(f"{count:,} queries {text}: {names_of(names[:5])}" + (" …" if count > 5 else ""))
+    if summary["cut"] and summary["baseline"] is None:
+        lines.append(
+            "no comparison: the run holds the best of each query only (--top-k, --min-score), so its first-stage order "
+            "is not known; give --baseline with the candidate sets that it was made from"
+        )
+    return lines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a typer app."""
+    app.command("evaluate")(evaluate)
+
+
+if __name__ == "__main__":
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    register(alone)
+    alone(prog_name="python -m jobs.evaluate")

@@ -1,0 +1,32 @@
+"""Text files by line, from wherever pyarrow reads; .gz and .bz2 are unpacked on the way."""
+
+from collections.abc import Iterator
+from io import TextIOWrapper
+from pathlib import PurePosixPath
+
+from rerank.errors import InputError
+from rerank.paths import Location
+
+_PACKED = (".gz", ".bz2", ".zst")
+
+
+def read_lines(location: Location) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 with the lines that are not blank. Raises InputError."""
+    try:
+        with (
+            location.filesystem.open_input_stream(location.path) as stream,
+            TextIOWrapper(stream, encoding="utf-8-sig") as lines,
+        ):
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{location.uri}: not UTF-8 text: {problem}") from problem
+    except OSError as problem:
+        raise InputError(f"{location.uri}: cannot be read: {problem}") from problem
+
+
+def suffix_of(uri: str) -> str:
+    """The suffix that names a file's format, in lower case: `.trec` of run.trec.gz."""
+    path = PurePosixPath(uri.rstrip("/").lower())
+    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
