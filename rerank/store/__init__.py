@@ -5,8 +5,10 @@ append a part as soon as a block is scored; a run looks pairs up in a snapshot t
 """
 
 from rerank.store.keys import Keys, pair_keys
+from rerank.store.lookup import Found
 from rerank.store.parts import Damage, Part
-from rerank.store.snapshot import Found, Snapshot
+from rerank.store.recent import look_up_recent
+from rerank.store.snapshot import Snapshot
 from rerank.store.store import ScoreStore, open_stores
 
-__all__ = ["Damage", "Found", "Keys", "Part", "ScoreStore", "Snapshot", "open_stores", "pair_keys"]
+__all__ = ["Damage", "Found", "Keys", "Part", "ScoreStore", "Snapshot", "look_up_recent", "open_stores", "pair_keys"]
