@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+import rerank
 from jobs.train.corpus import (
     Excluded,
     Passage,
@@ -26,7 +27,7 @@ from jobs.train.distil import Schedule, list_loss, longest, optimiser, score_tex
 from jobs.train.evaluate import Probe, known_item
 from jobs.train.pairs import TrainingList, make_lists, make_questions
 from jobs.train.queries import ask, plain
-from jobs.train.student import build_student, load_tokenizer, prune_vocabulary, save_student, score, teacher_folder
+from jobs.train.student import build_student, load_tokenizer, prune_vocabulary, save_student, score
 
 SAMPLE = '''
 def biggest(items: list[int], n: int = 3) -> list[int]:
@@ -45,7 +46,7 @@ def _hidden():
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return load_tokenizer(teacher_folder())
+    return load_tokenizer(Path(rerank.__file__).parent / "models" / "docs-mini")
 
 
 @pytest.fixture(scope="module")
