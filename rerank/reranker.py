@@ -11,11 +11,12 @@ from rerank.candidates import CandidateSets, keep_columns
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
 from rerank.engines import NOTHING, Engine, load_engine
-from rerank.errors import ModelError
+from rerank.errors import InputError, ModelError
 from rerank.load import load_encoder
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
-from rerank.ragged import IntArray
+from rerank.ragged import IntArray, offsets_of
 from rerank.rank import FloatArray, best_first, rank, relevance_scores
+from rerank.ranked import RankedQueries, RankedTexts
 from rerank.reject import mark_not_finite, rejected
 from rerank.store import Keys
 from rerank.types import RankedDocument, RerankRequest, RerankResult
@@ -85,9 +86,31 @@ class Reranker:
         usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
         return ranked.append_column(REJECTED, refused).append_column(USAGE, usages)
 
-    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RerankResult:
+    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:
         """Rank documents for a query. Raises InputError, and ModelError where the model gives no number."""
-        return self.rerank(RerankRequest(query, tuple(documents), top_k))
+        if isinstance(documents, str):
+            raise InputError(f"documents must be a list of strings, got one string: {documents[:80]!r}")
+        request = RerankRequest(query, tuple(documents), top_k)
+        return _with_texts(request, self.rerank(request))
+
+    def rank_many(
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, top_k: int | None = None
+    ) -> RankedQueries:
+        """Rank documents[i] for queries[i], all in one go: the pairs of all queries share batches.
+
+        Raises InputError, and ModelError where the model gives no number.
+        """
+        requests = _requests(queries, documents, top_k)
+        if not requests:
+            return RankedQueries(())
+        bounds = offsets_of([len(request.documents) for request in requests])
+        pairs = self._encode_all(requests)
+        logits = self.engine.score(pairs).logits
+        results = (
+            self.finish(request, pairs.take(np.arange(start, stop)), logits[start:stop])
+            for request, start, stop in zip(requests, bounds[:-1], bounds[1:], strict=True)
+        )
+        return RankedQueries(tuple(map(_with_texts, requests, results)))
 
     def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank the documents of one request. Raises ModelError where the model gives no number."""
@@ -104,6 +127,17 @@ class Reranker:
             np.arange(count, dtype=np.int32),
         )
 
+    def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
+        """The pairs of all requests; each distinct document is tokenised once."""
+        documents = [document for request in requests for document in request.documents]
+        row_of = {document: row for row, document in enumerate(dict.fromkeys(documents))}
+        return self.encoder.pair(
+            self.encoder.tokenize([request.query for request in requests]),
+            self.encoder.tokenize(list(row_of)),
+            np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
+            np.fromiter(map(row_of.__getitem__, documents), dtype=np.int32, count=len(documents)),
+        )
+
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
         """The request's documents, best first. Raises ModelError where a logit is not finite."""
         if not np.isfinite(logits).all():
@@ -112,6 +146,31 @@ class Reranker:
         scores = relevance_scores(logits)
         ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
         return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
+
+
+def _requests(
+    queries: Sequence[str], documents: Sequence[Sequence[str]], top_k: int | None
+) -> tuple[RerankRequest, ...]:
+    """A request for each query with its documents. Raises InputError that says of which query it speaks."""
+    if isinstance(queries, str) or len(queries) != len(documents):
+        raise InputError(
+            f"rank_many takes a list of documents for each query, got {len(documents)} lists for "
+            + (f"one string: {queries[:80]!r}" if isinstance(queries, str) else f"{len(queries)} queries")
+        )
+    requests = []
+    for place, (query, texts) in enumerate(zip(queries, documents, strict=True)):
+        if isinstance(texts, str):
+            raise InputError(f"documents[{place}] must be a list of strings, got one string: {texts[:80]!r}")
+        try:
+            requests.append(RerankRequest(query, tuple(texts), top_k))
+        except InputError as problem:
+            raise InputError(f"queries[{place}]: {problem}") from None
+    return tuple(requests)
+
+
+def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:
+    texts = tuple(request.documents[found.index] for found in result.ranked)
+    return RankedTexts(request.query, result.ranked, texts, len(request.documents), result.tokens)
 
 
 def _without_our_columns(sets: CandidateSets) -> CandidateSets:
