@@ -94,7 +94,7 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
             patch.setenv(name, value)
         ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
-            port = _free_port()
+            port = free_port()
             serve.start(http_options={"port": port})
             serve.run(build(args))
             yield f"http://127.0.0.1:{port}"
@@ -103,7 +103,8 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
             ray.shutdown()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,0 +1,38 @@
+"""A server over models without weights, for SDKs to talk to: `length` (also `org/length`) ranks, `full` refuses."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from conftest import LengthScorer, free_port
+
+from rerank.errors import OverloadedError
+from serve.api import create_api
+from serve.endpoint import Server
+from serve.keys import Keys
+from serve.models import Models
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Serve in a thread of this process; the only key is `secret`."""
+    full = LengthScorer(failure=OverloadedError("the queue is full", retry_after_s=1))
+    models = Models({"length": LengthScorer(), "full": full}, {"org/length": "length"})
+    api = create_api(Server(models, keys=Keys(fixed={"me": "secret"})))
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -1,0 +1,25 @@
+"""sie-sdk, which speaks msgpack and puts the model's id into the path. Usage: with_sie.py URL"""
+
+import sys
+
+import sie_sdk
+
+
+def main(url: str) -> None:
+    client = sie_sdk.SIEClient(url, api_key="secret")
+    items = [{"id": "a", "text": "four"}, {"text": "sixsix"}]
+    for model in ("length", "org/length"):
+        scored = client.score(model, {"id": "q1", "text": "q"}, items)
+        assert [(entry["item_id"], entry["rank"]) for entry in scored["scores"]] == [("item-1", 0), ("a", 1)]
+        assert abs(scored["scores"][0]["score"] - 0.95257413) < 1e-6
+    assert {"length", "full"} <= {model["name"] for model in client.list_models()}
+    for model, asked in (("none", items), ("length", [])):
+        try:
+            client.score(model, {"text": "q"}, asked, wait_for_capacity=False)
+        except sie_sdk.SIEError as error:
+            assert any(word in str(error) for word in ("not served", "at least one")), error
+        else:
+            raise AssertionError("no error")
+
+
+main(sys.argv[1])
