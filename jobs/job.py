@@ -6,7 +6,8 @@ from typing import Any
 
 import ray
 
-from jobs.cluster import choose_pool, connect, disconnect
+from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.limit import first_queries
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress, say
@@ -39,6 +40,7 @@ class RunConfig:
     cut: Cut = field(default_factory=Cut)
     keep_text: bool = False
     scores: str | None = None  # the score store; None: inside the output folder
+    limit: int | None = None  # only the first queries
     use_store: bool = True
     overwrite: bool = False
     actors: int | None = None
@@ -60,6 +62,8 @@ def run(config: RunConfig) -> dict[str, Any]:
     outcome = _execute(config, source, found)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
+    if config.limit is not None:
+        source = first_queries(source, config.limit)
     summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
     publish(output, outcome.parts, summary)
     return summary
@@ -75,7 +79,7 @@ def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
+        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT, repeated=found.repeated)
         say(f"{found.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
         say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
         pairs_per_query = max(1, source.pairs // max(1, found.queries))

@@ -1,7 +1,7 @@
 """The dataset: read and prepare on CPUs, rank on a pool of actors, write staged parts. Knows Ray Data."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
@@ -56,9 +56,11 @@ def rank_dataset(
     memory: Memory | None = None,
     report: Report | None = None,
 ) -> Dataset:
-    """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns."""
-    rows = [{"start": split.start, "stop": split.stop} for split in splits]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
+
+    `engine` and `encoder` stand in for those that `scorer` names.
+    """
+    dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset = dataset.map_batches(
         _read_and_prepare,
         fn_kwargs={"shared": ray.put((source, memory)), "scorer": scorer, "keep_text": keep_text, "report": report},

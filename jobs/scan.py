@@ -4,11 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.source import Layout, RowGroup, Source
-from jobs.splits import run_offsets
+from jobs.splits import Rows, run_offsets
+from rerank.candidates import combined
 from rerank.errors import InputError
 
 _THREADS = 8
@@ -17,10 +19,14 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Number of queries, and those ids that more than one of them bears."""
+    """Number of queries, those of them whose id an earlier one bears, as places, and the first few such ids.
+
+    Places count queries from 0 in the order of the source: rows in the `queries` layout, runs of rows in `pairs`.
+    """
 
     queries: int
-    repeated: tuple[object, ...]
+    repeated: Rows
+    named: tuple[object, ...]
 
 
 def scan(source: Source) -> Scan:
@@ -30,25 +36,39 @@ def scan(source: Source) -> Scan:
     if source.layout is Layout.PAIRS:
         groups = _without_continued(groups)
     ids = pa.chunked_array(groups, type=source.schema.field("query_id").type)
-    counts = pc.value_counts(ids)
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").drop_null()
-    return Scan(len(ids), tuple(repeated.slice(0, 1000).to_pylist()))
+    repeated = _repeated(ids)
+    named = ids.take(pa.array(repeated[:1000])).unique().slice(0, _NAMED)
+    return Scan(len(ids), repeated, tuple(named.to_pylist()))
 
 
 def check_clustered(source: Source, found: Scan) -> None:
     """Raise InputError where the rows of a query in the `pairs` layout do not lie together."""
-    if source.layout is Layout.PAIRS and found.repeated:
-        named = ", ".join(repr(query_id) for query_id in found.repeated[:_NAMED])
+    if source.layout is Layout.PAIRS and len(found.repeated):
+        named = ", ".join(repr(query_id) for query_id in found.named)
         raise InputError(
             f"{source.location.uri}: rows are not clustered by query: those of query_id {named} do not lie together; "
-            "sort the table by query_id"
+            "sort the table by query_id, or give --regroup to have it done on the way"
         )
+
+
+def _repeated(ids: pa.ChunkedArray) -> Rows:
+    """Places of ids that were there before, ascending; nulls are no ids."""
+    wide = ids.cast(pa.large_string()) if pa.types.is_string(ids.type) else ids
+    codes = combined(pc.dictionary_encode(wide)).indices
+    places = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+    _, first = np.unique(codes.drop_null().to_numpy(), return_index=True)
+    return np.delete(places, first).astype(np.int64)
+
+
+def query_ids(source: Source, group: RowGroup) -> pa.Array:
+    """The query_id of each row of a row group."""
+    parts = [part.column("query_id") for part in source.read(group, columns=["query_id"])]
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
 
 
 def _heads(source: Source, group: RowGroup) -> pa.Array:
     """The query_id of each run of rows; of each row in the `queries` layout."""
-    parts = [part.column("query_id") for part in source.read(group, columns=["query_id"])]
-    ids = pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
+    ids = query_ids(source, group)
     return ids.take(pa.array(run_offsets(ids)[:-1])) if source.layout is Layout.PAIRS else ids
 
 

@@ -17,6 +17,8 @@ from rerank.paths import Location, locate
 
 _GLOB = frozenset("*?[")
 _FOOTER_THREADS = 16
+_BYTES_READ_AHEAD = 256 << 20
+_BYTES_AT_ONCE = 8 << 20
 
 
 class Layout(StrEnum):
@@ -28,7 +30,7 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """One row group that holds rows."""
+    """One row group that holds rows, or the first `rows` of one."""
 
     path: str
     index: int
@@ -56,12 +58,17 @@ class Source:
         """One row group under our names, in slices of bounded size; all columns or the named ones."""
         theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
         with self.location.filesystem.open_input_file(group.path) as opened:
-            file = pq.ParquetFile(opened)
+            # Read ahead where a row group is small: buffered, it is in memory whole before its first row comes.
+            ahead = group.bytes <= _BYTES_READ_AHEAD
+            file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
+            fields = [self.schema.field(ours) for ours in columns or self.schema.names]
+            left = group.rows
             for batch in file.iter_batches(_slice_rows(group), row_groups=[group.index], columns=theirs):
-                fields = [self.schema.field(ours) for ours in columns or self.schema.names]
-                # A view gives the fields inside candidates our names too; a cast would look for them by name.
-                arrays = [batch.column(at).view(field.type) for at, field in enumerate(fields)]
-                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+                arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
+                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, left)
+                left -= batch.num_rows
+                if left <= 0:
+                    return
 
 
 def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
@@ -77,9 +84,8 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     named = _rename(uri, _common_schema(files, footers), renames)
     chosen = layout or _recognise(uri, named)
     _check_columns(uri, chosen, named)
-    counted = "doc_id" if chosen is Layout.PAIRS else f"{renames.get(CANDIDATES, CANDIDATES)}."
     groups = (
-        RowGroup(path, index, group.num_rows, _pairs(group, counted, chosen), group.total_byte_size)
+        RowGroup(path, index, group.num_rows, _pairs(group, renames, chosen), group.total_byte_size)
         for path, footer in zip(files, footers, strict=True)
         for index, group in ((index, footer.row_group(index)) for index in range(footer.num_row_groups))
     )
@@ -135,7 +141,9 @@ def _rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
     back = {theirs: ours for ours, theirs in renames.items()}
     fields, found = [], list(schema.names)
     for field in schema:
-        named = field.with_name(back.get(field.name, field.name))
+        named = field.with_name(back.get(field.name, field.name)).remove_metadata()
+        if pa.types.is_dictionary(field.type):
+            named = named.with_type(field.type.value_type)
         if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
             inner = list(field.type.value_type)
             found += [part.name for part in inner]
@@ -177,7 +185,7 @@ def _check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
         if name not in holder.names:
             raise InputError(f"{uri}: column {name!r} is missing, found {_describe(holder)}")
         kind = holder.field(name).type
-        if not (_is_string(kind) or (not is_text and pa.types.is_integer(kind))):
+        if not (_is_string(kind) or (_is_binary(kind) if is_text else pa.types.is_integer(kind))):
             accepted = "a string" if is_text else "a string or an integer"
             raise InputError(f"{uri}: column {name!r} must be {accepted}, found {kind}")
 
@@ -190,15 +198,30 @@ def _is_string(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 def _describe(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema) or "no columns"
 
 
-def _pairs(group: pq.RowGroupMetaData, counted: str, layout: Layout) -> int:
+def _under(field: pa.Field, values: pa.Array) -> pa.Array:
+    """The values with the field's type: categories as what they stand for, and our names inside candidates."""
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    return values.view(field.type)  # a cast would look for the fields inside by name
+
+
+def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) -> int:
+    """Candidates in a row group, an empty or null list counted as one: Parquet stores a place for it."""
     if layout is Layout.PAIRS:
         return int(group.num_rows)
+    lists, doc_id = (renames.get(name, name) for name in (CANDIDATES, "doc_id"))
     columns = (group.column(index) for index in range(group.num_columns))
-    return next(int(column.num_values) for column in columns if column.path_in_schema.startswith(counted))
+    paths = {column.path_in_schema: int(column.num_values) for column in columns}
+    inner = [path for path in paths if path.startswith(f"{lists}.") and path.endswith(f".{doc_id}")]
+    return paths[min(inner, key=lambda path: path.count("."))]
 
 
 def _slice_rows(group: RowGroup) -> int:

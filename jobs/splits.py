@@ -4,46 +4,74 @@ In the `pairs` layout a split owns the queries that start in it, and reads on un
 files are split by line in MapReduce: no shuffle, and every query comes out once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.source import Layout, Source
-from rerank.candidates import CANDIDATES, combined, list_column
-from rerank.ragged import Offsets
+from rerank.candidates import CANDIDATES, combined, keep_columns, list_column
+from rerank.ragged import Offsets, offsets_of
+from rerank.reject import REFUSED, Codes, Reason
 
 _QUERY_COLUMNS = ("query_id", "query")
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row groups `start` to `stop` (exclusive) of a source."""
+    """Row groups `start` to `stop` (exclusive) of a source.
+
+    `repeated` are rows of it, counted from 0, whose query_id an earlier row of the source bears (`queries` layout).
+    """
 
     start: int
     stop: int
+    repeated: Sequence[int] = ()
 
 
-def plan_splits(source: Source, *, target_pairs: int) -> list[Split]:
-    """Cut the source into splits of at least `target_pairs` pairs, at row group borders."""
+def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = None) -> list[Split]:
+    """Cut the source into splits of at least `target_pairs` pairs, at row group borders.
+
+    `repeated` are the rows of the whole source, ascending, whose query_id was there before.
+    """
     splits, start, pairs = [], 0, 0
+    first_row = offsets_of([group.rows for group in source.row_groups])
+    rows = np.empty(0, dtype=np.int64) if repeated is None else repeated
     for index, group in enumerate(source.row_groups, start=1):
         pairs += group.pairs
         if pairs >= target_pairs or index == len(source.row_groups):
-            splits.append(Split(start, index))
+            inside = slice(*np.searchsorted(rows, first_row[[start, index]]))
+            splits.append(Split(start, index, tuple((rows[inside] - first_row[start]).tolist())))
             start, pairs = index, 0
     return splits
 
 
 def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
-    """The candidate sets that the split owns: tables of `query_id, query, candidates: list<struct<…>>`."""
+    """The candidate sets that the split owns: tables of `query_id, query, candidates: list<struct<…>>`.
+
+    A `_refused` column, of the queries or inside the candidates, names what `rerank.reject` cannot see in a block.
+    """
     if source.layout is Layout.QUERIES:
-        for group in source.row_groups[split.start : split.stop]:
-            yield from source.read(group)
+        yield from _read_queries(source, split)
     else:
         yield from _read_pairs(source, split)
+
+
+def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
+    repeated, first = np.array(split.repeated, dtype=np.int64), 0
+    for group in source.row_groups[split.start : split.stop]:
+        for table in source.read(group):
+            codes = np.zeros(table.num_rows, dtype=np.int8)
+            codes[repeated[(repeated >= first) & (repeated < first + table.num_rows)] - first] = (
+                Reason.QUERY_ID_DUPLICATE
+            )
+            first += table.num_rows
+            yield _with_refused(table, codes)
 
 
 def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
@@ -106,4 +134,17 @@ def run_offsets(query_id: pa.Array) -> Offsets:
 def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
     """Clustered pairs as one row per query: every column but the query's own goes into the candidates."""
     queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
-    return queries.append_column(CANDIDATES, list_column(rows.drop_columns(list(_QUERY_COLUMNS)), offsets))
+    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), _differing(rows, offsets))
+    return queries.append_column(CANDIDATES, list_column(candidates, offsets))
+
+
+def _differing(rows: pa.Table, offsets: Offsets) -> Codes:
+    """Reason codes of rows whose query is not the one in the first row of their query_id."""
+    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
+    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
+    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
+
+
+def _with_refused(rows: pa.Table, codes: Codes) -> pa.Table:
+    """The rows with these reasons beside them, which no column of the person's own may pass for."""
+    return keep_columns(rows, without=[REFUSED]).append_column(REFUSED, pa.array(codes))

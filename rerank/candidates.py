@@ -95,12 +95,16 @@ def column(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def text_column(table: pa.Table, name: str) -> pa.Array:
-    """A column of texts as large_string, whichever of Arrow's string types it has. Raises InputError."""
+    """A column of texts as large_string, whichever of Arrow's string or binary types it has. Raises InputError.
+
+    Bytes are not checked to be UTF-8; `rerank.reject.check` finds those that are not.
+    """
     values = column(table, name)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+    accepted = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    if not (pa.types.is_null(kind) or any(test(kind) for test in accepted)):
         raise InputError(f"column {name!r} must hold strings, got {values.type}")
-    return combined(values.cast(pa.large_string()))
+    return combined(values.cast(options=pc.CastOptions(target_type=pa.large_string(), allow_invalid_utf8=True)))
 
 
 def keep_columns(table: pa.Table, *, without: Iterable[str]) -> pa.Table:

@@ -17,7 +17,7 @@ from rerank.errors import ModelError
 from rerank.ragged import IntArray, Offsets, Ragged, offsets_of, spans
 
 # Texts are cut before they are tokenised where they are longer than this many characters per token of max_length: an
-# encoding takes a hundred times the bytes of its text. Some words more are read, since a cut may change those beside it.
+# encoding takes a hundred times the bytes of its text. Some words more are read: a cut may change those beside it.
 _CHARACTERS_PER_TOKEN = 16
 _TOKENS_BESIDE_A_CUT = 64
 _LONGEST_WORD = 1_000

@@ -16,7 +16,7 @@ from rerank.candidates import CandidateSets, combined, keep_columns, text_column
 from rerank.encode import EncodedPairs, Encoder, PairTemplate
 from rerank.ragged import IntArray, Ragged, offsets_of
 from rerank.rank import FloatArray
-from rerank.reject import Reason, check
+from rerank.reject import REFUSED, Reason, check
 from rerank.store import Found, Keys, pair_keys
 
 QUERY_TOKENS = "_query_tokens"
@@ -25,7 +25,7 @@ QUERY_LENGTH = "_query_length"
 REASON = "_reason"
 KEY_HIGH, KEY_LOW = "_key_high", "_key_low"
 LOGIT = "_logit"
-OUR_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, KEY_HIGH, KEY_LOW, LOGIT)
+OUR_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, KEY_HIGH, KEY_LOW, LOGIT, REFUSED)
 
 
 def prepare(

@@ -27,6 +27,12 @@ class Reason(IntEnum):
     LOGIT_NOT_FINITE = 9
     QUERY_NOT_UTF8 = 10
     TEXT_NOT_UTF8 = 11
+    QUERY_ID_DUPLICATE = 12
+    QUERY_DIFFERS = 13
+    QUERY_MISSING = 14
+    DOCUMENT_MISSING = 15
+    ENGINE_FAILED = 16
+    KILLED_WORKER = 17
 
 
 TEXTS = (
@@ -42,14 +48,24 @@ TEXTS = (
     "logit is not finite",
     "query is not valid UTF-8",
     "text is not valid UTF-8",
+    "query_id is a duplicate",
+    "query differs from that of the query_id's first row",
+    "query_id is not among the queries",
+    "doc_id is not in the corpus",
+    "the engine failed on it",
+    "scoring it killed the worker",
 )
 
 Codes = npt.NDArray[np.int8]
+
+# Reason codes (int8) that whoever read the rows has set already, in a column of the queries or of the candidates.
+REFUSED = "_refused"
 
 
 def check(sets: CandidateSets) -> tuple[Codes, Codes]:
     """Why each query and each candidate cannot be scored, as Reason codes; OK where it can.
 
+    What a `_refused` column says, of queries or of candidates, goes before what is found here.
     Raises InputError where a column is missing or a text column holds no text.
     """
     query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
@@ -57,12 +73,14 @@ def check(sets: CandidateSets) -> tuple[Codes, Codes]:
     queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
     _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
+    queries = _as_refused(sets.queries, queries)
 
     doc_id, text = column(sets.candidates, "doc_id"), text_column(sets.candidates, "text")
     reasons = np.zeros(sets.pair_count, dtype=np.int8)
     _mark(reasons, text, blank=Reason.TEXT_BLANK, not_utf8=Reason.TEXT_NOT_UTF8, null=Reason.TEXT_NULL)
     reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
     reasons[_null(doc_id)] = Reason.DOC_ID_NULL
+    reasons = _as_refused(sets.candidates, reasons)
     of_query = queries[sets.query_of]
     return queries, np.where(of_query != Reason.OK, of_query, reasons)
 
@@ -101,6 +119,13 @@ def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, nul
     is_blank = pc.equal(pc.utf8_length(pc.utf8_ltrim_whitespace(sound)), 0)
     codes[pc.fill_null(is_blank, False).to_numpy(zero_copy_only=False)] = blank
     codes[_null(texts)] = null
+
+
+def _as_refused(rows: pa.Table, codes: Codes) -> Codes:
+    if REFUSED not in rows.column_names:
+        return codes
+    refused = rows.column(REFUSED).to_numpy()
+    return np.where(refused != Reason.OK, refused, codes)
 
 
 def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -84,4 +84,4 @@ def test_carried_columns_become_candidate_fields(tmp_path: Path) -> None:
     write_parts(pairs_table(make_rows([2])), tmp_path, cuts=[], row_group_size=5)
     source = open_source(str(tmp_path))
     (table,) = read_split(source, plan_splits(source, target_pairs=10)[0])
-    assert table.to_pylist()[0]["candidates"][1] == {"doc_id": "d1", "text": "text 1", "bm25": 0.5}
+    assert table.to_pylist()[0]["candidates"][1] == {"doc_id": "d1", "text": "text 1", "bm25": 0.5, "_refused": 0}

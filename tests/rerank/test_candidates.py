@@ -89,7 +89,7 @@ def test_a_table_without_lists_of_structs_is_refused(values):
         CandidateSets.from_table(pa.table(columns))
 
 
-@pytest.mark.parametrize("values", [[1, 2], [b"bytes", b"too"], [["a"], ["b"]]])
+@pytest.mark.parametrize("values", [[1, 2], [["a"], ["b"]]])
 def test_a_text_column_of_another_type_is_refused(values):
     with pytest.raises(InputError, match="column 'text' must hold strings, got"):
         text_column(pa.table({"text": values}), "text")

@@ -69,6 +69,19 @@ def test_pairs_equal_the_tokenisers_own(tokenizers, queries, document, max_lengt
     assert pairs.lengths.tolist() == [len(row) for row in expected["input_ids"]]
 
 
+def test_a_long_text_is_read_only_as_far_as_a_pair_can_hold_it(tokenizers):
+    theirs, ours = tokenizers
+    encoder = Encoder(ours, max_length=MAX_LENGTH)
+    sparse = " " * 5_000 + "a" * 3_000  # few tokens in many characters
+    long_ones = [" ".join(CORPUS * 900), "配送" * 9_000, sparse + " ".join(CORPUS * 900)]
+    tokens = encoder.tokenize(long_ones)
+    assert tokens.lengths.max() < 9_000
+    pairs = encoder.pair(encoder.tokenize(["?"]), tokens, np.zeros(3, dtype=np.int32), np.arange(3, dtype=np.int32))
+    ids, _, offsets = pairs.join(np.arange(3))
+    expected = theirs(["?"] * 3, long_ones, truncation="longest_first", max_length=MAX_LENGTH)["input_ids"]
+    assert [row.tolist() for row in np.split(ids, offsets[1:-1])] == expected
+
+
 def test_a_join_of_some_pairs_is_in_the_order_asked_for(tokenizers):
     encoder = Encoder(tokenizers[1], max_length=20)
     rows = np.arange(len(CORPUS), dtype=np.int32)
