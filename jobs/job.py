@@ -6,17 +6,18 @@ from typing import Any
 
 import ray
 
-from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.cluster import choose_pool, connect, disconnect
 from jobs.limit import first_queries
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress, say
-from jobs.publish import SCORES, check_output, publish
+from jobs.publish import SCORES, STAGING, check_output, publish
 from jobs.scan import Scan, check_clustered, scan
 from jobs.sink import RankedSink
 from jobs.source import Layout, Source, open_source
 from jobs.splits import plan_splits
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
+from jobs.trec import check_trec, write_trec
 from rerank.config import ScorerConfig
 from rerank.paths import locate
 
@@ -35,12 +36,13 @@ class RunConfig:
     output: str
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     layout: Layout | None = None
+    limit: int | None = None  # only the first queries
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
+    trec: str | None = None  # a TREC run file to write beside the output
     cut: Cut = field(default_factory=Cut)
     keep_text: bool = False
     scores: str | None = None  # the score store; None: inside the output folder
-    limit: int | None = None  # only the first queries
     use_store: bool = True
     overwrite: bool = False
     actors: int | None = None
@@ -55,16 +57,21 @@ def run(config: RunConfig) -> dict[str, Any]:
     """
     started = perf_counter()
     source = open_source(config.source, layout=config.layout, renames=config.renames)
+    if config.limit is not None:
+        source = first_queries(source, config.limit)
     output = locate(config.output)
     check_output(output, overwrite=config.overwrite)
+    trec = locate(config.trec) if config.trec else None
+    if trec is not None:
+        check_trec(trec, output)
     found = scan(source)
     check_clustered(source, found)
     outcome = _execute(config, source, found)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
-    if config.limit is not None:
-        source = first_queries(source, config.limit)
     summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
+    if trec is not None:
+        write_trec(trec, output.join(STAGING), outcome.parts, config.output_layout)
     publish(output, outcome.parts, summary)
     return summary
 

@@ -28,6 +28,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
+    trec: Annotated[str | None, typer.Option(metavar="FILE", help="Write a TREC run file too.")] = None,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
     scores: Annotated[
         str | None, typer.Option(help="Score store to share between runs; OUT/_scores if not given.")
@@ -65,6 +66,7 @@ def run(
                 limit=limit,
                 output_layout=output_layout,
                 cut=Cut(top_k, min_score),
+                trec=trec,
                 keep_text=keep_text,
                 scores=scores,
                 use_store=not no_store,
