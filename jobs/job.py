@@ -19,7 +19,7 @@ from jobs.splits import plan_splits
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
 from rerank.config import ScorerConfig
-from rerank.paths import locate
+from rerank.paths import join_uri, locate
 
 _PAIRS_PER_FILE = 1_000_000
 _PAIRS_PER_SPLIT = 50_000
@@ -69,7 +69,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     outcome = _execute(config, source, found)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
-    summary = summarise(outcome, sums, output=config.output, seconds=perf_counter() - started)
+    summary = summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started)
     if trec is not None:
         write_trec(trec, output.join(STAGING), outcome.parts, config.output_layout)
     publish(output, outcome.parts, summary)
@@ -82,7 +82,7 @@ def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
     try:
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
         scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
-        scores = config.scores or f"{config.output.rstrip('/')}/{SCORES}"
+        scores = config.scores or join_uri(config.output, SCORES)
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")

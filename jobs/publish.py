@@ -53,8 +53,10 @@ def publish(output: Location, reports: list[PartReport], manifest: dict[str, Any
 
 def check_output(output: Location, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but our own unfinished work. Raises OutputError."""
-    info = output.filesystem.get_file_info(output.path)
+    info = output.info()
     if info.type == fs.FileType.NotFound:
+        if bucket := output.missing_bucket():
+            raise OutputError(f"{output.uri}: there is no bucket {bucket!r}, and none is made")
         return
     if info.type == fs.FileType.File:
         raise OutputError(f"{output.uri}: is a file, expected a folder to write to")

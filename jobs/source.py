@@ -77,6 +77,7 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     `layout` None recognises it from the column types. Raises InputError with what is missing and what was found.
     """
     location = locate(uri)
+    uri = location.uri
     files = _list_files(location)
     renames = renames or {}
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
@@ -99,7 +100,7 @@ def _list_files(location: Location) -> list[str]:
         parts = location.path.split("/")
         fixed = next(place for place, part in enumerate(parts) if _GLOB & set(part))
         root, pattern = "/".join(parts[:fixed]) or "/", location.path.replace("**/", "*")
-    info = location.filesystem.get_file_info(root)
+    info = Location(location.uri, location.filesystem, root).info()
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location.uri}: no such file or directory")
     if info.type == fs.FileType.File:

@@ -28,7 +28,7 @@ def check_trec(target: Location, output: Location) -> None:
         raise OutputError(
             f"{target.uri}: lies in {output.uri}, whose files readers take for Parquet; give another path"
         )
-    if target.filesystem.get_file_info(target.path).type == fs.FileType.Directory:
+    if target.info().type == fs.FileType.Directory:
         raise OutputError(f"{target.uri}: is a folder, expected a file to write the TREC run to")
     folder = dirname(target.path)
     if target.filesystem.type_name == "local" and target.filesystem.get_file_info(folder).type == fs.FileType.NotFound:

@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from rerank.paths import locate
+from rerank.paths import OBJECT_STORES, locate
 from rerank.store.entries import Entries
 
 TEMPORARY = "_tmp-"
 _SCHEMA = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("logit", pa.float32()), ("tokens", pa.int32())])
 _FORMAT = b"1"
-# There an upload shows when it is complete, and a rename would copy it.
-_OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Folder:
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Make a file appear whole, in a folder that is made if need be. Raises OSError."""
         target = f"{self.path}/{name}"
-        if self.filesystem.type_name in _OBJECT_STORES:
+        if self.filesystem.type_name in OBJECT_STORES:
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(content)
             return
