@@ -57,6 +57,8 @@ def build(args: dict[str, Any]) -> Application:
         ray_actor_options={"num_cpus": _INGRESS_CPUS},
         autoscaling_config={"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas},
         max_ongoing_requests=4 * _REQUESTS,
+        max_queued_requests=4 * _REQUESTS,  # Serve's default is no bound at all
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
         max_constructor_retry_count=1,  # what fails in its constructor is a setting, which no retry changes
     )
     return ingress.bind(settings, {model.name: _deploy(model) for model in settings.models})
@@ -105,5 +107,5 @@ def _gpus(model: ServedModel) -> float:
 
 def _bound_host() -> str | None:
     """The address that Serve's proxies listen on; None in local testing mode, where none does."""
-    client = _get_global_client(raise_if_no_controller_running=False)
+    client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
     return client.http_config.host if client is not None else None

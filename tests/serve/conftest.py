@@ -1,53 +1,18 @@
-"""Models that need no weights, and clients for both ways of reaching the server."""
+"""The application in this process, over a model without weights."""
 
 import asyncio
-import logging
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
+from standins import LengthScorer
 
-from rerank.rank import relevance_scores
-from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.api import create_api
 from serve.endpoint import Server
 from serve.keys import Keys
 from serve.limits import Limits
 from serve.models import Models
-
-
-@dataclass
-class LengthScorer:
-    """Ranks by text length: a document of n characters has logit n - 3 and counts n tokens."""
-
-    asked: list[RerankRequest] = field(default_factory=list)
-    failure: BaseException | None = None
-    seconds: float = 0
-    left: BaseException | None = None
-    timings: Timings = field(default_factory=Timings)
-
-    async def rerank(self, request: RerankRequest) -> RerankResult:
-        self.asked.append(request)
-        try:
-            await asyncio.sleep(self.seconds)
-        except BaseException as left:
-            self.left = left
-            raise
-        if self.failure is not None:
-            raise self.failure
-        logits = np.array([len(text) - 3 for text in request.documents], dtype=np.float32)
-        scores = relevance_scores(logits)
-        order = sorted(range(len(logits)), key=lambda row: -logits[row])[: request.top_k]
-        ranked = (RankedDocument(row, float(scores[row]), float(logits[row])) for row in order)
-        return RerankResult(tuple(ranked), sum(map(len, request.documents)), self.timings)
-
-    async def describe(self) -> dict[str, Any]:
-        return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}
 
 
 @pytest.fixture
@@ -79,33 +44,3 @@ def client(scorer: LengthScorer, limits: Limits, keys: Keys | None) -> Callable[
         return asyncio.run(send())
 
     return call
-
-
-@contextmanager
-def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
-    """The address of a real server with these arguments, on a Ray of its own."""
-    import ray
-    from ray import serve
-
-    from serve.app import build
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"HF_HUB_OFFLINE": "1", **environment}.items():
-            patch.setenv(name, value)
-        ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        try:
-            port = free_port()
-            serve.start(http_options={"port": port})
-            serve.run(build(args))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            serve.shutdown()
-            ray.shutdown()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

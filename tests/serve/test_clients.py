@@ -9,7 +9,7 @@ import pytest
 CLIENTS = Path(__file__).parent / "clients"
 sys.path.insert(0, str(CLIENTS))
 
-from server import running  # noqa: E402
+from sdk_server import running  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from conftest import served
+from standins import served
 
 pytestmark = pytest.mark.ray
 

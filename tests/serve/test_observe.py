@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from conftest import LengthScorer
+from standins import LengthScorer
 
 from rerank.errors import OverloadedError
 from rerank.types import Timings

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import served
+from standins import served
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig

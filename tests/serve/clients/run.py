@@ -10,7 +10,7 @@ import sys
 import venv
 from pathlib import Path
 
-from server import running
+from sdk_server import running
 
 HERE = Path(__file__).parent
 HOME = Path(sys.prefix) / "clients"

@@ -10,7 +10,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import LengthScorer, free_port
+from standins import LengthScorer, free_port
 
 from rerank.errors import OverloadedError
 from serve.api import create_api
