@@ -42,7 +42,8 @@ class Ingress:
             check_address(_bound_host())
         aliases = {alias: model.name for model in settings.models for alias in model.aliases}
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
-        self._server = Server(Models(scorers, aliases), settings.limits, keys, RaySink())
+        may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
+        self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, keys, RaySink())
         _log_to_stdout()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -22,10 +22,14 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Models:
-    """Public names and aliases to scorers; the first model answers requests that name none."""
+    """Public names and aliases to scorers; the first model answers requests that name none.
+
+    Those that `may_sleep` are scaled away when nobody asks, and looking at them must not wake them.
+    """
 
     scorers: Mapping[str, Scorer]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    may_sleep: frozenset[str] = frozenset()
 
     @property
     def names(self) -> Sequence[str]:

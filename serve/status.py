@@ -18,6 +18,7 @@ _POLICY = (
 
 def add_status_routes(api: FastAPI, server: Server) -> None:
     """Add the routes; /v1/models, /info and /metrics ask for a key where there are keys, the probes and / do not."""
+    _add_open_routes(api, server)
 
     @api.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
@@ -48,14 +49,16 @@ def add_status_routes(api: FastAPI, server: Server) -> None:
         server.check_key(request)
         return Response(server.local.text(), media_type=CONTENT_TYPE_LATEST)
 
+
+def _add_open_routes(api: FastAPI, server: Server) -> None:
     @api.get("/", include_in_schema=False)
     async def playground() -> Response:
         return Response(_PLAYGROUND.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
     @api.get("/readyz")
     async def ready() -> dict[str, str]:
-        """Whether every model answers; 503 until then."""
-        for name in server.models.names:
+        """Whether every model that is always there answers; 503 until then."""
+        for name in set(server.models.names) - server.models.may_sleep:
             await server.models.find(name)[1].describe()
         return {"status": "ok"}
 
@@ -67,19 +70,19 @@ def add_status_routes(api: FastAPI, server: Server) -> None:
 
 
 async def describe_all(models: Models) -> dict[str, Any]:
-    """Every model with its aliases and length limit."""
+    """Every model with its aliases, and the length limit of those that are always there."""
     data, described = [], []
     for name in models.names:
-        about = await models.find(name)[1].describe()
+        about = None if name in models.may_sleep else await models.find(name)[1].describe()
         data.append({"id": name, "object": "model", "owned_by": "rerank", "aliases": models.aliases_of(name)})
         described.append(
             {
                 "name": name,
-                "loaded": True,
-                "state": "loaded",
+                "loaded": about is not None,
+                "state": "loaded" if about else "available",
                 "inputs": ["text"],
                 "outputs": ["score"],
-                "max_sequence_length": about["max_length"],
+                "max_sequence_length": about["max_length"] if about else None,
             }
         )
     return {"object": "list", "data": data, "models": described}

@@ -1,10 +1,17 @@
 """Requests and answers of each protocol, byte for byte as in golden/, and the paths that real SDKs call."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import httpx
 import msgpack
 import pytest
+from standins import LengthScorer
+
+from serve.api import create_api
+from serve.endpoint import Server
+from serve.models import Models
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 BODY = {"query": "q", "documents": ["four", "sixsix"]}
@@ -77,3 +84,23 @@ def test_an_unknown_path_has_an_error_body(client):
     answer = client("/v3/rerank", json=BODY)
     assert (answer.status_code, answer.json()["message"]) == (404, "Not Found: POST /v3/rerank")
     assert client("/v1/rerank", "GET").status_code == 405
+
+
+def test_probes_and_lists_do_not_wake_a_model_that_sleeps():
+    class Asleep(LengthScorer):
+        async def describe(self):
+            raise AssertionError("woken")
+
+    models = Models({"length": LengthScorer(), "large": Asleep()}, may_sleep=frozenset({"large"}))
+
+    async def answers() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_api(Server(models)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+            return [await http.get(path) for path in ("/readyz", "/v1/models")]
+
+    ready, listed = asyncio.run(answers())
+    assert ready.status_code == 200
+    assert [(model["name"], model["loaded"]) for model in listed.json()["models"]] == [
+        ("length", True),
+        ("large", False),
+    ]
