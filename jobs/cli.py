@@ -10,6 +10,7 @@ from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
 from jobs.plan import plan
 from jobs.run import run
+from jobs.tune.command import register as register_tune
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -23,6 +24,7 @@ def root() -> None:
 
 app.command("run")(run)
 evaluate.register(app)
+register_tune(app)
 app.command("plan")(plan)
 
 

@@ -44,13 +44,13 @@ class Judge:
         self.query_ids = sorted(qrels)
         self._column = {parsed: at for at, parsed in enumerate(map(_parse, measures))}
         self._row = {query_id: at for at, query_id in enumerate(self.query_ids)}
-        self._depth = _depth_read(self._column)
+        self.depth = _depth_read(self._column)
         judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
         self._evaluator = ir_measures.evaluator(list(self._column), judgements)
 
     def values(self, ranking: Ranking) -> Values:
         """Each measure of each judged query, shape [query_ids, measures]; a query that is not ranked has 0."""
-        run = {query_id: _scores(ranking[query_id][: self._depth]) for query_id in self._row if query_id in ranking}
+        run = {query_id: _scores(ranking[query_id][: self.depth]) for query_id in self._row if query_id in ranking}
         values = np.zeros((len(self.query_ids), len(self.measures)))
         for metric in self._evaluator.iter_calc(run):
             values[self._row[metric.query_id], self._column[metric.measure]] = metric.value

@@ -1,0 +1,96 @@
+"""From the measurements to one line of flags, or to the words that reranking does not pay."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from jobs.compare import Comparison, compare
+from jobs.measures import Values
+from jobs.tune.settings import Setting, Tuner
+from rerank.config import BUNDLED
+from rerank.mix import MixMethod
+
+
+class Verdict(StrEnum):
+    """Does reranking pay on these queries?"""
+
+    PAYS = "pays"
+    UNCLEAR = "unclear"
+    HARMS = "harms"
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A way of mixing: what it is worth on queries that its weight was not chosen on, against not mixing."""
+
+    name: str
+    chosen: tuple[str, ...]
+    against_none: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to run. `gain` is against the first stage, on queries that nothing was chosen on."""
+
+    setting: Setting
+    verdict: Verdict
+    gain: Comparison
+    mixtures: tuple[Mixture, ...]
+
+
+def advise(tuner: Tuner, measure: str) -> Advice:
+    """Choose depth and mixture, and say what the choice is worth.
+
+    Values are held out: each fifth of the queries is reranked with what was chosen on the other four. A mixture is
+    taken where its interval against no mixture lies above 0.
+    """
+    first = tuner.values(Setting(0))
+    plain, _ = tuner.held_out(tuner.choose)
+    ways: dict[str, tuple[MixMethod, ...]] = {str(method): (method,) for method in tuner.mixes}
+    if len(ways) > 1:
+        ways["best of both"] = tuple(tuner.mixes)
+    held_out = {name: tuner.held_out(partial(tuner.choose, methods=methods)) for name, methods in ways.items()}
+    mixtures = tuple(
+        Mixture(name, tuple(_word(setting) for setting in chosen), _compared(measure, plain, values))
+        for name, (values, chosen) in held_out.items()
+    )
+    setting, values = tuner.choose(tuner.all_rows), plain
+    if mixtures[-1].against_none.low > 0:
+        setting, values = tuner.choose(tuner.all_rows, tuple(tuner.mixes)), held_out[mixtures[-1].name][0]
+    gain = _compared(measure, first, values)
+    return Advice(setting, _verdict(gain), gain, mixtures)
+
+
+def command_line(setting: Setting, manifest: Mapping[str, Any], *, deepest: int, min_score: float | None) -> str:
+    """The recommended `rerank run` line: the model as the run had it, then what was found here."""
+    model = manifest.get("model", {})
+    words = ["rerank", "run", str(manifest.get("source", "IN")), str(manifest.get("output", "OUT"))]
+    name = model.get("name", model.get("model", BUNDLED))
+    if name != BUNDLED:
+        words += ["--model", str(name)]
+    if "max_length" in model:
+        words += ["--max-length", str(model["max_length"])]
+    if setting.depth < deepest:
+        words += ["--depth", str(setting.depth)]
+    if setting.mix is not None:
+        words += ["--mix", str(setting.mix)]
+    if min_score is not None:
+        words += ["--min-score", f"{min_score:g}"]
+    return shlex.join(words)
+
+
+def _compared(measure: str, before: Values, after: Values) -> Comparison:
+    return compare([measure], before[:, None], after[:, None])[0]
+
+
+def _verdict(gain: Comparison) -> Verdict:
+    if gain.low > 0:
+        return Verdict.PAYS
+    return Verdict.HARMS if gain.high < 0 else Verdict.UNCLEAR
+
+
+def _word(setting: Setting) -> str:
+    return "none" if setting.mix is None else str(setting.mix)

@@ -1,0 +1,99 @@
+"""`rerank tune`: tables of what depth, threshold and mixture are worth, and one recommended line."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jobs.compare import compare
+from jobs.exits import exit_codes
+from jobs.measures import Judge
+from jobs.qrels import QrelsFormat, read_qrels
+from jobs.ranked import RankedPairs, read_ranked
+from jobs.rankings import names_of
+from jobs.tune.advice import Verdict, advise, command_line
+from jobs.tune.cost import Rates, cost_of, rates_of
+from jobs.tune.settings import Setting, Tuner
+from jobs.tune.tables import show
+from jobs.tune.threshold import sweep, worth_setting
+from rerank.errors import InputError
+
+_FEW = 25  # queries below which cross-validation says little
+_NAMED = 1000
+_WIDTH = 120
+
+
+def tune(
+    output: Annotated[str, typer.Argument(metavar="OUT", help="An output folder of rerank run, with all candidates.")],
+    qrels: Annotated[str, typer.Argument(metavar="QRELS", help="Judgements: .parquet, .tsv (BEIR), .qrels (TREC).")],
+    measure: Annotated[str, typer.Option(help="What to go by, as ir-measures writes it.")] = "nDCG@10",
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="IN", help="Candidate sets whose column `score` is the first stage's, to mix with."),
+    ] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of what one actor runs on.")] = None,
+    pairs_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Of one actor; as OUT was made if not given.")
+    ] = None,
+    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Find depth, threshold and mixture from the logits of a run; nothing is scored."""
+    with exit_codes():
+        judge = Judge(read_qrels(qrels, qrels_format), [measure])
+        pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
+        if not pairs.query_ids:
+            raise InputError(f"{output}: none of its queries is judged; judged are {names_of(judge.query_ids, most=3)}")
+        rates = rates_of(manifest, pairs_per_second=pairs_per_second, usd_per_hour=usd_per_hour)
+        summary = study(pairs, judge, manifest, rates)
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH), summary)
+
+
+def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:
+    """All that the command finds, as JSON values; `recommended` is null where reranking does not pay."""
+    measure = judge.measures[0]
+    missing = sorted(set(judge.query_ids).difference(pairs.query_ids))
+    tuner = Tuner(pairs, judge)
+    advice = advise(tuner, measure)
+    thresholds = sweep(pairs, judge.qrels)
+    pays = advice.verdict is Verdict.PAYS
+    min_score = worth_setting(thresholds) if pays else None
+    line = command_line(advice.setting, manifest, deepest=pairs.deepest, min_score=min_score)
+    return {
+        "measure": measure,
+        "queries": tuner.queries,
+        "few_queries": tuner.queries < _FEW,
+        "missing": missing[:_NAMED],
+        "missing_count": len(missing),
+        "first_stage": float(tuner.values(Setting(0)).mean()),
+        "depths": depth_curve(tuner, measure, rates),
+        "thresholds": [asdict(kept) for kept in thresholds],
+        "mixtures": [asdict(mixture) for mixture in advice.mixtures],
+        "source_scores_known": pairs.source_scores is not None,
+        "verdict": str(advice.verdict),
+        "gain": asdict(advice.gain),
+        "chosen": {"depth": advice.setting.depth, "mix": str(advice.setting.mix) if advice.setting.mix else None},
+        "min_score": min_score,
+        "recommended": line if pays else None,
+    }
+
+
+def depth_curve(tuner: Tuner, measure: str, rates: Rates) -> list[dict[str, Any]]:
+    """Quality and cost at each depth, compared with the first stage."""
+    first = tuner.values(Setting(0))[:, None]
+    rows = []
+    for depth in tuner.depths:
+        found = compare([measure], first, tuner.values(Setting(depth))[:, None])[0]
+        rows.append({"depth": depth, **asdict(found), **asdict(cost_of(tuner.pairs, depth, rates))})
+    return rows
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a typer app."""
+    app.command("tune")(tune)

@@ -1,0 +1,138 @@
+"""What `rerank tune` prints for a person."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.rankings import names_of
+from jobs.tune.settings import FOLDS
+
+Summary = Mapping[str, Any]
+
+
+def show(console: Console, summary: Summary) -> None:
+    """Print three tables and the recommendation."""
+    console.print(
+        f"{summary['queries']:,} judged queries, {summary['measure']}: first stage {summary['first_stage']:.4f}\n"
+    )
+    console.print("How deep? (cost per 1,000 queries, of one actor)")
+    console.print(_depths(summary))
+    console.print("\nWhich lowest score? (all candidates of the judged queries)")
+    console.print(_thresholds(summary))
+    console.print(f"\nMix with the first stage? (weights chosen on other queries, {FOLDS} folds; against no mixture)")
+    console.print(_mixtures(summary))
+    if summary["missing_count"]:
+        missing = names_of(summary["missing"], most=5)
+        console.print(f"{summary['missing_count']:,} queries judged but not in the run, counted as 0: {missing}")
+    if not summary["source_scores_known"]:
+        console.print("The first stage's scores are not known, so only ranks are mixed: give --source IN.")
+    console.print()
+    for line in conclusion(summary):
+        console.print(line)
+
+
+def conclusion(summary: Summary) -> list[str]:
+    """The verdict in words, and the recommended line where there is one."""
+    gain, queries = summary["gain"], summary["queries"]
+    told = (
+        f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
+        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p = {gain['p_value']:.3f}), on queries that nothing was chosen on."
+    )
+    if summary["verdict"] == "pays":
+        lines = [f"Reranking pays: {told}", *_savings(summary), summary["recommended"]]
+    elif summary["verdict"] == "harms":
+        lines = [f"Reranking does not pay, the first stage alone is better: {told} Keep the first stage's order."]
+    else:
+        lines = [
+            f"Reranking does not pay, as far as {queries:,} queries can tell: {told} "
+            "Keep the first stage's order, or judge more queries."
+        ]
+    if summary["few_queries"]:
+        lines.insert(0, f"{queries:,} judged queries are few: choices made on them may not hold for others.")
+    return lines
+
+
+def _savings(summary: Summary) -> list[str]:
+    """What the chosen depth saves against reranking everything."""
+    deepest = summary["depths"][-1]
+    chosen = next((row for row in summary["depths"] if row["depth"] == summary["chosen"]["depth"]), deepest)
+    if chosen is deepest or summary["chosen"]["mix"] is not None:
+        return []
+    share = chosen["pairs"] / deepest["pairs"]
+    return [f"Depth {chosen['depth']} keeps 95 % of the best gain for {share:.0%} of the pairs."]
+
+
+def _depths(summary: Summary) -> Table:
+    table = _table(
+        "depth", summary["measure"], "difference", "95 % interval", "won", "lost", "pairs", "tokens", "time", "USD"
+    )
+    table.add_row("0", f"{summary['first_stage']:.4f}", *[""] * 5, "0", "0", "0 s", "")
+    for row in summary["depths"]:
+        table.add_row(
+            f"{row['depth']:,}",
+            f"{row['after']:.4f}",
+            f"{row['difference']:+.4f}",
+            f"{row['low']:+.4f} … {row['high']:+.4f}",
+            f"{row['won']:,}",
+            f"{row['lost']:,}",
+            amount(row["pairs"]),
+            amount(row["tokens"]),
+            duration(row["seconds"]),
+            "?" if row["usd"] is None else f"{row['usd']:.2f}" if row["usd"] >= 0.1 else f"{row['usd']:.4f}",
+        )
+    return table
+
+
+def _thresholds(summary: Summary) -> Table:
+    table = _table("--min-score", "kept", "precision", "recall", "queries left empty")
+    for row in summary["thresholds"]:
+        shares = ("" if row[name] is None else f"{row[name]:.1%}" for name in ("kept", "precision", "recall", "empty"))
+        table.add_row(f"{row['min_score']:g}" if row["min_score"] else "none", *shares)
+    return table
+
+
+def _mixtures(summary: Summary) -> Table:
+    table = _table(
+        "mixture", "chosen weights (the model's share)", summary["measure"], "difference", "95 % interval", "p"
+    )
+    for row in summary["mixtures"]:
+        found = row["against_none"]
+        chosen = ", ".join(word.removeprefix(f"{row['name']}:") for word in row["chosen"])
+        interval = f"{found['low']:+.4f} … {found['high']:+.4f}"
+        table.add_row(
+            row["name"],
+            chosen,
+            f"{found['after']:.4f}",
+            f"{found['difference']:+.4f}",
+            interval,
+            f"{found['p_value']:.3f}",
+        )
+    return table
+
+
+def amount(count: float | None) -> str:
+    """A count in three digits: 950, 12.3k, 4.56M; ? where it is not known."""
+    if count is None:
+        return "?"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:.0f}{unit}"
+    return f"{count:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them; ? where they are not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
