@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-clients check setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
 
 test: $(VENV)/.installed ## every test
 	$(BIN)/python -m pytest
+
+test-clients: $(VENV)/.installed ## the real rerank SDKs against a server, each in an environment of its own
+	$(BIN)/python tests/serve/clients/run.py
 
 check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff check .

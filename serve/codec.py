@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
