@@ -1,16 +1,21 @@
 """The actor that both shells run: a block of candidate sets for the job, one request for the server."""
 
+import os
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from rerank.attempts import Attempts
 from rerank.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.engines import Engine
+from rerank.errors import EngineLostError
+from rerank.prepare import look_up_again
 from rerank.reranker import Reranker
-from rerank.store import ScoreStore
+from rerank.store import ScoreStore, look_up_recent
 from rerank.types import RerankRequest, RerankResult
 
 
@@ -25,12 +30,16 @@ class RerankActor:
         min_score: float | None = None,
         on_block: Callable[[pa.Table], None] | None = None,
         store: ScoreStore | None = None,
+        since: str = "",
+        attempts: Attempts | None = None,
         engine: Engine | None = None,
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
     ) -> None:
         """Load the model. `top_k` and `min_score` cut what `__call__` gives back (requests bring their own);
         `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
+        Blocks were looked up in its parts up to the one named `since`, and are once more in later ones, for an actor
+        that died may have been here before. `attempts` finds out the pairs that it dies of.
         Without `preload` the model is loaded when there is something to score, which may be never.
         `max_waiting_pairs` bounds the queue of `rerank`.
         """
@@ -41,6 +50,8 @@ class RerankActor:
         self._min_score = min_score
         self._on_block = on_block
         self._remember = store.append if store is not None else None
+        self._recent = look_up_recent(store, since=since) if store is not None else None
+        self._attempts = attempts
         self._batcher = Batcher(
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
@@ -50,7 +61,21 @@ class RerankActor:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
-        ranked = self._reranker.rank_table(table, top_k=self._top_k, min_score=self._min_score, remember=self._remember)
+        if self._recent is not None:
+            table = look_up_again(table, self._recent)
+        try:
+            ranked = self._reranker.rank_table(
+                table,
+                top_k=self._top_k,
+                min_score=self._min_score,
+                remember=self._remember,
+                attempts=self._attempts,
+            )
+        except EngineLostError:
+            if self._attempts is None:
+                raise
+            traceback.print_exc()
+            os._exit(1)  # Ray starts the actor again; it finds the note, and which pair it was
         if self._on_block is not None:
             self._on_block(ranked)
         return ranked

@@ -31,6 +31,12 @@ class ModelError(RerankError):
     code = "model"
 
 
+class EngineLostError(RerankError):
+    """An engine whose device answers no more: it takes a new process to score again."""
+
+    code = "engine_lost"
+
+
 class OverloadedError(RerankError):
     """More work waits than the server takes on; `retry_after_s` says when to come back."""
 

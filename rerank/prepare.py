@@ -103,6 +103,23 @@ def known_logits(sets: CandidateSets) -> FloatArray:
     return np.full(sets.pair_count, np.nan, dtype=np.float32)
 
 
+def look_up_again(table: pa.Table, lookup: Callable[[Keys], Found]) -> pa.Table:
+    """A block that was prepared with a lookup, with the logits that another one knows by now."""
+    sets = CandidateSets.from_table(table)
+    logits = known_logits(sets)
+    wanted = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    rows = np.flatnonzero(wanted & np.isnan(logits)).astype(np.int32)
+    found = lookup(keys_of(sets, rows))
+    if not found.known.any():
+        return table
+    logits = logits.copy()
+    logits[rows] = found.logits
+    candidates = sets.candidates
+    return sets.with_candidates(
+        candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
+    ).to_table()
+
+
 def keys_of(sets: CandidateSets, rows: IntArray) -> Keys:
     """The keys of these candidates of a block that was prepared with a lookup."""
     halves = [sets.candidates.column(name).to_numpy()[rows] for name in (KEY_HIGH, KEY_LOW)]

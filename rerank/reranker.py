@@ -1,23 +1,25 @@
 """From candidate sets to ranked ones: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from xxhash import xxh3_128_hexdigest
 
+from rerank.attempts import Attempts
 from rerank.candidates import CandidateSets, keep_columns
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
-from rerank.engines import NOTHING, Engine, load_engine
+from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
+from rerank.isolate import Isolation
 from rerank.load import load_encoder
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
 from rerank.ragged import IntArray, offsets_of
 from rerank.rank import FloatArray, best_first, rank, relevance_scores
 from rerank.ranked import RankedQueries, RankedTexts
-from rerank.reject import mark_not_finite, rejected
+from rerank.reject import Reason, mark_not_finite, rejected
 from rerank.store import Keys
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 
@@ -50,6 +52,7 @@ class Reranker:
         top_k: int | None = None,
         min_score: float | None = None,
         remember: Remember | None = None,
+        attempts: Attempts | None = None,
     ) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
@@ -57,34 +60,52 @@ class Reranker:
         `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`:
         struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
         known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
-        that were scored; the block must then have been prepared with a lookup.
+        that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
+        rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
         """
         prepared = table if is_prepared(table) else prepare(table, self.encoder)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
-        started = perf_counter()
-        scores = self.engine.score(pairs) if len(pairs) else NOTHING
-        seconds = perf_counter() - started
-        if remember is not None:
-            remember(keys_of(sets, rows), scores.logits, pairs.lengths)
         logits = known_logits(sets)
         hits = np.isfinite(logits)
+        scored = self._score_block(sets, pairs, rows, remember=remember, attempts=attempts)
         logits = np.where(hits, logits, np.float32(np.nan))
-        logits[rows] = scores.logits
+        logits[rows] = scored.logits
 
-        codes = mark_not_finite(sets.candidates.column(REASON).to_numpy(), logits)
+        codes = sets.candidates.column(REASON).to_numpy().copy()
+        codes[rows] = scored.codes
+        codes = mark_not_finite(codes, logits)
         refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
         ranked = rank(_without_our_columns(sets), logits, top_k=top_k, min_score=min_score).to_table()
         usage = {
             "pairs_ranked": _per_query(sets, np.isfinite(logits)),
             "store_hits": _per_query(sets, hits),
-            "pairs_scored": _in_first_row(len(pairs), len(sets)),
-            "tokens": _in_first_row(int(pairs.lengths.sum()), len(sets)),
-            "computed_tokens": _in_first_row(scores.computed_tokens, len(sets)),
-            "engine_seconds": _in_first_row(seconds, len(sets)),
+            "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
+            "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),
+            "computed_tokens": _in_first_row(scored.computed_tokens, len(sets)),
+            "engine_seconds": _in_first_row(scored.seconds, len(sets)),
         }
         usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
         return ranked.append_column(REJECTED, refused).append_column(USAGE, usages)
+
+    def _score_block(
+        self,
+        sets: CandidateSets,
+        pairs: EncodedPairs,
+        rows: IntArray,
+        *,
+        remember: Remember | None,
+        attempts: Attempts | None,
+    ) -> Isolation:
+        def on_scored(places: IntArray, logits: FloatArray) -> None:
+            if remember is not None:
+                remember(keys_of(sets, rows[places]), logits, pairs.lengths[places])
+
+        name = _block_name(sets, pairs) if attempts else ""
+        scored = Isolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
+        if len(pairs):
+            scored.score(self.engine, 0, sets.pair_count)
+        return scored
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:
         """Rank documents for a query. Raises InputError, and ModelError where the model gives no number."""
@@ -146,6 +167,13 @@ class Reranker:
         scores = relevance_scores(logits)
         ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
         return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
+
+
+def _block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
+    """The same for a block that comes again, whatever of it was scored meanwhile."""
+    query_ids = str(sets.queries.column("query_id").to_pylist())
+    documents = np.ascontiguousarray(pairs.documents.values).data
+    return xxh3_128_hexdigest(query_ids.encode()) + xxh3_128_hexdigest(documents)
 
 
 def _requests(

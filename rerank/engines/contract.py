@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from rerank.encode import EncodedPairs
 from rerank.rank import FloatArray
 
@@ -17,9 +15,6 @@ class Scores:
     computed_tokens: int
 
 
-NOTHING = Scores(np.empty(0, dtype=np.float32), 0)
-
-
 class Engine(Protocol):
     """What a scorer must be able to do. An engine is used by one thread at a time."""
 
@@ -29,5 +24,8 @@ class Engine(Protocol):
         ...
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair; NaN where the model gave NaN."""
+        """The logit of each pair; NaN where the model gave NaN.
+
+        Raises EngineLostError where this process can score no more; any other exception is about these pairs alone.
+        """
         ...

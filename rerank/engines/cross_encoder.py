@@ -11,6 +11,7 @@ from rerank.config import ScorerConfig
 from rerank.encode import EncodedPairs
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.failures import check_device, free_memory, is_out_of_memory
 from rerank.errors import ModelError
 from rerank.pack import pad, plan_batches, row_mask
 
@@ -39,9 +40,24 @@ class CrossEncoderEngine:
             "torch": torch.__version__,
         }
 
-    @torch.inference_mode()
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair. One copy back from the device per call, no synchronisation per batch."""
+        """The logit of each pair; after running out of memory in batches half as large, from then on.
+
+        Raises EngineLostError where the device answers no more, and else what a batch of one pair raises.
+        """
+        while True:
+            try:
+                return self._score(pairs)
+            except (RuntimeError, MemoryError) as problem:
+                check_device(self._device)
+                if not is_out_of_memory(problem) or self._batch_tokens <= int(pairs.lengths.max(initial=0)):
+                    raise
+                self._batch_tokens //= 2
+            free_memory(self._device)  # here, where the exception no longer holds the tensors of its frames
+
+    @torch.inference_mode()
+    def _score(self, pairs: EncodedPairs) -> Scores:
+        """One copy back from the device, no synchronisation per batch."""
         lengths = pairs.lengths
         batches = plan_batches(lengths, batch_tokens=self._batch_tokens)
         logits = np.empty(len(pairs), dtype=np.float32)
