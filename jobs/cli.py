@@ -9,6 +9,7 @@ from jobs import evaluate, store
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
 from jobs.plan import plan
+from jobs.report.command import register as register_report
 from jobs.run import run
 from jobs.tune.command import register as register_tune
 
@@ -25,6 +26,7 @@ def root() -> None:
 app.command("run")(run)
 evaluate.register(app)
 register_tune(app)
+register_report(app)
 app.command("plan")(plan)
 
 

@@ -77,3 +77,8 @@ def unjudged_share(qrels: Qrels, ranking: Ranking, *, depth: int = 10) -> float:
     """Share of the documents in the best `depth` of all judged queries that nobody judged; NaN without documents."""
     known = [doc_id in qrels[query_id] for query_id in qrels for doc_id in ranking.get(query_id, ())[:depth]]
     return 1 - float(np.mean(known)) if known else float("nan")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value in three decimals; 10,000 resamples tell no more."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.compare import Comparison, Coverage, compare, cover, unjudged_share
+from jobs.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
 from jobs.exits import exit_codes
 from jobs.measures import Judge, Qrels, Ranking
 from jobs.qrels import QrelsFormat, read_qrels
@@ -114,9 +114,10 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         interval = f"{row.low:+.4f} … {row.high:+.4f}"
-        p_value = "<0.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"
         means = (f"{row.before:.4f}", f"{row.after:.4f}", f"{row.difference:+.4f}")
-        table.add_row(row.measure, *means, interval, p_value, f"{row.won:,}", f"{row.lost:,}", f"{row.unchanged:,}")
+        table.add_row(
+            row.measure, *means, interval, p_text(row.p_value), f"{row.won:,}", f"{row.lost:,}", f"{row.unchanged:,}"
+        )
     return table
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -37,17 +38,17 @@ class RankedPairs:
     source_rank: IntArray
     source_scores: Values | None
 
-    @property
+    @cached_property
     def query_of(self) -> npt.NDArray[np.intp]:
         """Row of the query that each pair belongs to."""
         return np.repeat(np.arange(len(self.query_ids)), np.diff(self.offsets))
 
-    @property
+    @cached_property
     def scores(self) -> FloatArray:
         """Relevance score of each pair, 0 to 1."""
         return relevance_scores(self.logits)
 
-    @property
+    @cached_property
     def ranks(self) -> IntArray:
         """Place of each pair in its query by logit, from 1."""
         ranks = np.empty(len(self.logits), dtype=np.int32)
@@ -97,8 +98,7 @@ def read_ranked(
     """The pairs of an output folder and its manifest; of the queries in `only`, where given.
 
     First-stage scores are its column `source_score`, else the column `score` of the candidate sets in `source`, which
-    are those that the manifest names if they are still there. Raises InputError, also where the folder holds the best
-    of each query only.
+    are those that the manifest names if they are still there. Raises InputError.
     """
     location = locate(uri)
     columns = pair_columns(location)
@@ -108,15 +108,8 @@ def read_ranked(
                 f"{uri}: column {name!r} is missing, found {', '.join(columns)}: is it an output of rerank run?"
             )
     manifest = read_manifest(location)
-    table = read_pairs(location, ["logit", "source_rank", *([SOURCE_SCORE] if SOURCE_SCORE in columns else [])])
-    ranked = manifest.get("pairs_ranked", table.num_rows)
-    if ranked != table.num_rows:
-        raise InputError(
-            f"{uri}: holds {table.num_rows:,} of {ranked:,} ranked pairs; rank again without --top-k and --min-score "
-            "(nothing is scored again where the scores are kept)"
-        )
-    if only is not None:
-        table = table.filter(pc.is_in(table.column("query_id"), value_set=pa.array(only, pa.large_string())))
+    names = ["logit", "source_rank", *([SOURCE_SCORE] if SOURCE_SCORE in columns else [])]
+    table = read_pairs(location, names, only=only)
     if SOURCE_SCORE not in columns:
         table = _with_source_scores(table, source, manifest)
     return _arrays(table), manifest
@@ -127,18 +120,19 @@ def _with_source_scores(table: pa.Table, source: str | None, manifest: dict[str,
     named = source or manifest.get("source")
     if named is None:
         return table
+    renames = manifest.get("columns", {})
     try:
         location = locate(named)
-        if "score" not in pair_columns(location):
+        if "score" not in pair_columns(location, renames):
             return table
-        theirs = read_pairs(location, ["score"])
+        queries = pc.unique(table.column("query_id")).to_pylist()
+        theirs = read_pairs(location, ["score"], renames=renames, only=queries)
     except InputError:
         if source is not None:
             raise
-        return table  # the input of the run has gone, or bears other names: then only ranks are known
+        return table  # the input of the run has gone: then only ranks are known
     ids = ["query_id", "doc_id"]
-    kept = theirs.filter(pc.is_in(theirs.column("query_id"), value_set=pc.unique(table.column("query_id"))))
-    first = kept.group_by(ids, use_threads=False).aggregate([("score", "first")])
+    first = theirs.group_by(ids, use_threads=False).aggregate([("score", "first")])
     return table.join(first, ids, join_type="left outer").rename_columns({"score_first": SOURCE_SCORE})
 
 

@@ -1,15 +1,16 @@
 """Rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.flat import pair_columns, read_pairs
+from jobs.flat import count_pairs, pair_columns, read_pairs
 from jobs.lines import read_lines, suffix_of
 from jobs.measures import Ranking
 from jobs.publish import MANIFEST
@@ -68,7 +69,7 @@ def read_run(uri: str, kind: RunFormat | None = None) -> Run:
     )
 
 
-def read_manifest(location: Location) -> dict[str, object]:
+def read_manifest(location: Location) -> dict[str, Any]:
     """The manifest of an output folder; empty where there is none."""
     path = location.join(MANIFEST).path
     try:
@@ -77,6 +78,11 @@ def read_manifest(location: Location) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def is_cut(location: Location, manifest: Mapping[str, Any]) -> bool:
+    """Whether an output folder holds the best of each query only (--top-k, --min-score)."""
+    return count_pairs(location) < int(manifest.get("pairs_ranked", 0))
 
 
 def ranked_by(table: pa.Table, *keys: np.ndarray) -> dict[str, list[str]]:
@@ -99,8 +105,7 @@ def _ranked_output(location: Location) -> Run:
         name: _checked(location.uri, ranked_by(table, table.column(name).to_numpy()))
         for name in ("rank", "source_rank")
     }
-    ranked = read_manifest(location).get("pairs_ranked", table.num_rows)
-    cut = ranked != table.num_rows
+    cut = is_cut(location, read_manifest(location))
     return Run(location.uri, by["rank"], None if cut else by["source_rank"], cut)
 
 

@@ -13,13 +13,14 @@ from jobs.exits import exit_codes
 from jobs.measures import Judge
 from jobs.qrels import QrelsFormat, read_qrels
 from jobs.ranked import RankedPairs, read_ranked
-from jobs.rankings import names_of
+from jobs.rankings import is_cut, names_of, read_manifest
 from jobs.tune.advice import Verdict, advise, command_line
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner
 from jobs.tune.tables import show
 from jobs.tune.threshold import sweep, worth_setting
 from rerank.errors import InputError
+from rerank.paths import locate
 
 _FEW = 25  # queries below which cross-validation says little
 _NAMED = 1000
@@ -44,6 +45,7 @@ def tune(
     """Find depth, threshold and mixture from the logits of a run; nothing is scored."""
     with exit_codes():
         judge = Judge(read_qrels(qrels, qrels_format), [measure])
+        _check_whole(output)
         pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
         if not pairs.query_ids:
             raise InputError(f"{output}: none of its queries is judged; judged are {names_of(judge.query_ids, most=3)}")
@@ -53,6 +55,16 @@ def tune(
             typer.echo(json.dumps(summary))
         else:
             show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH), summary)
+
+
+def _check_whole(uri: str) -> None:
+    """Raise InputError where the folder holds the best of each query only: what was cut off cannot be judged."""
+    location = locate(uri)
+    if is_cut(location, read_manifest(location)):
+        raise InputError(
+            f"{uri}: holds the best of each query only; rank again without --top-k and --min-score (nothing is scored "
+            "again where the scores are kept)"
+        )
 
 
 def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:

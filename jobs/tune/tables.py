@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.compare import p_text
 from jobs.rankings import names_of
 from jobs.tune.settings import FOLDS
 
@@ -38,7 +39,7 @@ def conclusion(summary: Summary) -> list[str]:
     gain, queries = summary["gain"], summary["queries"]
     told = (
         f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
-        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p = {gain['p_value']:.3f}), on queries that nothing was chosen on."
+        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}) on queries that nothing was chosen on."
     )
     if summary["verdict"] == "pays":
         lines = [f"Reranking pays: {told}", *_savings(summary), summary["recommended"]]
@@ -80,7 +81,7 @@ def _depths(summary: Summary) -> Table:
             amount(row["pairs"]),
             amount(row["tokens"]),
             duration(row["seconds"]),
-            "?" if row["usd"] is None else f"{row['usd']:.2f}" if row["usd"] >= 0.1 else f"{row['usd']:.4f}",
+            money(row["usd"]),
         )
     return table
 
@@ -107,7 +108,7 @@ def _mixtures(summary: Summary) -> Table:
             f"{found['after']:.4f}",
             f"{found['difference']:+.4f}",
             interval,
-            f"{found['p_value']:.3f}",
+            p_text(found["p_value"]),
         )
     return table
 
@@ -120,6 +121,13 @@ def amount(count: float | None) -> str:
         if count >= size:
             return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:.0f}{unit}"
     return f"{count:.0f}"
+
+
+def money(usd: float | None) -> str:
+    """Dollars, small ones with four decimals; ? where no price is known."""
+    if usd is None:
+        return "?"
+    return f"{usd:,.2f}" if usd >= 0.1 else f"{usd:.4f}"
 
 
 def duration(seconds: float | None) -> str:

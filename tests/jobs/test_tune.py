@@ -18,7 +18,6 @@ from jobs.tune.cost import cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner
 from jobs.tune.tables import amount, duration
 from jobs.tune.threshold import sweep, worth_setting
-from rerank.errors import InputError
 from rerank.mix import Mix
 from rerank.rank import relevance_scores
 from tests.jobs.runs import CRANFIELD, LOGITS, QRELS, write_candidates, write_qrels, write_ranked
@@ -187,17 +186,13 @@ def test_first_stage_scores_are_found_in_the_candidate_sets(tmp_path: Path) -> N
     assert pairs.source_scores[1:].tolist() == scores.to_pylist()[1:]
 
 
-def test_output_that_was_cut_cannot_be_tuned(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds 6 of 9 ranked pairs; rank again without --top-k and --min-score"):
-        read_ranked(str(write_ranked(tmp_path / "out", top_k=2)))
-
-
 def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     qrels, candidates = write_qrels(tmp_path / "qrels.parquet"), write_candidates(tmp_path / "in.parquet")
     (tmp_path / "other.qrels").write_text("x 0 a 1\n")
     for arguments, sentence in (
         ((candidates, qrels), "column 'logit' is missing"),
         ((write_ranked(tmp_path / "out"), tmp_path / "other.qrels"), "none of its queries is judged; judged are x"),
+        ((write_ranked(tmp_path / "cut", top_k=2), qrels), "holds the best of each query only; rank again without"),
         ((tmp_path / "out", qrels, "--source", tmp_path / "gone.parquet"), "no such file or directory"),
     ):
         refused = command(*arguments)

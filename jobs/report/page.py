@@ -1,0 +1,240 @@
+"""The page: what was found, in the order in which a person asks."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from jobs.compare import Comparison, p_text
+from jobs.report import figures
+from jobs.report.examples import Example, Shown
+from jobs.report.findings import Findings
+from jobs.tune.tables import amount, duration, money
+
+_OPEN = 2  # examples of each kind that stand open
+
+
+def render(found: Findings) -> str:
+    """The whole HTML file: no script, nothing fetched."""
+    style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
+    body = "".join(
+        part
+        for section in (_head, _help, _depth, _scores, _moves, _examples, _rejections, _foot)
+        for part in section(found)
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Reranking report: {escape(found.output)}</title><style>{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _head(found: Findings) -> Iterable[str]:
+    ran, model = found.manifest, found.manifest.get("model", {})
+    name = model.get("name", model.get("model", "unknown model"))
+    length = f", up to {model['max_length']} tokens a pair" if "max_length" in model else ""
+    yield f"<h1>Reranking report</h1><p class=soft>{escape(found.output)}, ranked by {escape(str(name))}{length}</p>"
+    yield f"<p class=lead>{headline(found)}</p><div class=tiles>"
+    seconds = ran.get("seconds", {})
+    tiles = (
+        (f"{ran.get('queries_ranked', len(found.pairs.query_ids)):,}", "queries ranked"),
+        (f"{ran.get('pairs_ranked', len(found.pairs.logits)):,}", "pairs ranked"),
+        (_count(ran.get("pairs_scored")), "pairs scored"),
+        (_count(ran.get("store_hits")), "looked up, not scored"),
+        (_count(ran.get("pairs_rejected")), "pairs rejected"),
+        (duration(seconds.get("total")), "from start to end"),
+        (amount(ran.get("tokens")), "tokens read"),
+        ("?" if "padding_share" not in ran else f"{ran['padding_share']:.1%}", "padding"),
+    )
+    yield "".join(f"<div class=tile><b>{value}</b><span>{label}</span></div>" for value, label in tiles)
+    yield "</div>"
+
+
+def headline(found: Findings) -> str:
+    """The one sentence to remember."""
+    if found.judged is not None and found.judged.comparisons:
+        row = found.judged.comparisons[0]
+        verdict = "helped" if row.low > 0 else "did harm" if row.high < 0 else "made no clear difference"
+        return (
+            f"Reranking {verdict}: {row.measure} went from {row.before:.3f} to <b>{row.after:.3f}</b> "
+            f"({row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}); "
+            f"{row.won:,} queries won, {row.lost:,} lost, {row.unchanged:,} stayed."
+        )
+    told = f"{found.moves.new_first:.0%} of the queries have another document on top"
+    if not found.cut:
+        told += f", and {1 - found.moves.kept:.0%} of the new top 10 come from below the old one"
+    return f"{told}. Whether that is better only judgements can tell: <code>--qrels</code>."
+
+
+def _help(found: Findings) -> Iterable[str]:
+    judged = found.judged
+    if judged is None:
+        return
+    yield "<h2>Does it help?</h2>"
+    if judged.comparisons:
+        rows = judged.comparisons
+        yield _table(
+            ("", "before", "after", "difference", "95 % interval", "p", "won", "lost", "same"), map(_cells, rows)
+        )
+        yield _figure(
+            figures.intervals(rows), "Right of the line reranking helps; an interval that crosses it proves nothing."
+        )
+        yield _figure(
+            figures.changes(judged.changes, judged.measure),
+            f"Each query's change in {judged.measure}, the largest gain first: a mean hides who pays for it.",
+        )
+    else:
+        values = ((row["measure"], f"{row['after']:.4f}") for row in judged.summary["measures"])
+        yield _table(("", "value"), values)
+    yield "".join(f"<p class=soft>{escape(line)}</p>" for line in judged.remarks)
+
+
+def _depth(found: Findings) -> Iterable[str]:
+    has_quality = "after" in found.depths[0]
+    yield "<h2>How deep, at what cost?</h2>"
+    if has_quality and found.judged is not None:
+        first = found.depths[0]["before"]
+        yield _figure(
+            figures.depth_curve(found.depths, found.judged.measure, first),
+            "Only the first candidates are reranked, the rest keep their order behind them. The band is the 95 % "
+            "interval of the difference from the first stage.",
+        )
+    elif not found.cut:
+        yield _figure(
+            figures.found_within(found.moves.within, found.moves.depths),
+            "Where the curve is flat, deeper candidates hardly ever reach the top 10.",
+        )
+    else:
+        yield "<p>The output holds the best of each query only, so other depths cannot be told.</p>"
+        return
+    measure = (found.judged.measure, "difference") if has_quality and found.judged else ()
+    priced = found.depths[0]["usd"] is not None
+    rows = (
+        (
+            f"{row['depth']:,}",
+            *((f"{row['after']:.4f}", f"{row['difference']:+.4f}") if measure else ()),
+            *(amount(row["pairs"]), amount(row["tokens"]), duration(row["seconds"])),
+            *((money(row["usd"]),) if priced else ()),
+        )
+        for row in found.depths
+    )
+    yield _table(("depth", *measure, "pairs", "tokens", "time", *(("USD",) if priced else ())), rows)
+    yield "<p class=soft>Cost of 1,000 queries on one actor, at the rate of this run.</p>"
+
+
+def _scores(found: Findings) -> Iterable[str]:
+    scores = found.pairs.scores
+    series = [
+        ("candidates kept" if found.cut else "all candidates", scores, "other"),
+        ("the best of each query", scores[found.pairs.ranks == 1], "one"),
+    ]
+    if found.judged is not None:
+        series.append(("judged relevant", scores[found.judged.relevant], "won"))
+    yield "<h2>Which scores does the model give?</h2>"
+    low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95]).tolist() if len(scores) else (0, 0, 0)
+    yield _figure(
+        figures.distributions(series),
+        f"Half of all scores lie below {middle:.3f}, nine in ten between {low:.3f} and {high:.3f}. A lowest score "
+        "(<code>--min-score</code>) works where the histograms stand apart.",
+    )
+
+
+def _moves(found: Findings) -> Iterable[str]:
+    moves = found.moves
+    yield "<h2>What moved?</h2>"
+    if not found.cut:
+        told = f"{moves.new_first:.0%} of the queries have another document on top"
+        yield f"<p>{told}; of the old top 10, {moves.kept:.0%} are in the new one.</p>"
+    yield _figure(
+        figures.movement(moves.shares, moves.labels),
+        "Where the documents at each new rank stood before; columns add up to 100 %.",
+    )
+
+
+def _examples(found: Findings) -> Iterable[str]:
+    if found.cut:
+        return
+    if found.judged is None:
+        yield "<h2>The queries that changed most</h2>"
+        yield from _cards(found.wins, "of the top 10 kept")
+    else:
+        yield "<h2>The largest gains</h2>" + ("" if found.wins else "<p>No query gained.</p>")
+        yield "<p class=soft>The three best before and after; a document without a mark is not judged.</p>"
+        yield from _cards(found.wins, found.judged.measure)
+        yield "<h2>The largest losses</h2>" + ("" if found.losses else "<p>No query lost.</p>")
+        yield from _cards(found.losses, found.judged.measure)
+    if found.texts_from is None:
+        yield "<p class=soft>The texts were not found, so only ids are shown: give <code>--source IN</code>.</p>"
+
+
+def _cards(examples: Sequence[Example], measure: str) -> Iterable[str]:
+    for at, shown in enumerate(examples):
+        kind = "won" if shown.after_value > shown.before_value else "lost"
+        values = f"{shown.before_value:.2f} to <b class={kind}>{shown.after_value:.2f}</b> {escape(measure)}"
+        if measure.startswith("of the"):
+            values = f"{shown.after_value:.0%} {escape(measure)}"
+        query = f"{escape(shown.query or '')} <span class=soft>({escape(shown.query_id)})</span>"
+        yield f"<details{' open' if at < _OPEN else ''}><summary><span>{query}</span><span>{values}</span></summary>"
+        yield "<div class=sides>" + "".join(
+            f"<div><h4>{name}</h4>{''.join(_document(document, other) for document in side)}</div>"
+            for name, other, side in (("before", "after", shown.before), ("after", "before", shown.after))
+        )
+        yield "</div></details>"
+
+
+def _document(shown: Shown, other: str) -> str:
+    grade = ""
+    if shown.grade is not None:
+        kind, word = ("won", f"relevant, {shown.grade}") if shown.grade > 0 else ("other", "not relevant")
+        grade = f" <span class='badge {kind}'>{word}</span>"
+    where = f"{shown.rank}. {escape(shown.doc_id)}{grade}"
+    moved = f"rank {shown.other_rank} {other}, relevance score {shown.score:.3f}"
+    text = f"<div>{escape(shown.text)}</div>" if shown.text else ""
+    return f"<div class=document><b>{where}</b><span class=soft>{moved}</span>{text}</div>"
+
+
+def _rejections(found: Findings) -> Iterable[str]:
+    yield "<h2>What could not be ranked?</h2>"
+    if not found.rejected:
+        yield "<p>Nothing: every candidate that was read is ranked.</p>"
+        return
+    rows = ((escape(reason), f"{count:,}", escape(query)) for reason, count, query in found.rejected)
+    yield _table(("reason", "rows", "such as query_id"), rows)
+
+
+def _foot(found: Findings) -> Iterable[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in found.manifest.get("versions", {}).items())
+    mark = found.manifest.get("fingerprint")
+    yield f"<footer>{escape(versions)}" + (f"<br>model fingerprint {escape(mark)}" if mark else "")
+    yield (f"<br>texts from {escape(found.texts_from)}" if found.texts_from else "") + "</footer>"
+
+
+def _cells(row: Comparison) -> tuple[str, ...]:
+    counts = tuple(f"{count:,}" for count in (row.won, row.lost, row.unchanged))
+    interval = f"{row.low:+.4f} to {row.high:+.4f}"
+    return (
+        row.measure,
+        f"{row.before:.4f}",
+        f"{row.after:.4f}",
+        f"{row.difference:+.4f}",
+        interval,
+        p_text(row.p_value),
+        *counts,
+    )
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _count(number: Any) -> str:
+    return "?" if number is None else f"{number:,}"
