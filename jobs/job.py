@@ -7,14 +7,14 @@ from typing import Any
 import ray
 
 from jobs.cluster import choose_pool, connect, disconnect
-from jobs.limit import first_queries
+from jobs.input import Input, open_input
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress, say
 from jobs.publish import SCORES, STAGING, check_output, publish
-from jobs.scan import Scan, check_clustered, scan
+from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
-from jobs.source import Layout, Source, open_source
+from jobs.source import Layout
 from jobs.splits import plan_splits
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
@@ -37,6 +37,9 @@ class RunConfig:
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     layout: Layout | None = None
     limit: int | None = None  # only the first queries
+    corpus: str | None = None  # with `queries`: the texts of a run
+    queries: str | None = None
+    regroup: bool = False  # pairs whose rows do not lie together
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
     trec: str | None = None  # a TREC run file to write beside the output
@@ -56,19 +59,23 @@ def run(config: RunConfig) -> dict[str, Any]:
     Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
     """
     started = perf_counter()
-    source = open_source(config.source, layout=config.layout, renames=config.renames)
-    if config.limit is not None:
-        source = first_queries(source, config.limit)
     output = locate(config.output)
     check_output(output, overwrite=config.overwrite)
     trec = locate(config.trec) if config.trec else None
     if trec is not None:
         check_trec(trec, output)
-    found = scan(source)
-    check_clustered(source, found)
-    outcome = _execute(config, source, found)
+    given = open_input(
+        config.source,
+        layout=config.layout,
+        renames=config.renames,
+        limit=config.limit,
+        corpus=config.corpus,
+        queries=config.queries,
+        regroup=config.regroup,
+    )
+    outcome = _execute(config, given)
     sums = add_up(outcome.parts)
-    check_nothing_lost(sums, Expected(found.queries, source.pairs))
+    check_nothing_lost(sums, Expected(given.queries, given.pairs))
     summary = summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started)
     if trec is not None:
         write_trec(trec, output.join(STAGING), outcome.parts, config.output_layout)
@@ -76,7 +83,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     return summary
 
 
-def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
+def _execute(config: RunConfig, given: Input) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
     connect(address=config.address, verbose=config.verbose)
     try:
@@ -86,10 +93,11 @@ def _execute(config: RunConfig, source: Source, found: Scan) -> Outcome:
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT, repeated=found.repeated)
-        say(f"{found.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
+        source = gathered(given, locate(config.output).join(STAGING, GATHERED))
+        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT, repeated=given.repeated)
+        say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
         say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
-        pairs_per_query = max(1, source.pairs // max(1, found.queries))
+        pairs_per_query = max(1, source.pairs // max(1, given.queries))
         pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
         queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
         sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)

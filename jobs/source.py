@@ -1,24 +1,25 @@
 """Candidate sets in Parquet, found and checked before anything is read: files, layout, columns, row groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from fnmatch import fnmatch
-from posixpath import basename, relpath
+from posixpath import basename
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
+from jobs.files import list_parquet
 from rerank.candidates import CANDIDATES
 from rerank.errors import InputError
 from rerank.paths import Location, locate
 
-_GLOB = frozenset("*?[")
 _FOOTER_THREADS = 16
 _BYTES_READ_AHEAD = 256 << 20
 _BYTES_AT_ONCE = 8 << 20
+
+Groups = list[tuple[str, int, pq.RowGroupMetaData]]
+"""Row groups by file and place in it."""
 
 
 class Layout(StrEnum):
@@ -26,6 +27,14 @@ class Layout(StrEnum):
 
     QUERIES = "queries"
     PAIRS = "pairs"
+
+
+class Kind(StrEnum):
+    """What a column must hold."""
+
+    ID = "a string or an integer"
+    TEXT = "a string"
+    NUMBER = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Source:
     schema: pa.Schema
     renames: dict[str, str]
     row_groups: tuple[RowGroup, ...]
+    is_ours: bool = False  # written by an earlier step of the same run
 
     @property
     def pairs(self) -> int:
@@ -61,7 +71,7 @@ class Source:
             # Read ahead where a row group is small: buffered, it is in memory whole before its first row comes.
             ahead = group.bytes <= _BYTES_READ_AHEAD
             file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
-            fields = [self.schema.field(ours) for ours in columns or self.schema.names]
+            fields = [field for field in self.schema if columns is None or field.name in columns]
             left = group.rows
             for batch in file.iter_batches(_slice_rows(group), row_groups=[group.index], columns=theirs):
                 arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
@@ -77,45 +87,47 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     `layout` None recognises it from the column types. Raises InputError with what is missing and what was found.
     """
     location = locate(uri)
-    uri = location.uri
-    files = _list_files(location)
-    renames = renames or {}
+    schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
+    chosen = layout or _recognise(location.uri, schema)
+    _check_columns(location.uri, chosen, schema)
+    return _source(location, chosen, schema, renames, groups)
+
+
+def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
+    """A table whose rows are not candidate sets, with these columns at least. Raises InputError."""
+    location = locate(uri)
+    schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
+    for name, kind in columns.items():
+        _check_column(location.uri, schema, name, kind)
+    return _source(location, Layout.PAIRS, schema, renames, groups)
+
+
+def reopen_source(folder: Location, names: Sequence[str]) -> Source:
+    """Candidate sets that we wrote ourselves in the `queries` layout, with reasons that are to be believed."""
+    schema, groups = _read_footers(folder, [folder.join(name).path for name in names], {})
+    return replace(_source(folder, Layout.QUERIES, schema, {}, groups), is_ours=True)
+
+
+def _read_footers(location: Location, files: list[str], renames: dict[str, str]) -> tuple[pa.Schema, Groups]:
+    """The schema that all files share, under our names, and their row groups."""
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = list(pool.map(lambda path: _read_footer(location, path), files))
-    named = _rename(uri, _common_schema(files, footers), renames)
-    chosen = layout or _recognise(uri, named)
-    _check_columns(uri, chosen, named)
-    groups = (
-        RowGroup(path, index, group.num_rows, _pairs(group, renames, chosen), group.total_byte_size)
+    schema = _rename(location.uri, _common_schema(files, footers), renames)
+    groups = [
+        (path, index, footer.row_group(index))
         for path, footer in zip(files, footers, strict=True)
-        for index, group in ((index, footer.row_group(index)) for index in range(footer.num_row_groups))
-    )
-    return Source(location, chosen, named, renames, tuple(group for group in groups if group.rows))
+        for index in range(footer.num_row_groups)
+    ]
+    return schema, groups
 
 
-def _list_files(location: Location) -> list[str]:
-    """Parquet files in name order; names that begin with an underscore or a dot are not data."""
-    root, pattern = location.path, None
-    if _GLOB & set(location.path):
-        parts = location.path.split("/")
-        fixed = next(place for place, part in enumerate(parts) if _GLOB & set(part))
-        root, pattern = "/".join(parts[:fixed]) or "/", location.path.replace("**/", "*")
-    info = Location(location.uri, location.filesystem, root).info()
-    if info.type == fs.FileType.NotFound:
-        raise InputError(f"{location.uri}: no such file or directory")
-    if info.type == fs.FileType.File:
-        return [root]
-    found = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    paths = sorted(
-        entry.path
-        for entry in found
-        if entry.type == fs.FileType.File
-        and not any(part[0] in "_." for part in relpath(entry.path, root).split("/"))
-        and (fnmatch(entry.path, pattern) if pattern else entry.path.endswith(".parquet"))
+def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict[str, str], groups: Groups) -> Source:
+    found = (
+        RowGroup(path, index, group.num_rows, _pairs(group, renames, layout), group.total_byte_size)
+        for path, index, group in groups
+        if group.num_rows
     )
-    if not paths:
-        raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
-    return paths
+    return Source(location, layout, schema, renames, tuple(found))
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:
@@ -171,36 +183,39 @@ def _recognise(uri: str, schema: pa.Schema) -> Layout:
 def _check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
     inner = schema
     if layout is Layout.QUERIES:
-        kind = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
-        if kind is None or not _is_list(kind) or not pa.types.is_struct(kind.value_type):
+        lists = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
+        if lists is None or not _is_list(lists) or not pa.types.is_struct(lists.value_type):
             raise InputError(
-                f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {kind or 'no such column'}"
+                f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {lists or 'no such column'}"
             )
-        inner = pa.schema(list(kind.value_type))
-    for name, holder, is_text in (
-        ("query_id", schema, False),
-        ("query", schema, True),
-        ("doc_id", inner, False),
-        ("text", inner, True),
+        inner = pa.schema(list(lists.value_type))
+    for name, holder, kind in (
+        ("query_id", schema, Kind.ID),
+        ("query", schema, Kind.TEXT),
+        ("doc_id", inner, Kind.ID),
+        ("text", inner, Kind.TEXT),
     ):
-        if name not in holder.names:
-            raise InputError(f"{uri}: column {name!r} is missing, found {_describe(holder)}")
-        kind = holder.field(name).type
-        if not (_is_string(kind) or (_is_binary(kind) if is_text else pa.types.is_integer(kind))):
-            accepted = "a string" if is_text else "a string or an integer"
-            raise InputError(f"{uri}: column {name!r} must be {accepted}, found {kind}")
+        _check_column(uri, holder, name, kind)
+
+
+def _check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
+    if name not in schema.names:
+        raise InputError(f"{uri}: column {name!r} is missing, found {_describe(schema)}")
+    found = schema.field(name).type
+    if not any(test(found) for test in _ACCEPTED[kind]):
+        raise InputError(f"{uri}: column {name!r} must be {kind}, found {found}")
 
 
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
-def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_ACCEPTED = {
+    Kind.ID: (*_STRINGS, pa.types.is_integer),
+    Kind.TEXT: (*_STRINGS, pa.types.is_binary, pa.types.is_large_binary),
+    Kind.NUMBER: (pa.types.is_integer, pa.types.is_floating),
+}
 
 
 def _describe(schema: pa.Schema) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.source import Layout, Source
-from rerank.candidates import CANDIDATES, combined, keep_columns, list_column
+from rerank.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ragged import Offsets, offsets_of
 from rerank.reject import REFUSED, Codes, Reason
 
@@ -63,6 +63,10 @@ def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
 
 
 def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
+    if source.is_ours:
+        for group in source.row_groups[split.start : split.stop]:
+            yield from source.read(group)
+        return
     repeated, first = np.array(split.repeated, dtype=np.int64), 0
     for group in source.row_groups[split.start : split.stop]:
         for table in source.read(group):
@@ -71,7 +75,7 @@ def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
                 Reason.QUERY_ID_DUPLICATE
             )
             first += table.num_rows
-            yield _with_refused(table, codes)
+            yield _with_refused(_without_refused_inside(table), codes)
 
 
 def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
@@ -134,15 +138,22 @@ def run_offsets(query_id: pa.Array) -> Offsets:
 def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
     """Clustered pairs as one row per query: every column but the query's own goes into the candidates."""
     queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
-    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), _differing(rows, offsets))
+    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 
-def _differing(rows: pa.Table, offsets: Offsets) -> Codes:
+def differing(rows: pa.Table, offsets: Offsets) -> Codes:
     """Reason codes of rows whose query is not the one in the first row of their query_id."""
     codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
     first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
     return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
+
+
+def _without_refused_inside(table: pa.Table) -> pa.Table:
+    if REFUSED not in {field.name for field in table.schema.field(CANDIDATES).type.value_type}:
+        return table
+    sets = CandidateSets.from_table(table)
+    return sets.with_candidates(keep_columns(sets.candidates, without=[REFUSED])).to_table()
 
 
 def _with_refused(rows: pa.Table, codes: Codes) -> pa.Table:

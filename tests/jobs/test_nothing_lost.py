@@ -210,6 +210,11 @@ def test_a_column_of_theirs_with_a_name_of_ours_decides_nothing(tmp_path: Path) 
     table = candidate_sets([("q1", "parcel?", [("a", "x")])]).append_column("_refused", pa.array([1], pa.int8()))
     pq.write_table(table, tmp_path / "in.parquet")
     assert reasons(tmp_path) == {}
+    entry = {"doc_id": "a", "text": "x", "_refused": 1}
+    pq.write_table(
+        pa.table({"query_id": ["q1"], "query": ["parcel?"], "candidates": [[entry]]}), tmp_path / "in.parquet"
+    )
+    assert reasons(tmp_path) == {}
 
 
 def test_a_huge_document_is_ranked_like_its_head(tmp_path: Path) -> None:
