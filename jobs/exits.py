@@ -1,14 +1,16 @@
-"""Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 too many rejected rows."""
+"""Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 too many rejected rows, 130 Ctrl-C, 143 SIGTERM."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from ray.exceptions import RayError, RayTaskError
 
-from rerank.errors import ConfigError, InputError, ModelError, OutputError, RerankError
+from rerank.errors import ConfigError, InputError, ModelError, OutputError, RerankError, UnavailableError
 
 USAGE = 2
 TOO_MANY_REJECTED = 3
+INTERRUPTED = 130
 _USAGE_ERRORS = (ConfigError, InputError, OutputError, ModelError)
 
 
@@ -17,6 +19,8 @@ def exit_codes() -> Iterator[None]:
     """Turn our errors into one sentence on stderr and an exit code; others are bugs and keep their traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     except Exception as problem:
         known = _ours(problem)
         if known is None:
@@ -26,7 +30,12 @@ def exit_codes() -> Iterator[None]:
 
 
 def _ours(problem: BaseException | None) -> RerankError | None:
-    """The error of ours behind those that Ray wrapped round it."""
+    """The error of ours behind those that Ray wrapped round it, or one that says what of Ray died too often."""
     while problem is not None and not isinstance(problem, RerankError):
+        if isinstance(problem, RayError) and not isinstance(problem, RayTaskError):
+            return UnavailableError(
+                f"workers died too often ({type(problem).__name__}: {str(problem).splitlines()[0]}); "
+                "what was scored is in the score store, start again to go on"
+            )
         problem = problem.__cause__
     return problem

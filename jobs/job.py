@@ -6,23 +6,28 @@ from typing import Any
 
 import ray
 
-from jobs.cluster import choose_pool, connect, disconnect
+from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.input import Input, open_input
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import Cut, rank_dataset
 from jobs.progress import progress, say
-from jobs.publish import SCORES, STAGING, check_output, publish
+from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.source import Layout
 from jobs.splits import plan_splits
+from jobs.stop import stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
+from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
 from rerank.paths import join_uri, locate
+from rerank.store.parts import open_folder
 
 _PAIRS_PER_FILE = 1_000_000
+# A split is a task of an actor: what is scored again where there is no store and its actor dies.
 _PAIRS_PER_SPLIT = 50_000
+_BLOCKS_PER_SPLIT = 4
 # A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
 _PAIRS_PER_BLOCK_CPU = 256
@@ -73,6 +78,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         queries=config.queries,
         regroup=config.regroup,
     )
+    stage(output)
     outcome = _execute(config, given)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
@@ -88,21 +94,24 @@ def _execute(config: RunConfig, given: Input) -> Outcome:
     connect(address=config.address, verbose=config.verbose)
     try:
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
+        wait_for_room(pool)
         scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
         scores = config.scores or join_uri(config.output, SCORES)
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
         source = gathered(given, locate(config.output).join(STAGING, GATHERED))
-        splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT, repeated=given.repeated)
+        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
+        target_pairs = min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * pairs_per_block)
+        splits = plan_splits(source, target_pairs=target_pairs, repeated=given.repeated)
         say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
         say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
         pairs_per_query = max(1, source.pairs // max(1, given.queries))
-        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
         queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
         sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
         started = perf_counter()
-        with progress(total_pairs=source.pairs) as report:
+        attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
+        with stoppable(memory.store if memory else None), progress(total_pairs=source.pairs) as report:
             rank_dataset(
                 source,
                 splits,
@@ -113,6 +122,7 @@ def _execute(config: RunConfig, given: Input) -> Outcome:
                 keep_text=config.keep_text,
                 memory=memory,
                 report=report,
+                attempts=attempts,
             ).write_datasink(sink)
             return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
     finally:

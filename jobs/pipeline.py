@@ -14,12 +14,14 @@ from jobs.progress import Report
 from jobs.source import Source
 from jobs.splits import Split, read_split
 from rerank.actor import RerankActor
+from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
 from rerank.load import load_encoder
 from rerank.prepare import prepare
 
-# Ray starts dead actors again without end; a block that kills them must not be tried for ever.
-_MAX_TASK_RETRIES = 4
+# Deaths of actors while a block waited or ran: finding a pair that kills takes up to six (`rerank.isolate`),
+# and Ray's own limits are endless, for actors as for tasks.
+_MAX_DEATHS = 50
 # Blocks that wait at an actor while it scores one; below two Ray's pool never grows.
 _TASKS_IN_FLIGHT = 4
 
@@ -55,6 +57,7 @@ def rank_dataset(
     keep_text: bool = False,
     memory: Memory | None = None,
     report: Report | None = None,
+    attempts: Attempts | None = None,
 ) -> Dataset:
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
 
@@ -68,6 +71,7 @@ def rank_dataset(
         batch_format="pyarrow",
         num_cpus=1,
         udf_modifying_row_count=True,
+        max_retries=_MAX_DEATHS,
     )
     return dataset.map_batches(
         RerankActor,
@@ -77,6 +81,8 @@ def rank_dataset(
             "min_score": cut.min_score,
             "on_block": report.block if report else None,
             "store": memory.store if memory else None,
+            "since": memory.parts[-1].name if memory and memory.parts else "",
+            "attempts": attempts,
             "preload": False,
         },
         compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
@@ -85,7 +91,7 @@ def rank_dataset(
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
         udf_modifying_row_count=False,
-        max_task_retries=_MAX_TASK_RETRIES,
+        max_task_retries=_MAX_DEATHS,
     )
 
 

@@ -63,7 +63,7 @@ class Report:
 @contextmanager
 def progress(*, total_pairs: int) -> Iterator[Report]:
     """Show progress on stderr while the block runs; gives what workers report to."""
-    report = Report(ray.remote(num_cpus=0)(Tally).remote())
+    report = Report(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tally).remote())
     stop = Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
     thread = Thread(target=show, args=(report, total_pairs, stop), daemon=True)

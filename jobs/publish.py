@@ -15,6 +15,7 @@ from rerank.paths import Location
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
+ATTEMPTS = "attempts"  # in the staging folder: notes of what is being scored
 ERRORS = "_errors"
 SCORES = "_scores"
 
@@ -49,6 +50,17 @@ def publish(output: Location, reports: list[PartReport], manifest: dict[str, Any
         filesystem.delete_dir(output.join(STAGING).path)
     except OSError as problem:
         raise OutputError(f"{output.uri}: cannot publish the result: {problem}") from problem
+
+
+def stage(output: Location) -> None:
+    """Make the staging folder anew: what a run that was stopped left in it is gone. Raises OutputError."""
+    filesystem, staging = output.filesystem, output.join(STAGING)
+    try:
+        if filesystem.get_file_info(staging.path).type != fs.FileType.NotFound:
+            filesystem.delete_dir(staging.path)
+        filesystem.create_dir(staging.join(ERRORS).path, recursive=True)
+    except OSError as problem:
+        raise OutputError(f"{output.uri}: cannot be written to: {problem}") from problem
 
 
 def check_output(output: Location, *, overwrite: bool) -> None:

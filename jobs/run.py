@@ -1,6 +1,8 @@
 """`rerank run`, and `python -m jobs.run` for `ray job submit`: the flags of the main job."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -59,29 +61,30 @@ def run(
             "max_length": max_length,
             "batch_tokens": batch_tokens,
         }
-        summary = run_job(
-            RunConfig(
-                source=source,
-                output=output,
-                scorer=parse_config(ScorerConfig, scorer, source="flags"),
-                layout=layout,
-                renames=parse_renames(column or []),
-                limit=limit,
-                corpus=corpus,
-                queries=queries,
-                regroup=regroup,
-                output_layout=output_layout,
-                cut=Cut(top_k, min_score),
-                trec=trec,
-                keep_text=keep_text,
-                scores=scores,
-                use_store=not no_store,
-                overwrite=overwrite,
-                actors=actors,
-                address=address,
-                verbose=verbose,
+        with redirect_stdout(sys.stderr):  # where Ray says what died; stdout is for the summary
+            summary = run_job(
+                RunConfig(
+                    source=source,
+                    output=output,
+                    scorer=parse_config(ScorerConfig, scorer, source="flags"),
+                    layout=layout,
+                    renames=parse_renames(column or []),
+                    limit=limit,
+                    corpus=corpus,
+                    queries=queries,
+                    regroup=regroup,
+                    output_layout=output_layout,
+                    cut=Cut(top_k, min_score),
+                    trec=trec,
+                    keep_text=keep_text,
+                    scores=scores,
+                    use_store=not no_store,
+                    overwrite=overwrite,
+                    actors=actors,
+                    address=address,
+                    verbose=verbose,
+                )
             )
-        )
         typer.echo(json.dumps(summary))
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
             say(f"more than {max_error_rate:.1%} of the pairs were rejected, see {output}/_errors")

@@ -14,6 +14,7 @@ from ray.data.datasource import WriteResult
 from jobs.publish import ERRORS, STAGING, PartReport, WrittenFile
 from jobs.source import Layout
 from rerank.candidates import CANDIDATES, CandidateSets, combined
+from rerank.errors import OutputError
 from rerank.paths import Location
 from rerank.reranker import REJECTED, USAGE
 
@@ -28,8 +29,7 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Make the staging folder; what an earlier run left in it is gone."""
-        self._staging.filesystem.create_dir(self._staging.join(ERRORS).path, recursive=True)
+        """Nothing to do: `jobs.publish.stage` made the folder before anything was scored."""
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> PartReport:
         """Stage the blocks of one task as one part."""
@@ -50,8 +50,12 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         return self._queries_per_file
 
     def _stage(self, name: str, rows: pa.Table) -> WrittenFile:
-        with self._staging.filesystem.open_output_stream(self._staging.join(name).path) as stream:
-            pq.write_table(rows, stream, compression="zstd")
+        target = self._staging.join(name)
+        try:
+            with target.filesystem.open_output_stream(target.path) as stream:
+                pq.write_table(rows, stream, compression="zstd")
+        except OSError as problem:
+            raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem
         return WrittenFile(name, rows.num_rows)
 
 
