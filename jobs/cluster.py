@@ -27,7 +27,7 @@ Resources = Mapping[str, float]
 def connect(*, address: str | None, verbose: bool) -> None:
     """Join the cluster at `address` or in RAY_ADDRESS, else start one on this machine for this process alone."""
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    level = logging.INFO if verbose else logging.ERROR
+    level = logging.INFO if verbose else logging.CRITICAL  # what is an error reaches us as an exception
     if not verbose:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):

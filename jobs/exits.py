@@ -31,11 +31,16 @@ def exit_codes() -> Iterator[None]:
 
 def _ours(problem: BaseException | None) -> RerankError | None:
     """The error of ours behind those that Ray wrapped round it, or one that says what of Ray died too often."""
-    while problem is not None and not isinstance(problem, RerankError):
-        if isinstance(problem, RayError) and not isinstance(problem, RayTaskError):
+    while problem is not None:
+        if isinstance(problem, RayTaskError):  # an instance of its cause's class too, whose text is a traceback
+            problem = problem.cause
+        elif isinstance(problem, RerankError):
+            return problem
+        elif isinstance(problem, RayError):
             return UnavailableError(
                 f"workers died too often ({type(problem).__name__}: {str(problem).splitlines()[0]}); "
                 "what was scored is in the score store, start again to go on"
             )
-        problem = problem.__cause__
-    return problem
+        else:
+            problem = problem.__cause__
+    return None
