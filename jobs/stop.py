@@ -28,7 +28,7 @@ def stoppable(store: ScoreStore | None) -> Iterator[None]:
             timer.daemon = True
             timer.start()
         # Not by sys.stderr: the signal may have come in the middle of a write to it.
-        os.write(2, f"\nrerank: stopped; {_kept(store)}, start again to go on\n".encode())
+        os.write(2, f"\nrerank: stopped; {_kept(store)}\n".encode())
         raise SystemExit(128 + number) if number == signal.SIGTERM else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -44,9 +44,10 @@ def stoppable(store: ScoreStore | None) -> Iterator[None]:
 
 def _kept(store: ScoreStore | None) -> str:
     if store is None:
-        return "nothing is kept without a score store"
+        return "nothing is kept without a score store, start again"
     counts: list[int] = []
     thread = threading.Thread(target=lambda: counts.append(content(store).pairs), daemon=True)
     thread.start()
     thread.join(_COUNT_S)
-    return f"{counts[0]:,} pairs are in the score store" if counts else "what was scored is in the score store"
+    kept = f"{counts[0]:,} pairs are" if counts else "what was scored is"
+    return f"{kept} in the score store, start again to go on"

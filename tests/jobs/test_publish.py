@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.publish import ERRORS, MANIFEST, STAGING, PartReport, WrittenFile, check_output, publish
+from jobs.publish import stage as make_staging
 from rerank.errors import OutputError
 from rerank.paths import locate
 
@@ -75,3 +76,15 @@ def test_refuses_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(OutputError, match="is a file, expected a folder"):
         check_output(locate(str(tmp_path / "out")), overwrite=False)
+
+
+def test_staging_begins_anew(tmp_path: Path) -> None:
+    stage(tmp_path, "part-0.parquet", 1)
+    make_staging(locate(str(tmp_path)))
+    assert [path.name for path in (tmp_path / STAGING).rglob("*")] == [ERRORS]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"file/out: cannot be written to: .*Not a directory"):
+        make_staging(locate(str(tmp_path / "file" / "out")))

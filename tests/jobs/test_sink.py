@@ -1,10 +1,16 @@
 """Ranked blocks as rows, and what is counted of them."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pyarrow as pa
 import pytest
 
-from jobs.sink import count, ranked_rows, rejected_rows
+from jobs.publish import STAGING
+from jobs.sink import RankedSink, count, ranked_rows, rejected_rows
 from jobs.source import Layout
+from rerank.errors import OutputError
+from rerank.paths import locate
 from rerank.reranker import Reranker
 from tests.fakes import ListedEngine, candidate_sets
 
@@ -60,3 +66,10 @@ def test_counts_add_up_to_what_was_read(block: pa.Table) -> None:
     }
     assert counts["queries_without_candidates"] == 1
     assert counts["pairs_scored"] == 3
+
+
+def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Path) -> None:
+    (tmp_path / STAGING).write_text("in the way")
+    sink = RankedSink(locate(str(tmp_path)), Layout.PAIRS, queries_per_file=10)
+    with pytest.raises(OutputError, match=r"_staging/part-00003-.*: cannot be written: "):
+        sink.write([block], SimpleNamespace(task_idx=3))
