@@ -15,15 +15,20 @@ def pair_columns(location: Location, renames: Mapping[str, str] | None = None) -
     """Our names and the types of what each pair has, the query's columns among them. Raises InputError."""
     fields = {field.name: field.type for field in _dataset(location).schema}
     lists = fields.pop((renames or {}).get(CANDIDATES, CANDIDATES), None)
-    inner = getattr(lists, "value_type", None)
-    if inner is not None and pa.types.is_struct(inner):
-        fields |= {field.name: field.type for field in inner}
+    fields |= {field.name: field.type for field in _fields_inside(lists)}
     ours = {theirs: name for name, theirs in (renames or {}).items()}
     fields = {ours.get(name, name): kind for name, kind in fields.items()}
     for name in ("query_id", "doc_id"):
         if name not in fields:
             raise InputError(f"{location.uri}: column {name!r} is missing, found {', '.join(fields) or 'no columns'}")
     return fields
+
+
+def fitting(location: Location, renames: Mapping[str, str]) -> dict[str, str]:
+    """Those of the renames whose columns are there: a file may bear the names of the run's input or ours."""
+    schema = _dataset(location).schema
+    inner = [field.name for kind in schema.types for field in _fields_inside(kind)]
+    return {ours: theirs for ours, theirs in renames.items() if theirs in {*schema.names, *inner}}
 
 
 def read_pairs(
@@ -66,6 +71,12 @@ def count_pairs(location: Location) -> int:
     groups = (footer.row_group(at) for footer in footers for at in range(footer.num_row_groups))
     columns = ([group.column(at) for at in range(group.num_columns)] for group in groups)
     return sum(next(int(c.num_values) for c in of if c.path_in_schema.split(".")[-1] == "doc_id") for of in columns)
+
+
+def _fields_inside(lists: pa.DataType | None) -> list[pa.Field]:
+    """The fields of a list of structs; none of anything else."""
+    inner = getattr(lists, "value_type", None)
+    return list(inner) if inner is not None and pa.types.is_struct(inner) else []
 
 
 def _dataset(location: Location) -> ds.Dataset:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.flat import pair_columns, read_pairs
+from jobs.flat import fitting, pair_columns, read_pairs
 from jobs.measures import Qrels, Values
 from jobs.rankings import read_manifest
 from rerank.candidates import combined
@@ -120,9 +120,9 @@ def _with_source_scores(table: pa.Table, source: str | None, manifest: dict[str,
     named = source or manifest.get("source")
     if named is None:
         return table
-    renames = manifest.get("columns", {})
     try:
         location = locate(named)
+        renames = fitting(location, manifest.get("columns", {}))
         if "score" not in pair_columns(location, renames):
             return table
         queries = pc.unique(table.column("query_id")).to_pylist()

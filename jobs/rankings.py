@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from jobs.flat import count_pairs, pair_columns, read_pairs
 from jobs.lines import read_lines, suffix_of
-from jobs.measures import Ranking
+from jobs.measures import Ranking, Values
 from jobs.publish import MANIFEST
 from rerank.candidates import combined
 from rerank.errors import InputError
@@ -61,7 +61,7 @@ def read_run(uri: str, kind: RunFormat | None = None) -> Run:
     for name, ascending in (("rank", True), ("score", False)):
         if name in columns:
             table = read_pairs(location, [name])
-            key = table.column(name).to_numpy()
+            key = _numbers(uri, table.column(name))
             return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
     raise InputError(
         f"{uri}: no run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets (query_id, "
@@ -99,10 +99,17 @@ def ranked_by(table: pa.Table, *keys: np.ndarray) -> dict[str, list[str]]:
     }
 
 
+def _numbers(uri: str, column: pa.ChunkedArray) -> Values:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise InputError(f"{uri}: rank and score must be numbers, found {column.type}")
+    numbers: Values = column.cast(pa.float64()).to_numpy()
+    return numbers
+
+
 def _ranked_output(location: Location) -> Run:
     table = read_pairs(location, ["rank", "source_rank"])
     by = {
-        name: _checked(location.uri, ranked_by(table, table.column(name).to_numpy()))
+        name: _checked(location.uri, ranked_by(table, _numbers(location.uri, table.column(name))))
         for name in ("rank", "source_rank")
     }
     cut = is_cut(location, read_manifest(location))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.flat import pair_columns, read_pairs
+from jobs.flat import fitting, pair_columns, read_pairs
 from jobs.measures import Qrels, Values
 from jobs.ranked import RankedPairs
 from rerank.errors import InputError
@@ -49,7 +49,7 @@ class Texts:
         self.documents: dict[tuple[str, str], str] = {}
         for place in places:
             try:
-                self._read(place, renames if place == places[-1] else {}, query_ids)
+                self._read(place, renames, query_ids)
             except InputError:
                 continue  # it has gone, or holds no texts: the report shows ids
             if self.documents:
@@ -58,6 +58,7 @@ class Texts:
 
     def _read(self, place: str, renames: Mapping[str, str], query_ids: Sequence[str]) -> None:
         location = locate(place)
+        renames = fitting(location, renames)
         if not {"query", "text"} <= pair_columns(location, renames).keys():
             return
         table = read_pairs(location, ["query", "text"], renames=renames, only=query_ids)

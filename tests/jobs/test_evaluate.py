@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from jobs.cli import app as console
 from jobs.compare import unjudged_share
 from jobs.evaluate import register
 from jobs.measures import Judge, measure
@@ -144,3 +145,9 @@ def test_it_runs_as_a_module(files: tuple[Path, Path]) -> None:
         check=True,
     )
     assert json.loads(done.stdout)["queries"] == 3
+
+
+@pytest.mark.parametrize("name", ["evaluate", "tune", "report"])
+def test_the_console_script_knows_the_command(name: str) -> None:
+    shown = CliRunner().invoke(console, [name, "--help"])
+    assert shown.exit_code == 0 and "QRELS" in shown.stdout

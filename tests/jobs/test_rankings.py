@@ -4,14 +4,17 @@ import gzip
 from pathlib import Path
 
 import ir_measures
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.flat import count_pairs, fitting, pair_columns, read_pairs
 from jobs.measures import Judge
 from jobs.qrels import QrelsFormat, read_qrels
 from jobs.rankings import RunFormat, read_run
 from rerank.errors import InputError
+from rerank.paths import locate
 from tests.fakes import candidate_sets
 from tests.jobs.runs import FIRST_STAGE, QRELS, write_candidates, write_qrels, write_ranked
 
@@ -45,7 +48,9 @@ def test_candidate_sets_are_in_first_stage_order_in_both_layouts(tmp_path: Path)
     assert read_run(str(tmp_path / "queries.parquet")).ranking == FIRST_STAGE
 
 
-@pytest.mark.parametrize(("column", "values"), [("rank", [3, 1, 2]), ("score", [0.1, 0.9, 0.2])])
+@pytest.mark.parametrize(
+    ("column", "values"), [("rank", [3, 1, 2]), ("score", [0.1, 0.9, 0.2]), ("score", np.array([1, 9, 2], "uint8"))]
+)
 def test_plain_parquet_is_ordered_by_rank_or_score(tmp_path: Path, column: str, values: list[float]) -> None:
     table = pa.table({"query_id": ["q"] * 3, "doc_id": ["x", "y", "z"], column: values})
     pq.write_table(table, tmp_path / "run.parquet")
@@ -119,7 +124,23 @@ def test_a_table_without_an_order_is_no_run(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"no run: expected our ranked output .*; found query_id, doc_id$"):
         read_run(str(tmp_path / "a.parquet"))
+    pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"], "score": ["high"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="rank and score must be numbers, found string"):
+        read_run(str(tmp_path / "b.parquet"))
     with pytest.raises(InputError, match="no such file or directory"):
         read_run(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="cannot be read"):
         read_run(str(tmp_path / "nowhere"), RunFormat.TREC)
+
+
+def test_renamed_lists_are_read_under_our_names(tmp_path: Path) -> None:
+    rows = [("q1", "why?", [("a", "x"), ("b", "y")]), ("q2", "how?", None), ("q3", "when?", [("c", "z")])]
+    table = candidate_sets(rows).rename_columns({"candidates": "hits", "query": "asked"})
+    pq.write_table(table, tmp_path / "in.parquet")
+    location = locate(str(tmp_path / "in.parquet"))
+    renames = fitting(location, {"candidates": "hits", "query": "asked", "text": "body"})
+    assert renames == {"candidates": "hits", "query": "asked"}
+    assert pair_columns(location, renames).keys() == {"query_id", "query", "doc_id", "text"}
+    found = read_pairs(location, ["query", "text"], renames=renames, only=["q1", "q2"]).to_pylist()
+    assert [list(row.values()) for row in found] == [["q1", "a", "why?", "x"], ["q1", "b", "why?", "y"]]
+    assert count_pairs(location) == 4  # the query without candidates counts as one

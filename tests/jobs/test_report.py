@@ -113,8 +113,10 @@ def test_texts_come_from_the_input_that_the_manifest_names_under_its_column_name
     pq.write_table(table, tmp_path / "in.parquet")
     named = {"source": str(tmp_path / "in.parquet"), "columns": {"text": "body", "query": "q"}}
     (output / "_manifest.json").write_text(json.dumps(named))
-    page = page_of(output, "--qrels", write_qrels(tmp_path / "qrels.parquet"))
-    assert "text of c" in page.text
+    qrels = write_qrels(tmp_path / "qrels.parquet")
+    assert "text of c" in page_of(output, "--qrels", qrels).text
+    ours = write_candidates(tmp_path / "ours.parquet")
+    assert f"texts from {ours}" in page_of(output, "--qrels", qrels, "--source", ours).text
 
 
 def test_texts_that_the_output_carries_are_read_from_it(output: Path, tmp_path: Path) -> None:
