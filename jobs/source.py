@@ -122,12 +122,14 @@ def _read_footers(location: Location, files: list[str], renames: dict[str, str])
 
 
 def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict[str, str], groups: Groups) -> Source:
-    found = (
+    found = tuple(
         RowGroup(path, index, group.num_rows, _pairs(group, renames, layout), group.total_byte_size)
         for path, index, group in groups
         if group.num_rows
     )
-    return Source(location, layout, schema, renames, tuple(found))
+    if not found:
+        raise InputError(f"{location.uri}: holds no rows")
+    return Source(location, layout, schema, renames, found)
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:

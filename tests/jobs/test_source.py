@@ -101,6 +101,13 @@ def test_refuses_what_is_not_there(tmp_path: Path) -> None:
         open_source("nonsense://bucket/path")
 
 
+@pytest.mark.parametrize("table", [pairs_table([]), candidate_sets([])])
+def test_refuses_what_holds_no_rows(tmp_path: Path, table: pa.Table) -> None:
+    pq.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=r"in\.parquet: holds no rows"):
+        open_source(str(tmp_path / "in.parquet"))
+
+
 def test_names_the_file_that_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and then nothing of use")
     with pytest.raises(InputError, match=r"bad\.parquet: not a readable Parquet file"):
