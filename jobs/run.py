@@ -31,7 +31,9 @@ def run(
     corpus: Annotated[str | None, typer.Option(help="IN is a run; this has doc_id, text.")] = None,
     queries: Annotated[str | None, typer.Option(help="IN is a run; this has query_id, query.")] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="Shuffle pairs that are not clustered by query.")] = False,
-    column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Read a column by another name: text=body, corpus.text=body.")
+    ] = None,
     output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
     trec: Annotated[str | None, typer.Option(metavar="FILE", help="Write a TREC run file too.")] = None,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
