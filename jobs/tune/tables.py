@@ -98,6 +98,8 @@ def _mixtures(summary: Summary) -> Table:
     table = _table(
         "mixture", "chosen weights (the model's share)", summary["measure"], "difference", "95 % interval", "p"
     )
+    none = summary["mixtures"][0]["against_none"]["before"]
+    table.add_row("none", "", f"{none:.4f}", *[""] * 3)
     for row in summary["mixtures"]:
         found = row["against_none"]
         chosen = ", ".join(word.removeprefix(f"{row['name']}:") for word in row["chosen"])

@@ -149,6 +149,14 @@ def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
     last = shown.stdout.splitlines()[-1]
     assert last.startswith("rerank run in.parquet out --model acme/ranker --max-length 128")
     assert "Reranking pays: nDCG@10 0." in shown.stdout
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in {"none", "scores", "rrf", "best"}] == [
+        "none",  # of the thresholds
+        "none",
+        "scores",
+        "rrf",
+        "best",
+    ]
     summary = summary_of(output, qrels)
     assert summary["verdict"] == "pays" and summary["gain"]["low"] > 0.3
     assert [row["depth"] for row in summary["depths"]] == [5, 10, 20, 30, 40]
