@@ -21,7 +21,7 @@ from rerank.prepare import prepare
 
 # Deaths of actors while a block waited or ran: finding a pair that kills takes up to six (`rerank.isolate`),
 # and Ray's own limits are endless, for actors as for tasks.
-_MAX_DEATHS = 50
+_MAX_DEATHS = 30
 # Blocks that wait at an actor while it scores one; below two Ray's pool never grows.
 _TASKS_IN_FLIGHT = 4
 

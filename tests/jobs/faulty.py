@@ -1,0 +1,66 @@
+"""A job with an engine that misbehaves on cue, to be run as a process: `python -m tests.jobs.faulty SETTINGS`."""
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.exits import exit_codes
+from jobs.job import RunConfig, run
+from rerank.encode import EncodedPairs
+from rerank.engines import Scores
+from rerank.errors import EngineLostError
+
+# Documents of so many tokens are faults.
+KILLS, RAISES, LOSES_DEVICE = 40, 41, 42
+
+
+@dataclass(frozen=True)
+class FaultyEngine:
+    """A logit of the tokens alone; writes to `log` who scored how much."""
+
+    log: str = os.devnull
+    seconds_per_pair: float = 0.0
+    is_harmless: bool = False
+
+    @property
+    def description(self) -> dict[str, str]:
+        return {"engine": "faulty"}
+
+    def score(self, pairs: EncodedPairs) -> Scores:
+        self._note("begin", pairs)
+        time.sleep(self.seconds_per_pair * len(pairs))
+        faults = set() if self.is_harmless else {KILLS, RAISES, LOSES_DEVICE} & set(pairs.document_lengths.tolist())
+        if KILLS in faults:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if LOSES_DEVICE in faults:
+            raise EngineLostError("the device answers no more")
+        if RAISES in faults:
+            raise ValueError("not these pairs")
+        ids, _, offsets = pairs.join(np.arange(len(pairs)))
+        sums = np.add.reduceat(ids.astype(np.int64), offsets[:-1])
+        self._note("end", pairs)
+        return Scores((sums % 9973 / 1000 - 5).astype(np.float32), len(ids))
+
+    def _note(self, what: str, pairs: EncodedPairs) -> None:
+        with Path(self.log).open("a") as log:
+            log.write(f"{what} {os.getpid()} {len(pairs)} {time.time():.3f}\n")
+
+
+def main(spec: dict[str, Any]) -> None:
+    engine = FaultyEngine(**spec.pop("engine"))
+    with exit_codes():
+        with redirect_stdout(sys.stderr):
+            summary = run(RunConfig(**spec), engine=engine)
+        sys.stdout.write(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
