@@ -1,0 +1,98 @@
+"""A job as processes that a test may watch, stop and kill."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rerank.store import open_stores
+from rerank.store.upkeep import content
+from tests.fakes import candidate_sets
+
+PATIENCE_S = 240
+
+
+def ordered(table: pa.Table) -> pa.Table:
+    return table.sort_by([("query_id", "ascending"), ("rank", "ascending")])
+
+
+def descendants(root: int) -> dict[int, str]:
+    """The processes below that one, with their command lines."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in {root, *found}} - found:
+        found |= more
+    return {pid: titles[pid] for pid in found if pid in titles}
+
+
+def wait_until_gone(processes: dict[int, str]) -> None:
+    """Until those of Ray's that work are gone; its agents and monitors may take a minute more."""
+    processes = {
+        pid: title for pid, title in processes.items() if re.search(r"ray::(?!\S*Agent)|raylet |gcs_server", title)
+    }
+    deadline = time.monotonic() + 60
+    while left := {pid for pid, title in descendants(1).items() if processes.get(pid) == title}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+class Job:
+    """A job's process, in a folder of its own."""
+
+    def __init__(self, folder: Path, rows: list[Any], *, seconds_per_pair: float = 0.0, **settings: Any) -> None:
+        self.folder, self.log, self.output = folder, folder / "log", folder / "out"
+        if not (folder / "in.parquet").exists():
+            pq.write_table(candidate_sets(rows), folder / "in.parquet", row_group_size=2)
+        spec = {"source": str(folder / "in.parquet"), "output": str(self.output), "block_pairs": 64, **settings}
+        spec["engine"] = {"log": str(self.log), "seconds_per_pair": seconds_per_pair}
+        self.command = [sys.executable, "-m", "tests.jobs.faulty", json.dumps(spec)]
+
+    def __enter__(self) -> "Job":
+        self.log.write_text("")
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def wait_until(self, what: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not what():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def finish(self) -> dict[str, Any]:
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0, err
+        summary: dict[str, Any] = json.loads(out)
+        return summary
+
+    def calls(self, what: str) -> list[tuple[int, int]]:
+        """(process, pairs) of each call of the engine that began or ended."""
+        lines = [line.split() for line in self.log.read_text().splitlines() if line.startswith(what)]
+        return [(int(process), int(pairs)) for _, process, pairs, _ in lines]
+
+    def scored(self) -> int:
+        return sum(pairs for _, pairs in self.calls("end"))
+
+    def stored(self) -> int:
+        scores = self.output / "_scores"
+        return content(open_stores(str(scores))[0]).pairs if scores.exists() else 0
+
+    def ranked(self) -> pa.Table:
+        return ordered(pq.read_table(self.output))
