@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobs import evaluate, store
+from jobs.bench import command as bench
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
 from jobs.plan import plan
@@ -16,6 +17,7 @@ from jobs.tune.command import register as register_tune
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 app.add_typer(store.app, name="store")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback()

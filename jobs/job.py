@@ -21,6 +21,8 @@ from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summaris
 from jobs.trec import check_trec, write_trec
 from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
+from rerank.encode import PairEncoder
+from rerank.engines import Engine
 from rerank.paths import join_uri, locate
 from rerank.store.parts import open_folder
 
@@ -54,13 +56,15 @@ class RunConfig:
     use_store: bool = True
     overwrite: bool = False
     actors: int | None = None
+    block_pairs: int | None = None  # pairs that an actor gets at once; None: by device
     address: str | None = None
     verbose: bool = False
 
 
-def run(config: RunConfig) -> dict[str, Any]:
+def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder | None = None) -> dict[str, Any]:
     """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
 
+    `engine` and `encoder` stand in for the model's own; they travel to the workers by pickling.
     Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
     """
     started = perf_counter()
@@ -79,7 +83,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         regroup=config.regroup,
     )
     stage(output)
-    outcome = _execute(config, given)
+    outcome = _execute(config, given, engine, encoder)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
     summary = summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started)
@@ -89,7 +93,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     return summary
 
 
-def _execute(config: RunConfig, given: Input) -> Outcome:
+def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: PairEncoder | None) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
     connect(address=config.address, verbose=config.verbose)
     try:
@@ -101,7 +105,7 @@ def _execute(config: RunConfig, given: Input) -> Outcome:
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
         source = gathered(given, locate(config.output).join(STAGING, GATHERED))
-        pairs_per_block = _PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU
+        pairs_per_block = config.block_pairs or (_PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU)
         target_pairs = min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * pairs_per_block)
         splits = plan_splits(source, target_pairs=target_pairs, repeated=given.repeated)
         say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
@@ -123,6 +127,8 @@ def _execute(config: RunConfig, given: Input) -> Outcome:
                 memory=memory,
                 report=report,
                 attempts=attempts,
+                engine=engine,
+                encoder=encoder,
             ).write_datasink(sink)
             return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
     finally:

@@ -16,6 +16,8 @@ from jobs.splits import Split, read_split
 from rerank.actor import RerankActor
 from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
+from rerank.encode import PairEncoder
+from rerank.engines import Engine
 from rerank.load import load_encoder
 from rerank.prepare import prepare
 
@@ -58,6 +60,8 @@ def rank_dataset(
     memory: Memory | None = None,
     report: Report | None = None,
     attempts: Attempts | None = None,
+    engine: Engine | None = None,
+    encoder: PairEncoder | None = None,
 ) -> Dataset:
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
 
@@ -66,7 +70,13 @@ def rank_dataset(
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset = dataset.map_batches(
         _read_and_prepare,
-        fn_kwargs={"shared": ray.put((source, memory)), "scorer": scorer, "keep_text": keep_text, "report": report},
+        fn_kwargs={
+            "shared": ray.put((source, memory)),
+            "scorer": scorer,
+            "keep_text": keep_text,
+            "report": report,
+            "encoder": encoder,
+        },
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=1,
@@ -84,6 +94,8 @@ def rank_dataset(
             "since": memory.parts[-1].name if memory and memory.parts else "",
             "attempts": attempts,
             "preload": False,
+            "engine": engine,
+            "encoder": encoder,
         },
         compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
         batch_size=queries_per_block,
@@ -96,11 +108,17 @@ def rank_dataset(
 
 
 def _read_and_prepare(
-    splits: pa.Table, *, shared: Any, scorer: ScorerConfig, keep_text: bool, report: Report | None
+    splits: pa.Table,
+    *,
+    shared: Any,
+    scorer: ScorerConfig,
+    keep_text: bool,
+    report: Report | None,
+    encoder: PairEncoder | None,
 ) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
     source, memory = ray.get(shared)
-    encoder = load_encoder(scorer)
+    encoder = encoder or load_encoder(scorer)
     lookup = open_snapshot(memory).lookup if memory else None
     for split in splits.to_pylist():
         started = perf_counter()

@@ -50,6 +50,7 @@ def run(
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per forward; by device if not given.")] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool; one per GPU if not given.")] = None,
+    block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS, else this machine alone.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
 ) -> None:
@@ -70,11 +71,11 @@ def run(
                     output=output,
                     scorer=parse_config(ScorerConfig, scorer, source="flags"),
                     layout=layout,
-                    renames=parse_renames(column or []),
                     limit=limit,
                     corpus=corpus,
                     queries=queries,
                     regroup=regroup,
+                    renames=parse_renames(column or []),
                     output_layout=output_layout,
                     cut=Cut(top_k, min_score),
                     trec=trec,
@@ -83,6 +84,7 @@ def run(
                     use_store=not no_store,
                     overwrite=overwrite,
                     actors=actors,
+                    block_pairs=block_pairs,
                     address=address,
                     verbose=verbose,
                 )

@@ -11,6 +11,7 @@ import pyarrow as pa
 from rerank.attempts import Attempts
 from rerank.batcher import Batcher
 from rerank.config import ScorerConfig
+from rerank.encode import PairEncoder
 from rerank.engines import Engine
 from rerank.errors import EngineLostError
 from rerank.prepare import look_up_again
@@ -33,6 +34,7 @@ class RerankActor:
         since: str = "",
         attempts: Attempts | None = None,
         engine: Engine | None = None,
+        encoder: PairEncoder | None = None,
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
     ) -> None:
@@ -43,7 +45,7 @@ class RerankActor:
         Without `preload` the model is loaded when there is something to score, which may be never.
         `max_waiting_pairs` bounds the queue of `rerank`.
         """
-        self._reranker = Reranker(config, engine=engine)
+        self._reranker = Reranker(config, engine=engine, encoder=encoder)
         if preload:
             self._reranker.engine  # noqa: B018 (loads it)
         self._top_k = top_k

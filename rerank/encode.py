@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,28 @@ class EncodedPairs:
             ids[spans(starts[:, piece], lengths[:, piece])] = rows.values[source]
         types = np.repeat(np.tile(np.array(self.template.types, dtype=np.int32), len(pairs)), lengths.ravel())
         return ids, types, pieces[::5]
+
+
+class PairEncoder(Protocol):
+    """What the rest of the package asks of an encoder."""
+
+    @property
+    def template(self) -> PairTemplate:
+        """How pairs are joined."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a pair at most."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> Ragged:
+        """Token ids of each text without special tokens."""
+        ...
+
+    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
+        """Join query and document rows into pairs, cut to max_length."""
+        ...
 
 
 class Encoder:

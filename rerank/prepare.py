@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rerank.candidates import CandidateSets, combined, keep_columns, text_column
-from rerank.encode import EncodedPairs, Encoder, PairTemplate
+from rerank.encode import EncodedPairs, PairEncoder, PairTemplate
 from rerank.ragged import IntArray, Ragged, offsets_of
 from rerank.rank import FloatArray
 from rerank.reject import REFUSED, Reason, check
@@ -30,7 +30,7 @@ OUR_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, KEY_HIGH, KE
 
 def prepare(
     table: pa.Table,
-    encoder: Encoder,
+    encoder: PairEncoder,
     *,
     keep_text: bool = False,
     lookup: Callable[[Keys], Found] | None = None,
@@ -126,7 +126,7 @@ def keys_of(sets: CandidateSets, rows: IntArray) -> Keys:
     return np.stack(halves, axis=1)
 
 
-def encode(sets: CandidateSets, rows: IntArray, encoder: Encoder) -> EncodedPairs:
+def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder) -> EncodedPairs:
     """Tokenise the queries and the texts of these candidates, each distinct text once."""
     texts = pc.dictionary_encode(text_column(sets.candidates, "text").take(pa.array(rows)))
     query_of = sets.query_of[rows]

@@ -10,7 +10,7 @@ from xxhash import xxh3_128_hexdigest
 from rerank.attempts import Attempts
 from rerank.candidates import CandidateSets, keep_columns
 from rerank.config import BUNDLED, ScorerConfig
-from rerank.encode import EncodedPairs
+from rerank.encode import EncodedPairs, PairEncoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.isolate import Isolation
@@ -32,10 +32,12 @@ Remember = Callable[[Keys, FloatArray, IntArray], None]
 class Reranker:
     """A model with its tokeniser, ready to rank."""
 
-    def __init__(self, model: str | ScorerConfig = BUNDLED, *, engine: Engine | None = None) -> None:
-        """Take a folder, a Hub id or the bundled model; score with `engine` where one is given. Raises ModelError."""
+    def __init__(
+        self, model: str | ScorerConfig = BUNDLED, *, engine: Engine | None = None, encoder: PairEncoder | None = None
+    ) -> None:
+        """Take a folder, a Hub id or the bundled model; `engine` and `encoder` stand in for its own. Raises ModelError."""
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
-        self.encoder = load_encoder(self.config)
+        self.encoder = encoder or load_encoder(self.config)
         self._engine = engine
 
     @property

@@ -1,0 +1,120 @@
+"""`rerank bench pipeline`: the job with an engine that costs nothing, so that all that is measured is moving pairs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from jobs.exits import exit_codes
+from jobs.job import RunConfig, run
+from jobs.progress import say
+from rerank.encode import EncodedPairs, PairTemplate
+from rerank.engines import Scores
+from rerank.ragged import IntArray, Ragged
+
+_CANDIDATES = 100
+_WORDS = 200
+_VOCABULARY = 20_000
+_ROW_GROUP = 50_000
+_BLOCK_PAIRS = 8_192
+_NO_TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
+
+
+@dataclass(frozen=True)
+class FreeEncoder:
+    """Reads no text: every pair has no tokens."""
+
+    template: PairTemplate = _NO_TEMPLATE
+    max_length: int = 512
+
+    def tokenize(self, texts: Sequence[str]) -> Ragged:
+        """No tokens for each text."""
+        return Ragged(np.empty(0, dtype=np.int32), np.zeros(len(texts) + 1, dtype=np.int64))
+
+    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
+        """Pairs of nothing."""
+        none = np.zeros(len(query_of), dtype=np.int32)
+        return EncodedPairs(self.template, queries, documents, query_of, document_of, none, none)
+
+
+@dataclass(frozen=True)
+class FreeEngine:
+    """Scores nothing: logits that fall from 0 in the order of the pairs."""
+
+    def score(self, pairs: EncodedPairs) -> Scores:
+        """A logit for each pair, at no cost."""
+        return Scores(-np.arange(len(pairs), dtype=np.float32), 0)
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What this is."""
+        return {"engine": "free"}
+
+
+def pipeline(
+    pairs: Annotated[
+        int, typer.Option(min=1000, help="Pairs of the smaller input; the larger has ten times as many.")
+    ] = 100_000,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+) -> None:
+    """Move pairs through the whole job with an engine that costs nothing: n pairs, then 10 n."""
+    with exit_codes(), TemporaryDirectory() as folder:
+        results = [_measure(Path(folder), count) for count in (pairs, 10 * pairs)]
+        small, large = results
+        for result in results:
+            say(
+                f"{result['pairs']:,} pairs: {result['pipeline_seconds']} s, "
+                f"{result['pairs_per_second']:,.0f} pairs/s, "
+                f"at most {result['peak_memory_bytes'] / 2**20:,.0f} MiB a process"
+            )
+        ratio = large["pipeline_seconds"] / small["pipeline_seconds"]
+        memory = large["peak_memory_bytes"] / small["peak_memory_bytes"]
+        say(f"ten times the input takes {ratio:.2f} times the time and {memory:.2f} times the memory")
+        text = json.dumps(results)
+        typer.echo(text)
+        if output is not None:
+            output.write_text(text)
+
+
+def _measure(folder: Path, pairs: int) -> dict[str, Any]:
+    source = folder / f"in-{pairs}.parquet"
+    write_pairs(source, pairs)
+    summary = run(
+        RunConfig(source=str(source), output=str(folder / f"out-{pairs}"), use_store=False, block_pairs=_BLOCK_PAIRS),
+        engine=FreeEngine(),
+        encoder=FreeEncoder(),
+    )
+    return {
+        "name": "pipeline",
+        "pairs": summary["pairs_ranked"],
+        "pipeline_seconds": round(summary["pairs_ranked"] / summary["pairs_per_second"], 2),
+        **{name: summary[name] for name in ("pairs_per_second", "peak_memory_bytes", "seconds")},
+    }
+
+
+def write_pairs(path: Path, pairs: int) -> None:
+    """Candidate sets in the `pairs` layout: 100 candidates a query, texts of 200 words drawn from a vocabulary."""
+    rng = np.random.default_rng(0)
+    words = pa.array([f"word{number}" for number in range(_VOCABULARY)])
+    schema = pa.schema([(name, pa.string()) for name in ("query_id", "query", "doc_id", "text")])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, pairs, _ROW_GROUP):
+            rows = min(_ROW_GROUP, pairs - start)
+            query = (start + np.arange(rows)) // _CANDIDATES
+            drawn = words.take(pa.array(rng.integers(0, _VOCABULARY, rows * _WORDS)))
+            texts = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * _WORDS), drawn)
+            ids = pa.array(query).cast(pa.string())
+            columns = {
+                "query_id": ids,
+                "query": pa.compute.binary_join_element_wise("a question about number", ids, " "),
+                "doc_id": pa.array(start + np.arange(rows)).cast(pa.string()),
+                "text": pa.compute.binary_join(texts, " "),
+            }
+            writer.write_table(pa.table(columns, schema=schema))
