@@ -105,11 +105,12 @@ def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path) -> None:
 
 def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
     rows = [("q1", "one", [("a", "x"), ("b", None)]), ("q2", None, [("a", "x")]), ("q3", "three", []), *ROWS[:1]]
+    rows.append(("q1", "one again", [("a", "x")]))
     pq.write_table(candidate_sets(rows), tmp_path / "in.parquet")
-    summary = summary_of(rerank("run", tmp_path / "in.parquet", tmp_path / "out"))
-    assert (summary["queries_read"], summary["queries_ranked"], summary["queries_rejected"]) == (4, 2, 2)
-    assert (summary["pairs_read"], summary["pairs_ranked"], summary["pairs_rejected"]) == (7, 5, 2)
-    assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 3
+    summary = summary_of(rerank("run", tmp_path / "in.parquet", tmp_path / "out", "--max-error-rate", "1"))
+    assert (summary["queries_read"], summary["queries_ranked"], summary["queries_rejected"]) == (5, 2, 3)
+    assert (summary["pairs_read"], summary["pairs_ranked"], summary["pairs_rejected"]) == (8, 5, 3)
+    assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 4
 
 
 def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
