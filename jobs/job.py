@@ -86,7 +86,11 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     outcome = _execute(config, given, engine, encoder)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
-    summary = summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started)
+    summary = {
+        "source": config.source,
+        "columns": config.renames,
+        **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
+    }
     if trec is not None:
         write_trec(trec, output.join(STAGING), outcome.parts, config.output_layout)
     publish(output, outcome.parts, summary)

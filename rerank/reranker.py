@@ -35,7 +35,7 @@ class Reranker:
     def __init__(
         self, model: str | ScorerConfig = BUNDLED, *, engine: Engine | None = None, encoder: PairEncoder | None = None
     ) -> None:
-        """Take a folder, a Hub id or the bundled model; `engine` and `encoder` stand in for its own. Raises ModelError."""
+        """Take a folder, a Hub id or the bundled model, or stand-ins for what it brings. Raises ModelError."""
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = encoder or load_encoder(self.config)
         self._engine = engine

@@ -13,7 +13,7 @@ from jobs.train.corpus import Passage
 from jobs.train.distil import Schedule, train
 from jobs.train.evaluate import Probe, make_probe, measure_baselines, measure_student
 from jobs.train.pairs import TrainingList, full_text, make_lists, make_questions
-from jobs.train.student import build_student, count_pieces, prune_vocabulary, save_student
+from jobs.train.student import build_student, count_pieces, load_student, prune_vocabulary, save_student
 from jobs.train.teacher import embed, load_teacher
 from jobs.train.work import HELD_OUT, load_corpus, load_vectors
 
@@ -66,6 +66,9 @@ def main(
     descriptions: Annotated[Path | None, typer.Option(help="A Debian `Translation-en` file, unpacked.")] = None,
     tokens: Annotated[int, typer.Option(help="Budget: tokens read in training.")] = 6_000_000,
     minutes: Annotated[float, typer.Option(help="Budget: minutes of training.")] = 60.0,
+    start: Annotated[
+        Path | None, typer.Option(help="A student's folder to go on from; the teacher if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seeds the corpus, the lists, the weights and their order.")] = 0,
 ) -> None:
     """Train the bundled cross-encoder; measures on stdout, progress on stderr."""
@@ -73,13 +76,14 @@ def main(
     work.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(work, packages, man, descriptions, seed)
     lists = training_lists(corpus, work, seed)
-    model, tokenizer = new_student(corpus, seed)
+    model, tokenizer = load_student(start) if start else new_student(corpus, seed)
     report("corpus", passages=len(corpus), lists=len(lists), parameters=sum(w.numel() for w in model.parameters()))
 
     def keep() -> None:
         save_student(model, tokenizer, out)
 
-    train(model, tokenizer, lists, Schedule(tokens, minutes), seed=seed, checkpoint=keep)
+    order = seed + 1 if start else seed  # who goes on meets the lists in another order
+    train(model, tokenizer, lists, Schedule(tokens, minutes), seed=order, checkpoint=keep)
     save_student(model, tokenizer, out)
     probe = held_out_probe(corpus, seed)
     report("student", **measure_student(model, tokenizer, probe, max_length=256))

@@ -37,7 +37,7 @@ class Schedule:
 
 def longest(progress: float) -> int:
     """Tokens of a pair that are read: short ones teach matching cheaply, long ones come last."""
-    return 48 if progress < 0.4 else 96 if progress < 0.75 else 256
+    return 48 if progress < 0.6 else 96 if progress < 0.85 else 192
 
 
 def list_loss(logits: Tensor, targets: Tensor, calibration: float) -> Tensor:

@@ -88,6 +88,12 @@ def build_student(
     return student
 
 
+def load_student(folder: Path) -> tuple[BertForSequenceClassification, Tokenizer]:
+    """A student that `save_student` wrote, to train it further."""
+    model = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
 def score(model: BertForSequenceClassification, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
     """Logits (pairs,) of padded pairs (pairs, tokens): the model's own forward, with a shorter last layer.
 
