@@ -87,7 +87,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
     summary = {
-        "source": config.source,
+        "source": locate(config.source).uri,
         "columns": config.renames,
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
