@@ -20,6 +20,9 @@ from rerank.ragged import IntArray, Offsets, Ragged, offsets_of, spans
 # Texts are cut before they are tokenised where they are longer than this many characters per token of max_length: an
 # encoding takes a hundred times the bytes of its text. Some words more are read: a cut may change those beside it.
 _CHARACTERS_PER_TOKEN = 16
+# Nothing shorter is cut: which of two texts is the longer decides who keeps the odd token of a truncated pair, and of
+# a cut text that is not known. Only a query longer than this could tell.
+_SHORTEST_CUT = 65_536
 _TOKENS_BESIDE_A_CUT = 64
 _LONGEST_WORD = 1_000
 _SPACE = re.compile(r"\s")
@@ -135,7 +138,7 @@ class Encoder:
 
         A text that is far longer than max_length is read as far as a pair can hold it.
         """
-        return Ragged.from_rows(self._ids(texts, _CHARACTERS_PER_TOKEN * self.max_length))
+        return Ragged.from_rows(self._ids(texts, max(_SHORTEST_CUT, _CHARACTERS_PER_TOKEN * self.max_length)))
 
     def _ids(self, texts: Sequence[str], characters: int) -> list[list[int]]:
         """Ids of each text, of those with more characters than that only the head, if it fills a pair."""
