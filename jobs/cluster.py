@@ -13,6 +13,7 @@ import ray
 from ray.util.annotations import RayDeprecationWarning
 
 from jobs.pipeline import Pool
+from rerank.cores import available_cores
 from rerank.errors import ConfigError, UnavailableError
 
 _READING_CPUS = 1  # what reading and writing need beside the pool
@@ -32,7 +33,9 @@ def connect(*, address: str | None, verbose: bool) -> None:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(level)
-    local = {"num_cpus": cores() + _LOCAL_SPARE_CPUS, "include_dashboard": False} if address == "local" else {}
+    local = (
+        {"num_cpus": available_cores() + _LOCAL_SPARE_CPUS, "include_dashboard": False} if address == "local" else {}
+    )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against a FutureWarning
     try:
         with nullcontext() if verbose else _silent_core():
@@ -132,8 +135,3 @@ def wait_for_room(pool: Pool, *, patience_s: float = _PATIENCE_S) -> None:
                 f"other jobs keep the cluster: one actor and a task that reads need {' and '.join(short)}"
             )
         sleep(_POLL_S)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.source import Layout
-from jobs.splits import plan_splits
+from jobs.splits import PAIRS_PER_SPLIT, plan_splits
 from jobs.stop import stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
@@ -28,7 +28,6 @@ from rerank.store.parts import open_folder
 
 _PAIRS_PER_FILE = 1_000_000
 # A split is a task of an actor: what is scored again where there is no store and its actor dies.
-_PAIRS_PER_SPLIT = 50_000
 _BLOCKS_PER_SPLIT = 4
 # A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
@@ -99,6 +98,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
 
 def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: PairEncoder | None) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
+    output = locate(config.output)
     connect(address=config.address, verbose=config.verbose)
     try:
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
@@ -108,15 +108,15 @@ def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: Pa
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-        source = gathered(given, locate(config.output).join(STAGING, GATHERED))
+        source = gathered(given, output.join(STAGING, GATHERED))
         pairs_per_block = config.block_pairs or (_PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU)
-        target_pairs = min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * pairs_per_block)
+        target_pairs = min(PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * pairs_per_block)
         splits = plan_splits(source, target_pairs=target_pairs, repeated=given.repeated)
         say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
         say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
         pairs_per_query = max(1, source.pairs // max(1, given.queries))
         queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
-        sink = RankedSink(locate(config.output), config.output_layout, queries_per_file=queries_per_file)
+        sink = RankedSink(output, config.output_layout, queries_per_file=queries_per_file)
         started = perf_counter()
         attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
         with stoppable(memory.store if memory else None), progress(total_pairs=source.pairs) as report:

@@ -1,7 +1,6 @@
 """`rerank plan`: what a run would read, look up, score, take and cost, from a sample; writes nothing."""
 
 import json
-import resource
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -12,10 +11,10 @@ import typer
 
 from jobs.exits import exit_codes
 from jobs.memory import Memory, open_snapshot, resolve
-from jobs.progress import RSS_UNIT, say
+from jobs.progress import peak_memory, say
 from jobs.scan import check_clustered, scan
 from jobs.source import Source, open_source
-from jobs.splits import Split, plan_splits, read_split
+from jobs.splits import PAIRS_PER_SPLIT, Split, plan_splits, read_split
 from rerank.candidates import CandidateSets, text_column
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
@@ -24,7 +23,6 @@ from rerank.reject import Reason, check
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, pair_keys
 
-_PAIRS_PER_SPLIT = 50_000
 _SAMPLED_SPLITS = 8
 _SAMPLED_QUERIES = 10  # of each of those splits
 _MEASURED_SECONDS = 5.0
@@ -58,7 +56,7 @@ def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actor
     """
     found = scan(source)
     check_clustered(source, found)
-    splits = plan_splits(source, target_pairs=_PAIRS_PER_SPLIT)
+    splits = plan_splits(source, target_pairs=PAIRS_PER_SPLIT)
     sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
     sets = CandidateSets.from_table(pa.concat_tables([table for split in sampled for table in _sample(source, split)]))
 
@@ -88,7 +86,7 @@ def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actor
         "fingerprint": identity.fingerprint,
         "dtype": identity.dtype,
         "pairs_per_second": round(tokens_per_second / tokens_per_pair, 1) if tokens_per_pair else 0.0,
-        "memory_bytes_per_actor": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT,
+        "memory_bytes_per_actor": peak_memory(),
         "seconds": round(to_score * tokens_per_pair / tokens_per_second / actors, 1) if tokens_per_second else 0.0,
     }
 

@@ -18,8 +18,13 @@ from jobs.sink import count
 
 _BAR_SECONDS = 0.5
 _LINE_SECONDS = 10.0
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 PEAK = "peak_memory_bytes"
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held at once, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
 
 
 class Tally:
@@ -47,7 +52,7 @@ class Report:
 
     def __call__(self, counts: dict[str, float]) -> None:
         """Report these counts."""
-        self.tally.add.remote({**counts, PEAK: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT})
+        self.tally.add.remote({**counts, PEAK: peak_memory()})
 
     def block(self, ranked: pa.Table) -> None:
         """Report a ranked block; what an actor calls."""

@@ -17,6 +17,8 @@ from rerank.candidates import CANDIDATES, CandidateSets, combined, keep_columns,
 from rerank.ragged import Offsets, offsets_of
 from rerank.reject import REFUSED, Codes, Reason
 
+PAIRS_PER_SPLIT = 50_000  # at least, where blocks do not ask for fewer
+
 _QUERY_COLUMNS = ("query_id", "query")
 
 Rows = npt.NDArray[np.int64]

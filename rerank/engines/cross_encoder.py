@@ -1,13 +1,13 @@
 """The cross-encoder engine: padded batches through a transformers sequence classifier."""
 
 import inspect
-import os
 from typing import Any
 
 import numpy as np
 import torch
 
 from rerank.config import ScorerConfig
+from rerank.cores import available_cores
 from rerank.encode import EncodedPairs
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
@@ -27,7 +27,7 @@ class CrossEncoderEngine:
         self._dtype = pick_dtype(config.dtype, self._device)
         self._batch_tokens = config.batch_tokens or pick_batch_tokens(self._device)
         if self._device.type == "cpu":
-            torch.set_num_threads(config.threads or _available_cores())
+            torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)
         self._model = loaded.model.eval()
         self._takes_types = _takes_types(loaded)
@@ -115,7 +115,3 @@ def _takes_types(loaded: Any) -> bool:
     # What the tokeniser says that it gives decides, as in transformers: some BERTs were trained without token types.
     given = "token_type_ids" in loaded.tokenizer.model_input_names
     return given and "token_type_ids" in inspect.signature(loaded.model.forward).parameters
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

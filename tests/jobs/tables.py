@@ -8,6 +8,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+WORDS = [
+    "the",
+    "list",
+    "object",
+    "sorts",
+    "its",
+    "items",
+    "in",
+    "place",
+    "and",
+    "returns",
+    "none",
+    "unless",
+    "a",
+    "key",
+    "is",
+    "given",
+]
+
 QueryRows = tuple[Any, str | None, Sequence[tuple[Any, str | None]]]
 
 

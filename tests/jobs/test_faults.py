@@ -23,27 +23,12 @@ from rerank import Reranker
 from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine
 from tests.jobs.processes import PATIENCE_S, Job, descendants, ordered, wait_until_gone
+from tests.jobs.tables import WORDS
 
 pytestmark = pytest.mark.ray
 
 log = logging.getLogger(__name__)  # what was measured: -o log_cli_level=INFO
 
-WORDS = (
-    "the",
-    "list",
-    "object",
-    "sorts",
-    "its",
-    "items",
-    "in",
-    "place",
-    "and",
-    "returns",
-    "none",
-    "unless",
-    "a",
-    "key",
-)
 QUERIES, DOCUMENTS = 60, 20
 PAIRS = QUERIES * DOCUMENTS
 

@@ -14,28 +14,10 @@ import pytest
 
 from rerank import Reranker
 from tests.fakes import candidate_sets
-from tests.jobs.tables import pairs_table, write_parts
+from tests.jobs.tables import WORDS, pairs_table, write_parts
 
 pytestmark = pytest.mark.ray
 
-WORDS = [
-    "the",
-    "list",
-    "object",
-    "sorts",
-    "its",
-    "items",
-    "in",
-    "place",
-    "and",
-    "returns",
-    "none",
-    "unless",
-    "a",
-    "key",
-    "is",
-    "given",
-]
 ROWS = [
     (f"q{q}", f"how does {WORDS[q]} work?", [(f"d{d}", " ".join(WORDS[d % 7 : d % 7 + 2 + d])) for d in range(4 + q)])
     for q in range(9)
