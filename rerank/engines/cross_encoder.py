@@ -12,6 +12,7 @@ from rerank.encode import EncodedPairs
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.failures import check_device, free_memory, is_out_of_memory
+from rerank.engines.first_token import shorten_last_layer
 from rerank.errors import ModelError
 from rerank.pack import pad, plan_batches, row_mask
 
@@ -30,6 +31,7 @@ class CrossEncoderEngine:
             torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)
         self._model = loaded.model.eval()
+        shorten_last_layer(self._model)
         self._takes_types = _takes_types(loaded)
         self._padding = self._model.config.pad_token_id or 0
         self.description = {

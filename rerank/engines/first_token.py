@@ -1,0 +1,51 @@
+"""The last layer for the first token alone: what a classifier reads is all that it computes."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+# Encoders of one build, whose classifiers read nothing but the first token's output.
+_FAMILIES = frozenset({"bert", "roberta", "xlm-roberta"})
+_ATTENTIONS = frozenset({"eager", "sdpa"})  # both bring a mask of (pairs, 1, tokens or 1, tokens)
+
+
+def shorten_last_layer(model: Any) -> bool:
+    """Let the last layer of a sequence classifier compute the first token only; False where it is not of that build.
+
+    The logits are the same: every other output of that layer is thrown away. It spares the layer its queries, its
+    output projection and its feed-forward network, which is most of it: 83 % of one layer's work for short pairs.
+    """
+    config = model.config
+    known = config.model_type in _FAMILIES and config._attn_implementation in _ATTENTIONS
+    if not known or config.is_decoder or config.add_cross_attention:
+        return False
+    layers = getattr(model, model.base_model_prefix).encoder.layer
+    layers[-1] = _FirstTokenLayer(layers[-1])
+    return True
+
+
+class _FirstTokenLayer(nn.Module):
+    """A layer whose keys and values are of all tokens, and all else of the first."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
+        """Hidden states (pairs, tokens, width) to those of the first token (pairs, 1, width)."""
+        attention = self.layer.attention
+        first = hidden[:, :1]
+        query, key, value = (
+            project(states).unflatten(-1, (-1, attention.self.attention_head_size)).transpose(1, 2)
+            for project, states in (
+                (attention.self.query, first),
+                (attention.self.key, hidden),
+                (attention.self.value, hidden),
+            )
+        )
+        seen = None if mask is None else mask[:, :, :1]
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        output: torch.Tensor = self.layer.feed_forward_chunk(attention.output(mixed.transpose(1, 2).flatten(2), first))
+        return output
