@@ -16,10 +16,10 @@ from jobs.scan import query_ids
 from jobs.source import Kind, Layout, RowGroup, Source, open_source, open_table
 from rerank.errors import ConfigError, InputError
 from rerank.ragged import offsets_of
+from rerank.rank import SOURCE_SCORE
 
 KEY, PLACE, IS_TEXT = "key", "place", "is_text"
 ROW, DOCUMENT, QUERY = "row.", "document.", "query."
-SOURCE_SCORE = "source_score"
 
 _THREADS = 8
 _RUN = {"query_id": Kind.ID, "doc_id": Kind.ID, "score": Kind.NUMBER}
@@ -90,7 +90,7 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     asked = open_table(queries, _QUERIES, renames=named["queries"])
     for other, by in ((texts, "doc_id"), (asked, "query_id")):
         _check_same_kind(rows, other, by)
-    both = (set(_scored(rows).schema.names) & set(texts.schema.names)) - {"doc_id"}
+    both = ({*rows.schema.names, SOURCE_SCORE} & set(texts.schema.names)) - {"doc_id"}
     if both:
         raise InputError(f"{rows.location.uri} and {texts.location.uri} both have a column {sorted(both)[0]!r}")
     return replace(_counted(rows, limit), corpus=texts, queries=asked)

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.gather import Gathering, open_run, open_unclustered
 from jobs.limit import first_queries
 from jobs.scan import check_clustered, scan
 from jobs.source import Layout, Source, open_source
 from jobs.splits import Rows
+from rerank.candidates import CANDIDATES
 from rerank.errors import ConfigError
+from rerank.mix import Mix, MixMethod
+from rerank.rank import SOURCE_SCORE
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
@@ -54,6 +58,20 @@ def open_input(
         return Input(gathering, len(gathering.query_ids), gathering.pairs, _NO_ROWS)
     source = open_source(uri, layout=layout, renames=renames)
     return counted(source if limit is None else first_queries(source, limit))
+
+
+def check_mixable(source: Source | Gathering, how: Mix) -> None:
+    """Refuse to mix scores where the first stage brought none. Raises ConfigError."""
+    schema = source.rows.schema if isinstance(source, Gathering) else source.schema
+    lists = schema.field(CANDIDATES).type.value_type if CANDIDATES in schema.names else schema
+    kinds = {field.name: field.type for field in lists}
+    kind = kinds.get("score", kinds.get(SOURCE_SCORE))
+    if how.method is MixMethod.SCORES and not (kind and (pa.types.is_floating(kind) or pa.types.is_integer(kind))):
+        found = f"a column 'score' of {kind}" if kind else f"only {', '.join(kinds)}"
+        raise ConfigError(
+            f"--mix {how} needs the first stage's scores, a column 'score' of numbers; the candidates have {found}. "
+            "--mix rrf:WEIGHT needs their order alone"
+        )
 
 
 def counted(source: Source) -> Input:

@@ -7,9 +7,9 @@ from typing import Any
 import ray
 
 from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
-from jobs.input import Input, open_input
+from jobs.input import Input, check_mixable, open_input
 from jobs.memory import damaged_parts, open_memory, resolve
-from jobs.pipeline import Cut, rank_dataset
+from jobs.pipeline import rank_dataset
 from jobs.progress import progress, say
 from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
@@ -21,6 +21,7 @@ from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summaris
 from jobs.trec import check_trec, write_trec
 from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
+from rerank.cut import Cut
 from rerank.encode import PairEncoder
 from rerank.engines import Engine
 from rerank.paths import join_uri, locate
@@ -81,6 +82,8 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         queries=config.queries,
         regroup=config.regroup,
     )
+    if config.cut.how is not None:
+        check_mixable(given.source, config.cut.how)
     stage(output)
     outcome = _execute(config, given, engine, encoder)
     sums = add_up(outcome.parts)
@@ -88,6 +91,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     summary = {
         "source": locate(config.source).uri,
         "columns": config.renames,
+        "cut": config.cut.as_json(),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
     if trec is not None:

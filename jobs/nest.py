@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.gather import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, SOURCE_SCORE, Gathering, wide_id
+from jobs.gather import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, Gathering, wide_id
 from jobs.splits import differing
 from rerank.candidates import CANDIDATES, combined, keep_columns, list_column
 from rerank.ragged import Offsets
+from rerank.rank import SOURCE_SCORE
 from rerank.reject import REFUSED, Codes, Reason
 
 

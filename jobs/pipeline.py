@@ -16,6 +16,7 @@ from jobs.splits import Split, read_split
 from rerank.actor import RerankActor
 from rerank.attempts import Attempts
 from rerank.config import ScorerConfig
+from rerank.cut import Cut
 from rerank.encode import PairEncoder
 from rerank.engines import Engine
 from rerank.load import load_encoder
@@ -38,14 +39,6 @@ class Pool:
 
     def __str__(self) -> str:
         return f"{self.size} actors of {self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What the output keeps of each query."""
-
-    top_k: int | None = None
-    min_score: float | None = None
 
 
 def rank_dataset(
@@ -74,6 +67,7 @@ def rank_dataset(
             "shared": ray.put((source, memory)),
             "scorer": scorer,
             "keep_text": keep_text,
+            "depth": cut.depth,
             "report": report,
             "encoder": encoder,
         },
@@ -87,8 +81,7 @@ def rank_dataset(
         RerankActor,
         fn_constructor_args=[scorer],
         fn_constructor_kwargs={
-            "top_k": cut.top_k,
-            "min_score": cut.min_score,
+            "cut": cut,
             "on_block": report.block if report else None,
             "store": memory.store if memory else None,
             "since": memory.parts[-1].name if memory and memory.parts else "",
@@ -113,6 +106,7 @@ def _read_and_prepare(
     shared: Any,
     scorer: ScorerConfig,
     keep_text: bool,
+    depth: int | None,
     report: Report | None,
     encoder: PairEncoder | None,
 ) -> Iterator[pa.Table]:
@@ -124,7 +118,7 @@ def _read_and_prepare(
         started = perf_counter()
         for table in read_split(source, Split(**split)):
             read = perf_counter()
-            prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup)
+            prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth)
             if report is not None:
                 report({"read_seconds": read - started, "prepare_seconds": perf_counter() - read})
             yield prepared

@@ -19,9 +19,7 @@ from rerank.errors import InputError
 from rerank.mix import Mix, mix
 from rerank.paths import locate
 from rerank.ragged import IntArray, Offsets, offsets_of
-from rerank.rank import FloatArray, relevance_scores
-
-SOURCE_SCORE = "source_score"
+from rerank.rank import SOURCE_SCORE, FloatArray, relevance_scores
 
 
 @dataclass(frozen=True)

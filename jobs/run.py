@@ -10,11 +10,12 @@ import typer
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.job import RunConfig
 from jobs.job import run as run_job
-from jobs.pipeline import Cut
 from jobs.progress import say
 from jobs.source import Layout
 from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.cut import Cut
 from rerank.errors import ConfigError
+from rerank.mix import Mix
 
 
 def run(
@@ -26,6 +27,10 @@ def run(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Keep the best K of each query.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Keep relevance scores from this on.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Score the first N candidates; the rest follow.")] = None,
+    mix: Annotated[
+        str | None, typer.Option(metavar="METHOD:WEIGHT", help="Sort by both stages: scores:0.7, rrf:0.5.")
+    ] = None,
     layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="IN is a run; this has doc_id, text.")] = None,
@@ -77,7 +82,7 @@ def run(
                     regroup=regroup,
                     renames=parse_renames(column or []),
                     output_layout=output_layout,
-                    cut=Cut(top_k, min_score),
+                    cut=Cut(top_k, min_score, depth, Mix.parse(mix) if mix else None),
                     trec=trec,
                     keep_text=keep_text,
                     scores=scores,

@@ -62,7 +62,9 @@ def _lines(folder: Location, parts: Sequence[PartReport], layout: Layout) -> Ite
         for rows in _ranked(folder.join(name), layout):
             ids = [_checked(combined(rows.column(column)).cast(pa.string()), column) for column in _COLUMNS[:2]]
             rank = combined(rows.column("rank"))
-            keys = strictly_descending(_keys(rows.column("logit").to_numpy()), rank.to_numpy() == 1, last)
+            keys = strictly_descending(
+                _keys(np.nan_to_num(rows.column("logit").to_numpy())), rank.to_numpy() == 1, last
+            )
             last = keys[-1]
             score = pa.array(_from_keys(keys)).cast(pa.string())
             columns = [ids[0], "Q0", ids[1], rank.cast(pa.string()), score, f"{_TAG}\n"]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from rerank.attempts import Attempts
 from rerank.batcher import Batcher
 from rerank.config import ScorerConfig
+from rerank.cut import WHOLE, Cut
 from rerank.encode import PairEncoder
 from rerank.engines import Engine
 from rerank.errors import EngineLostError
@@ -27,8 +28,7 @@ class RerankActor:
         self,
         config: ScorerConfig,
         *,
-        top_k: int | None = None,
-        min_score: float | None = None,
+        cut: Cut = WHOLE,
         on_block: Callable[[pa.Table], None] | None = None,
         store: ScoreStore | None = None,
         since: str = "",
@@ -38,7 +38,7 @@ class RerankActor:
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
     ) -> None:
-        """Load the model. `top_k` and `min_score` cut what `__call__` gives back (requests bring their own);
+        """Load the model. `cut` says what `__call__` scores and gives back (requests bring their own);
         `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
         Blocks were looked up in its parts up to the one named `since`, and are once more in later ones, for an actor
         that died may have been here before. `attempts` finds out the pairs that it dies of.
@@ -48,8 +48,7 @@ class RerankActor:
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
         if preload:
             self._reranker.engine  # noqa: B018 (loads it)
-        self._top_k = top_k
-        self._min_score = min_score
+        self._cut = cut
         self._on_block = on_block
         self._remember = store.append if store is not None else None
         self._recent = look_up_recent(store, since=since) if store is not None else None
@@ -66,13 +65,7 @@ class RerankActor:
         if self._recent is not None:
             table = look_up_again(table, self._recent)
         try:
-            ranked = self._reranker.rank_table(
-                table,
-                top_k=self._top_k,
-                min_score=self._min_score,
-                remember=self._remember,
-                attempts=self._attempts,
-            )
+            ranked = self._reranker.rank_table(table, cut=self._cut, remember=self._remember, attempts=self._attempts)
         except EngineLostError:
             if self._attempts is None:
                 raise

@@ -34,14 +34,18 @@ def prepare(
     *,
     keep_text: bool = False,
     lookup: Callable[[Keys], Found] | None = None,
+    depth: int | None = None,
 ) -> pa.Table:
     """Candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their keys, and those that it knows carry their logit and
-    are not tokenised. Raises InputError where the table is no such one.
+    are not tokenised. Only the first `depth` candidates of a query are to be scored. Raises InputError where the
+    table is no such one.
     """
     sets = CandidateSets.from_table(table)
     query_reasons, reasons = check(sets)
+    if depth is not None:
+        reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     wanted = reasons == Reason.OK
     memory = {}
     if lookup is not None:

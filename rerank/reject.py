@@ -33,6 +33,7 @@ class Reason(IntEnum):
     DOCUMENT_MISSING = 15
     ENGINE_FAILED = 16
     KILLED_WORKER = 17
+    TOO_DEEP = 18  # not rejected: not to be scored
 
 
 TEXTS = (
@@ -54,6 +55,7 @@ TEXTS = (
     "doc_id is not in the corpus",
     "the engine failed on it",
     "scoring it killed the worker",
+    "it lies below the depth that is scored",
 )
 
 Codes = npt.NDArray[np.int8]
@@ -91,7 +93,7 @@ def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array
     `queries` and `candidates` are the Reason codes of both. A query without candidates has one entry whose doc_id
     and source_rank are null, so that it is counted.
     """
-    rows = np.flatnonzero(candidates)
+    rows = np.flatnonzero((candidates != Reason.OK) & (candidates != Reason.TOO_DEEP))
     bare = np.flatnonzero((queries != Reason.OK) & (np.diff(sets.offsets) == 0))
     owner = np.concatenate([sets.query_of[rows], bare])
     order = np.argsort(owner, kind="stable")

@@ -10,6 +10,7 @@ from xxhash import xxh3_128_hexdigest
 from rerank.attempts import Attempts
 from rerank.candidates import CandidateSets, keep_columns
 from rerank.config import BUNDLED, ScorerConfig
+from rerank.cut import WHOLE, Cut
 from rerank.encode import EncodedPairs, PairEncoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
@@ -17,7 +18,7 @@ from rerank.isolate import Isolation
 from rerank.load import load_encoder
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
 from rerank.ragged import IntArray, offsets_of
-from rerank.rank import FloatArray, best_first, rank, relevance_scores
+from rerank.rank import FloatArray, best_first, rank, relevance_scores, with_source_score
 from rerank.ranked import RankedQueries, RankedTexts
 from rerank.reject import Reason, mark_not_finite, rejected
 from rerank.store import Keys
@@ -51,21 +52,21 @@ class Reranker:
         self,
         table: pa.Table,
         *,
-        top_k: int | None = None,
-        min_score: float | None = None,
+        cut: Cut = WHOLE,
         remember: Remember | None = None,
         attempts: Attempts | None = None,
     ) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
-        The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank`,
+        The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank` and,
+        where they had a score, `source_score`; `cut` says what is kept and what they are sorted by;
         `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`:
         struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
         known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
         that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
         rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
         """
-        prepared = table if is_prepared(table) else prepare(table, self.encoder)
+        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=cut.depth)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
         logits = known_logits(sets)
@@ -78,9 +79,12 @@ class Reranker:
         codes[rows] = scored.codes
         codes = mark_not_finite(codes, logits)
         refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
-        ranked = rank(_without_our_columns(sets), logits, top_k=top_k, min_score=min_score).to_table()
+        clean, too_deep = _without_our_columns(sets), codes == Reason.TOO_DEEP
+        clean = clean.with_candidates(with_source_score(clean.candidates))
+        keys = cut.keys(clean, logits)
+        ranked = rank(clean, logits, keys=keys, unscored=too_deep, top_k=cut.top_k, min_score=cut.min_score).to_table()
         usage = {
-            "pairs_ranked": _per_query(sets, np.isfinite(logits)),
+            "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
             "store_hits": _per_query(sets, hits),
             "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
             "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),

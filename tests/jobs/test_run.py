@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.ranked import read_ranked
+from jobs.rankings import read_run
 from rerank import Reranker
+from rerank.mix import Mix
 from tests.fakes import candidate_sets
 from tests.jobs.tables import WORDS, pairs_table, write_parts
 
@@ -101,3 +104,32 @@ def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "cannot load the tokeniser" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_depth_and_mixture_are_what_the_tuner_foresaw(ranked: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, _ = ranked
+    flags = ("--column", "score=bm25", "--scores", folder / "out" / "_scores")
+    everything = summary_of(rerank("run", folder / "in", tmp_path / "all", *flags))
+    assert (everything["pairs_scored"], everything["cut"]) == (0, {})
+    pairs, _ = read_ranked(str(tmp_path / "all"))
+    foreseen = pairs.ranking(pairs.order(depth=3, how=Mix.parse("scores:0.6")))
+
+    line = ("--depth", "3", "--mix", "scores:0.6", "--trec", tmp_path / "run.txt")
+    summary = summary_of(rerank("run", folder / "in", tmp_path / "cut", *flags, *line))
+    assert summary["cut"] == {"depth": 3, "mix": "scores:0.6"}
+    assert (summary["store_hits"], summary["pairs_ranked"], summary["pairs_rejected"]) == (3 * len(ROWS), PAIRS, 0)
+    rows = by_query(tmp_path / "cut").to_pylist()
+    assert {
+        query_id: [row["doc_id"] for row in rows if row["query_id"] == query_id] for query_id in foreseen
+    } == foreseen
+    assert all((row["logit"] is None) == (row["score"] is None) == (row["source_rank"] > 3) for row in rows)
+    assert read_run(str(tmp_path / "run.txt")).ranking == foreseen
+
+
+def test_scores_that_are_not_there_cannot_be_mixed(ranked: tuple[Path, Any], tmp_path: Path) -> None:
+    done = rerank("run", ranked[0] / "in", tmp_path / "out", "--mix", "scores:0.6")
+    assert done.returncode == 2
+    assert "--mix scores:0.6 needs the first stage's scores, a column 'score' of numbers; the candidates" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = rerank("run", ranked[0] / "in", tmp_path / "out", "--mix", "half")
+    assert done.returncode == 2 and "mix must be METHOD:WEIGHT" in done.stderr

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from rerank import Reranker, ScorerConfig
+from rerank.cut import Cut
 from rerank.errors import InputError, ModelError
 from rerank.prepare import prepare
 from tests.fakes import HashEngine, ListedEngine, candidate_sets, hash_logit
@@ -66,7 +67,7 @@ def test_tables_are_ranked_as_the_reference_does(reranker, logit_of, rows, top_k
     table = candidate_sets(rows)
     cut = data.draw(st.integers(0, len(rows)))
     chunked = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
-    out = reranker.rank_table(chunked, top_k=top_k)
+    out = reranker.rank_table(chunked, cut=Cut(top_k))
     expected = [reference(row, logit_of, top_k) for row in rows]
     ranked = [[(e["doc_id"], e["logit"], e["source_rank"]) for e in row] for row in out["candidates"].to_pylist()]
     assert ranked == [row for row, _ in expected]
@@ -111,7 +112,9 @@ def test_ids_keep_their_type_and_columns_of_an_earlier_ranking_give_way(reranker
     again = reranker.rank_table(once)
     assert (again["query_id"].to_pylist(), again["lang"].to_pylist()) == ([7], ["de"])
     assert again.column_names == ["query_id", "lang", "candidates", "rejected", "usage"]
-    assert list(again["candidates"].to_pylist()[0][0]) == ["doc_id", "rank", "score", "logit", "source_rank", "url"]
+    assert list(again["candidates"].to_pylist()[0][0]) == [
+        *["doc_id", "rank", "score", "logit", "source_rank", "source_score", "url"]
+    ]
     assert again["candidates"].to_pylist()[0][0]["doc_id"] == 2**40
 
 
