@@ -1,6 +1,7 @@
 """`python -m jobs.train --out DIR`: collect a corpus, make lists, train the student, and write its model folder."""
 
 import json
+import random
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,20 @@ from tokenizers import Tokenizer
 from transformers import BertForSequenceClassification
 
 from jobs.train.corpus import Passage
-from jobs.train.distil import Schedule, train
+from jobs.train.distil import Schedule, encode, train
 from jobs.train.evaluate import Probe, make_probe, measure_baselines, measure_student
-from jobs.train.pairs import TrainingList, full_text, make_lists, make_questions
+from jobs.train.pairs import COSINE_SCALE, Lesson, full_text, make_lists, make_questions, make_views
+from jobs.train.splice import splice
 from jobs.train.student import build_student, count_pieces, load_student, prune_vocabulary, save_student
 from jobs.train.teacher import embed, load_teacher
 from jobs.train.work import HELD_OUT, load_corpus, load_vectors
 
-VOCABULARY = 20_480  # pieces; the folder stays under 31 MB
-LAYERS = (0, 1, 3, 5)  # of the teacher's six
-PASSAGE_TOKENS, QUERY_TOKENS = 64, 32  # what the teacher reads; the student reads on
+VOCABULARY = 16_384  # pieces; the folder stays under 32 MB
+LAYERS = (0, 2, 4, 5)  # of the teacher's six
+SHORT, LONG, LONG_PASSAGES = 48, 128, 4_000  # tokens of a document; how many passages are read at length
+QUERY_TOKENS = 32
 PROBE_QUESTIONS, PROBE_DEPTH = 200, 50
+CALIBRATION = 16  # batches of 16 pairs that are looked at before the weights are spliced
 
 
 def report(name: str, **values: object) -> None:
@@ -28,15 +32,15 @@ def report(name: str, **values: object) -> None:
     print(json.dumps({"report": name, **values}), flush=True)  # noqa: T201
 
 
-def training_lists(corpus: list[Passage], work: Path, seed: int) -> list[TrainingList]:
-    """A list for every passage that is not held out."""
-    vectors = load_vectors(work / "passages.npy", [full_text(p) for p in corpus], max_length=PASSAGE_TOKENS)
-    rows = [row for row, passage in enumerate(corpus) if passage.source not in HELD_OUT]
-    seen = [corpus[row] for row in rows]
-    questions = make_questions(seen, range(len(seen)), seed)
+def make_lesson(passages: list[Passage], work: Path, tokens: int, seed: int) -> Lesson:
+    """A list for every passage, of documents cut at `tokens`; the teacher reads no more of them than the student."""
+    questions = make_questions(passages, range(len(passages)), seed)
+    views = make_views(passages, questions, seed)
     queries = [asked.query for asked in questions]
-    asked_vectors = load_vectors(work / f"questions-{seed}.npy", queries, max_length=QUERY_TOKENS)
-    return make_lists(seen, vectors[rows], questions, asked_vectors, seed)
+    name = f"{seed}-{tokens}-{len(passages)}.npy"
+    query_vectors = load_vectors(work / f"questions-{name}", queries, max_length=QUERY_TOKENS)
+    vectors = load_vectors(work / f"views-{name}", views, max_length=tokens)
+    return Lesson(make_lists(questions, query_vectors, views, vectors, seed), query_vectors, vectors, tokens + 16)
 
 
 def held_out_probe(corpus: list[Passage], seed: int) -> Probe:
@@ -44,18 +48,23 @@ def held_out_probe(corpus: list[Passage], seed: int) -> Probe:
     rows = [row for row, passage in enumerate(corpus) if passage.source in HELD_OUT]
     probe = make_probe(make_questions(corpus, rows, seed), PROBE_QUESTIONS, PROBE_DEPTH)
     model, tokenizer = load_teacher()
-    vectors = embed(model, tokenizer, probe.texts, max_length=PASSAGE_TOKENS)
+    vectors = embed(model, tokenizer, probe.texts, max_length=LONG)
     queries = embed(model, tokenizer, probe.queries, max_length=QUERY_TOKENS)
     report("held-out packages", **measure_baselines(probe, vectors, queries))
     return probe
 
 
-def new_student(corpus: list[Passage], seed: int) -> tuple[BertForSequenceClassification, Tokenizer]:
-    """An untrained student with a vocabulary pruned for the corpus."""
+def new_student(corpus: list[Passage], lesson: Lesson, seed: int) -> tuple[BertForSequenceClassification, Tokenizer]:
+    """A student with a vocabulary pruned for the corpus, that starts from the teacher's cosine."""
     teacher, tokenizer = load_teacher()
     counts = count_pieces(tokenizer, [full_text(passage) for passage in corpus])
     pruned, old_ids = prune_vocabulary(tokenizer, VOCABULARY, counts)
-    return build_student(teacher, old_ids, LAYERS, seed), pruned
+    student = build_student(teacher, old_ids, LAYERS, seed).eval()
+    examples = [(example.query, example.documents[row % 5]) for row, example in enumerate(lesson.lists[::50])]
+    encoded = encode(pruned, examples[: 16 * CALIBRATION], max_length=lesson.cut, chunk=16)
+    batches = [(ids, segments, mask) for _, ids, segments, mask in encoded]
+    splice(student, batches, lesson.documents, COSINE_SCALE)
+    return student, pruned
 
 
 def main(
@@ -75,15 +84,18 @@ def main(
     torch.set_num_threads(1)  # inside an operation; the teacher and the student have threads of their own
     work.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(work, packages, man, descriptions, seed)
-    lists = training_lists(corpus, work, seed)
-    model, tokenizer = load_student(start) if start else new_student(corpus, seed)
-    report("corpus", passages=len(corpus), lists=len(lists), parameters=sum(w.numel() for w in model.parameters()))
+    seen = [passage for passage in corpus if passage.source not in HELD_OUT]
+    some = random.Random(f"long {seed}").sample(seen, min(LONG_PASSAGES, len(seen)))
+    lessons = [make_lesson(seen, work, SHORT, seed), make_lesson(some, work, LONG, seed)]
+    model, tokenizer = load_student(start) if start else new_student(corpus, lessons[0], seed)
+    lists = [len(lesson.lists) for lesson in lessons]
+    report("corpus", passages=len(corpus), lists=lists, parameters=sum(w.numel() for w in model.parameters()))
 
     def keep() -> None:
         save_student(model, tokenizer, out)
 
     order = seed + 1 if start else seed  # who goes on meets the lists in another order
-    train(model, tokenizer, lists, Schedule(tokens, minutes), seed=order, checkpoint=keep)
+    train(model, tokenizer, lessons, Schedule(tokens, minutes), seed=order, checkpoint=keep)
     save_student(model, tokenizer, out)
     probe = held_out_probe(corpus, seed)
     report("student", **measure_student(model, tokenizer, probe, max_length=256))

@@ -1,10 +1,10 @@
-"""The training loop: listwise distillation with a calibration term, short texts first, within a budget of tokens."""
+"""The training loop: the teacher's order, its scores and its vectors; short texts first, within a budget of tokens."""
 
 import functools
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from jobs.train.pairs import TrainingList
-from jobs.train.student import score
+from jobs.train.pairs import Lesson, TrainingList
+from jobs.train.student import score, sign_coordinate
 from jobs.train.teacher import THREADS, pad
 
 
@@ -29,15 +29,12 @@ class Schedule:
     head_rate: float = 1e-3
     warmup: float = 0.05
     calibration: float = 0.5
+    meaning: float = 4.0
+    short: float = 0.75
 
     def factor(self, progress: float) -> float:
         """Share of the peak learning rate: linear up over `warmup`, linear down to zero."""
         return min(progress / self.warmup, (1 - progress) / (1 - self.warmup), 1.0)
-
-
-def longest(progress: float) -> int:
-    """Tokens of a pair that are read: short ones teach matching cheaply, long ones come last."""
-    return 48 if progress < 0.6 else 96 if progress < 0.85 else 192
 
 
 def list_loss(logits: Tensor, targets: Tensor, calibration: float) -> Tensor:
@@ -54,6 +51,29 @@ def truncate(tokenizer: Tokenizer, max_length: int) -> None:
         tokenizer.enable_truncation(max_length, strategy="longest_first")
 
 
+def encode(
+    tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, max_length: int, chunk: int
+) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+    """Text pairs, longest first in padded chunks: their rows, and ids, segments and mask (chunk, tokens) of these."""
+    truncate(tokenizer, max_length)
+    encodings = tokenizer.encode_batch_fast(list(pairs))
+    order = sorted(range(len(pairs)), key=lambda row: -len(encodings[row].ids))
+    for start in range(0, len(order), chunk):
+        rows = order[start : start + chunk]
+        ids, mask = pad([encodings[row].ids for row in rows])
+        yield rows, ids, pad([encodings[row].type_ids for row in rows])[0], mask
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Logits (pairs,), the means over each segment that the last layer compares (pairs, width), and tokens read."""
+
+    logits: Tensor
+    queries: Tensor
+    documents: Tensor
+    tokens: int
+
+
 def score_texts(
     model: BertForSequenceClassification,
     tokenizer: Tokenizer,
@@ -61,20 +81,17 @@ def score_texts(
     *,
     max_length: int,
     chunk: int,
-) -> tuple[Tensor, int]:
-    """Logits (pairs,) of text pairs, longest first in padded chunks, and the number of tokens read."""
-    truncate(tokenizer, max_length)
-    encodings = tokenizer.encode_batch_fast(list(pairs))
-    order = sorted(range(len(pairs)), key=lambda row: -len(encodings[row].ids))
-    parts = []
-    for start in range(0, len(order), chunk):
-        rows = order[start : start + chunk]
-        ids, mask = pad([encodings[row].ids for row in rows])
-        types, _ = pad([encodings[row].type_ids for row in rows])
-        parts.append(score(model, ids, types, mask))
+) -> Scored:
+    """Score text pairs, in chunks of similar lengths; the outcome is in the order of `pairs`."""
+    order, parts, tokens = list[int](), [], 0
+    for rows, *batch in encode(tokenizer, pairs, max_length=max_length, chunk=chunk):
+        order += rows
+        parts.append(score(model, *batch))
+        tokens += int(batch[2].sum())
     back = torch.empty(len(order), dtype=torch.long)
     back[order] = torch.arange(len(order))
-    return torch.cat(parts)[back], sum(len(encoding.ids) for encoding in encodings)
+    logits, queries, documents = (torch.cat(column)[back] for column in zip(*parts, strict=True))
+    return Scored(logits, queries, documents, tokens)
 
 
 def optimiser(model: BertForSequenceClassification, schedule: Schedule) -> torch.optim.Optimizer:
@@ -88,36 +105,53 @@ def optimiser(model: BertForSequenceClassification, schedule: Schedule) -> torch
     return torch.optim.AdamW(groups, lr=schedule.rate, weight_decay=0.01, fused=True)
 
 
+def meaning_loss(means: Tensor, vectors: Tensor, sign: int) -> Tensor:
+    """One minus the mean cosine of segment means and the teacher's vectors (pairs, width), `sign` left out."""
+    ours = means.clone()
+    ours[:, sign] = 0
+    return 1 - nn.functional.cosine_similarity(ours, vectors).mean()
+
+
 def gradients(
-    model: BertForSequenceClassification, tokenizer: Tokenizer, part: Sequence[TrainingList], weight: float, cut: int
-) -> tuple[tuple[Tensor, ...], float, int]:
-    """The gradients of a part of a batch, its mean loss, and the tokens it read; a pair is cut at `cut` tokens."""
+    model: BertForSequenceClassification,
+    tokenizer: Tokenizer,
+    lesson: Lesson,
+    schedule: Schedule,
+    part: Sequence[TrainingList],
+) -> tuple[tuple[Tensor, ...], Tensor, int]:
+    """The gradients of a part of a batch, its loss and the meaning's share in it, and the tokens it read."""
     pairs = [(example.query, document) for example in part for document in example.documents]
-    logits, tokens = score_texts(model, tokenizer, pairs, max_length=cut, chunk=16)
+    scored = score_texts(model, tokenizer, pairs, max_length=lesson.cut, chunk=16)
     targets = torch.tensor([example.targets for example in part])
-    loss = list_loss(logits.view_as(targets), targets, weight)
+    queries = lesson.queries[[example.query_row for example in part for _ in example.documents]]
+    documents = lesson.documents[[row for example in part for row in example.document_rows]]
+    sign = sign_coordinate(model)
+    meaning = meaning_loss(scored.queries, torch.from_numpy(queries), sign)
+    meaning = meaning + meaning_loss(scored.documents, torch.from_numpy(documents), sign)
+    loss = list_loss(scored.logits.view_as(targets), targets, schedule.calibration)
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.autograd.grad(loss, wanted), loss.item(), tokens
+    grads = torch.autograd.grad(loss + schedule.meaning * meaning, wanted)
+    return grads, torch.stack((loss, meaning)).detach(), scored.tokens
 
 
 def step(
     model: BertForSequenceClassification,
     tokenizer: Tokenizer,
+    lesson: Lesson,
     batch: Sequence[TrainingList],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     progress: float,
-) -> tuple[float, int]:
-    """One optimisation step on a batch of lists: its loss, and the tokens it read.
+) -> tuple[Tensor, int]:
+    """One optimisation step on a batch of lists: its losses (order, meaning), and the tokens it read.
 
     Each thread takes whole lists and meets the others once a step. Threads inside an operation meet a hundred times
     as often, which was measured to be slower: 1,400 tokens a second against 2,300, where others want the same cores.
     """
-    truncate(tokenizer, longest(progress))
+    truncate(tokenizer, lesson.cut)
     parts = [batch[start::THREADS] for start in range(min(THREADS, len(batch)))]
     with ThreadPoolExecutor(len(parts)) as pool:
-        run = functools.partial(gradients, model, tokenizer, weight=schedule.calibration, cut=longest(progress))
-        results = list(pool.map(run, parts))
+        results = list(pool.map(functools.partial(gradients, model, tokenizer, lesson, schedule), parts))
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     shares = [len(part) / len(batch) for part in parts]
     for place, parameter in enumerate(wanted):
@@ -126,35 +160,41 @@ def step(
         group["lr"] = group["peak"] * schedule.factor(progress)
     nn.utils.clip_grad_norm_(wanted, 1.0)
     optimizer.step()
-    loss = sum(share * part_loss for share, (_, part_loss, _) in zip(shares, results, strict=True))
-    return loss, sum(tokens for _, _, tokens in results)
+    losses = torch.stack([share * losses for share, (_, losses, _) in zip(shares, results, strict=True)]).sum(0)
+    return losses, sum(tokens for _, _, tokens in results)
 
 
 def train(
     model: BertForSequenceClassification,
     tokenizer: Tokenizer,
-    lists: Sequence[TrainingList],
+    lessons: Sequence[Lesson],
     schedule: Schedule,
     *,
     seed: int,
     checkpoint: Callable[[], None],
     every: int = 100,
 ) -> None:
-    """Train in place over shuffled epochs of `lists`; each `every` steps report on stderr and call `checkpoint`."""
+    """Train in place over shuffled epochs of the first lesson's lists, then of the last one's.
+
+    Each `every` steps it reports on stderr and calls `checkpoint`.
+    """
     rng, optimizer = random.Random(seed), optimiser(model, schedule)
-    queue: list[TrainingList] = []
-    started, read, losses = time.monotonic(), 0, list[float]()
+    queue, lesson = list[TrainingList](), lessons[0]
+    started, read, losses = time.monotonic(), 0, list[Tensor]()
     model.train()
     while (progress := max(read / schedule.tokens, (time.monotonic() - started) / 60 / schedule.minutes)) < 1:
+        if progress >= schedule.short and lesson is not lessons[-1]:
+            queue, lesson = [], lessons[-1]
         if len(queue) < schedule.lists:
-            queue = rng.sample(lists, len(lists))
+            queue = rng.sample(lesson.lists, len(lesson.lists))
         batch = [queue.pop() for _ in range(schedule.lists)]
-        loss, tokens = step(model, tokenizer, batch, optimizer, schedule, progress)
+        loss, tokens = step(model, tokenizer, lesson, batch, optimizer, schedule, progress)
         losses.append(loss)
         read += tokens
         if len(losses) % every == 0:
-            mean, seconds = sum(losses[-every:]) / every, time.monotonic() - started
-            line = f"{progress:4.0%} {seconds:5.0f} s, step {len(losses)}, {read} tokens, loss {mean:.4f}"
-            sys.stderr.write(f"{line}\n")
+            order, meaning = (torch.stack(losses[-every:]).mean(0)).tolist()
+            seconds = time.monotonic() - started
+            line = f"{progress:4.0%} {seconds:5.0f} s, step {len(losses)}, {read} tokens"
+            sys.stderr.write(f"{line}, loss {order:.4f}, meaning {meaning:.4f}\n")
             checkpoint()
     model.eval()

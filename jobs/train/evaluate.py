@@ -50,7 +50,7 @@ def measure_student(
     pairs = [
         (query, probe.texts[place]) for query, row in zip(probe.queries, probe.candidates, strict=True) for place in row
     ]
-    logits, _ = score_texts(model, tokenizer, pairs, max_length=max_length, chunk=32)
+    logits = score_texts(model, tokenizer, pairs, max_length=max_length, chunk=32).logits
     scores = logits.view(len(probe.queries), -1)
     right = torch.tensor(probe.candidates) == torch.tensor(probe.answers)[:, None]
     means = {"answers": scores[right].sigmoid().mean(), "others": scores[~right].sigmoid().mean()}

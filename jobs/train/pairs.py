@@ -28,11 +28,23 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """A query with documents, the known answer first, and a target logit for each."""
+    """A query with documents, the known answer first, a target logit for each, and the rows of their vectors."""
 
     query: str
     documents: tuple[str, ...]
     targets: tuple[float, ...]
+    query_row: int = 0
+    document_rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Lists, the teacher's unit vectors of their queries and documents, and where a pair is cut, in tokens."""
+
+    lists: Sequence[TrainingList]
+    queries: Floats
+    documents: Floats
+    cut: int
 
 
 def sentences(text: str) -> list[str]:
@@ -77,25 +89,36 @@ def full_text(passage: Passage) -> str:
     return "\n\n".join(part for part in (passage.name, passage.summary, passage.body) if part)
 
 
+def make_views(corpus: Sequence[Passage], questions: Sequence[Question], seed: int) -> list[str]:
+    """The documents of a corpus: the questions' answers, then each passage as it may be met under other questions."""
+    rng = random.Random(f"views {seed}")
+    return [asked.answer for asked in questions] + [view(passage, rng) for passage in corpus]
+
+
 def make_lists(
-    corpus: Sequence[Passage], vectors: Floats, questions: Sequence[Question], query_vectors: Floats, seed: int
+    questions: Sequence[Question], query_vectors: Floats, views: Sequence[str], vectors: Floats, seed: int
 ) -> list[TrainingList]:
-    """A list for each question that is not vague; `Question.row` points into `corpus` and its `vectors`."""
+    """A list for each question that is not vague; `views` are of `make_views`, `vectors` are theirs.
+
+    There is a question for every passage of the corpus, in its order.
+    """
     rng = random.Random(f"lists {seed}")
-    near = top_cosine(query_vectors, vectors, NEAR_K)
-    like, points = Lexical([full_text(passage) for passage in corpus]).top([q.query for q in questions], LIKE_K)
+    count = len(questions)
+    answers, others = vectors[:count], vectors[count:]
+    near = top_cosine(query_vectors, others, NEAR_K)
+    like, points = Lexical(views[count:]).top([asked.query for asked in questions], LIKE_K)
     lists = []
-    for place, asked in enumerate(questions):
-        if vectors[asked.row] @ query_vectors[place] < VAGUE:
+    for row, asked in enumerate(questions):
+        if answers[row] @ query_vectors[row] < VAGUE:
             continue
-        bm25 = dict(zip(like[place].tolist(), (points[place] / max(points[place][0], 1e-6)).tolist(), strict=True))
-        others = rng.sample([row for row in near[place].tolist() if row != asked.row], NEAR)
-        others += rng.sample([row for row in bm25 if row != asked.row and row not in others], LIKE)
-        others += [rng.randrange(len(corpus)) for _ in range(RANDOM)]
-        rows = [asked.row, *others]
-        cosine = vectors[rows] @ query_vectors[place]
-        targets = COSINE_SCALE * (cosine - BORDERLINE) + LEXICAL_WEIGHT * np.array([bm25.get(row, 0.0) for row in rows])
-        targets[[row == asked.row for row in rows]] += KNOWN_BONUS
-        documents = (asked.answer, *(view(corpus[row], rng) for row in others))
-        lists.append(TrainingList(asked.query, documents, tuple(targets.tolist())))
+        bm25 = dict(zip(like[row].tolist(), (points[row] / max(points[row][0], 1e-6)).tolist(), strict=True))
+        negatives = rng.sample([place for place in near[row].tolist() if place != row], NEAR)
+        negatives += rng.sample([place for place in bm25 if place != row and place not in negatives], LIKE)
+        negatives += [rng.randrange(count) for _ in range(RANDOM)]
+        places = [row, *(count + place for place in negatives)]
+        lexical = np.array([bm25.get(place, 0.0) for place in (row, *negatives)])
+        targets = COSINE_SCALE * (vectors[places] @ query_vectors[row] - BORDERLINE) + LEXICAL_WEIGHT * lexical
+        targets[[place % count == row for place in places]] += KNOWN_BONUS
+        documents = tuple(views[place] for place in places)
+        lists.append(TrainingList(asked.query, documents, tuple(targets.tolist()), row, tuple(places)))
     return lists

@@ -1,4 +1,4 @@
-"""The student: a four-layer BERT cross-encoder cut out of the six-layer teacher, with a pruned vocabulary."""
+"""The student: a BERT cross-encoder of some of the teacher's layers and one of its own, with a pruned vocabulary."""
 
 import json
 from collections import Counter
@@ -65,26 +65,18 @@ def count_pieces(tokenizer: Tokenizer, texts: list[str]) -> Counter[int]:
 def build_student(
     teacher: BertModel, old_ids: list[int], layers: tuple[int, ...], seed: int
 ) -> BertForSequenceClassification:
-    """A one-label classifier with the teacher's `layers`, pooler and embeddings of the pieces in `old_ids`.
-
-    The head starts near zero: every logit begins at about 0, a relevance score of one half.
-    """
-    config = BertConfig(**{**teacher.config.to_dict(), "num_hidden_layers": len(layers), "vocab_size": len(old_ids)})
+    """A one-label classifier with the teacher's `layers`, one new layer, and embeddings of the pieces in `old_ids`."""
+    depth = len(layers) + 1
+    config = BertConfig(**{**teacher.config.to_dict(), "num_hidden_layers": depth, "vocab_size": len(old_ids)})
     config.num_labels = 1
     config.attention_probs_dropout_prob = config.hidden_dropout_prob = 0.0
     torch.manual_seed(seed)
     student = BertForSequenceClassification(config)
-    source = teacher.state_dict()
-    target = student.bert.state_dict()
-    for name in target:
-        parts = name.split(".")
-        if parts[:2] == ["encoder", "layer"]:
-            parts[2] = str(layers[int(parts[2])])
-        weight = source[".".join(parts)]
-        target[name] = weight[old_ids] if name == "embeddings.word_embeddings.weight" else weight
-    student.bert.load_state_dict(target)
-    nn.init.normal_(student.classifier.weight, std=0.02)
-    nn.init.zeros_(student.classifier.bias)
+    embeddings = teacher.embeddings.state_dict()
+    embeddings["word_embeddings.weight"] = embeddings["word_embeddings.weight"][old_ids]
+    student.bert.embeddings.load_state_dict(embeddings)
+    for place, layer in enumerate(layers):
+        student.bert.encoder.layer[place].load_state_dict(teacher.encoder.layer[layer].state_dict())
     return student
 
 
@@ -94,16 +86,22 @@ def load_student(folder: Path) -> tuple[BertForSequenceClassification, Tokenizer
     return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def score(model: BertForSequenceClassification, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
-    """Logits (pairs,) of padded pairs (pairs, tokens): the model's own forward, with a shorter last layer.
+def score(
+    model: BertForSequenceClassification, ids: Tensor, types: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (pairs,) of padded pairs (pairs, tokens), and what the last layer is to compare.
 
-    Only the first token's output is read, so the last layer asks for that token alone: about a fifth of the work.
+    That is the mean over each segment of what the last layer reads, twice (pairs, width). The logits are the model's
+    own forward with a shorter last layer: only the first token's output is read, so it is computed for that alone.
     """
     keep = mask[:, None, None, :].bool()
     hidden = model.bert.embeddings(input_ids=ids, token_type_ids=types)
     layers: Any = model.bert.encoder.layer
     for index, layer in enumerate(layers):
-        asking = hidden[:, :1] if index == len(layers) - 1 else hidden
+        last = index == len(layers) - 1
+        asking = hidden[:, :1] if last else hidden
+        if last:
+            means = [segment_mean(hidden, mask * (types == segment)) for segment in (0, 1)]
         attention, width = layer.attention.self, model.config.hidden_size // model.config.num_attention_heads
         query, key, value = (
             project(part).unflatten(-1, (-1, width)).transpose(1, 2)
@@ -113,7 +111,18 @@ def score(model: BertForSequenceClassification, ids: Tensor, types: Tensor, mask
         attended = layer.attention.output(mixed.transpose(1, 2).flatten(2), asking)
         hidden = layer.output(layer.intermediate(attended), attended)
     logits: Tensor = model.classifier(model.bert.pooler(hidden))
-    return logits[:, 0]
+    return logits[:, 0], means[0], means[1]
+
+
+def sign_coordinate(model: BertForSequenceClassification) -> int:
+    """The coordinate that tells the two segments apart."""
+    first, second = model.bert.embeddings.token_type_embeddings.weight.detach()
+    return int((first - second).abs().argmax())
+
+
+def segment_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean (pairs, width) of the hidden states (pairs, tokens, width) where `mask` (pairs, tokens) is one."""
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
 
 
 def save_student(model: BertForSequenceClassification, tokenizer: Tokenizer, folder: Path) -> None:
@@ -129,7 +138,9 @@ def save_student(model: BertForSequenceClassification, tokenizer: Tokenizer, fol
         "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_truncation()  # who loads the folder decides
+    plain.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "BertTokenizer",
         "model_max_length": MAX_LENGTH,

@@ -37,8 +37,9 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def embed(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int, batch: int = 32) -> Floats:
-    """Unit vectors (texts, 384): the mean over each text's first `max_length` tokens."""
-    ids = [encoding.ids[:max_length] for encoding in tokenizer.encode_batch_fast(list(texts))]
+    """Unit vectors (texts, 384): the mean over each text's tokens, cut at `max_length`."""
+    tokenizer.enable_truncation(max_length)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
     vectors = np.zeros((len(ids), model.config.hidden_size), dtype=np.float32)
 

@@ -23,9 +23,9 @@ from jobs.train.corpus import (
     from_packages,
     standard_library,
 )
-from jobs.train.distil import Schedule, list_loss, longest, optimiser, score_texts, step, train
+from jobs.train.distil import Schedule, list_loss, meaning_loss, optimiser, score_texts, step, train
 from jobs.train.evaluate import Probe, known_item
-from jobs.train.pairs import TrainingList, make_lists, make_questions
+from jobs.train.pairs import Lesson, TrainingList, make_lists, make_questions, make_views
 from jobs.train.queries import ask, plain
 from jobs.train.student import build_student, load_tokenizer, prune_vocabulary, save_student, score
 
@@ -114,13 +114,17 @@ def test_queries() -> None:
 def test_lists_are_the_same_for_the_same_seed(corpus: list[Passage]) -> None:
     vectors = np.random.default_rng(0).normal(size=(len(corpus), 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    twice = np.concatenate([vectors, vectors])
 
     def lists(seed: int) -> list[TrainingList]:
-        return make_lists(corpus, vectors, make_questions(corpus, range(len(corpus)), seed), vectors, seed)
+        questions = make_questions(corpus, range(len(corpus)), seed)
+        return make_lists(questions, vectors, make_views(corpus, questions, seed), twice, seed)
 
     assert lists(1) == lists(1) != lists(2)
     assert all(max(example.targets) == example.targets[0] for example in lists(1))
     assert {len(example.documents) for example in lists(1)} == {5}
+    assert all(example.document_rows[0] == example.query_row for example in lists(1))
+    assert all(row >= len(corpus) for example in lists(1) for row in example.document_rows[1:])
 
 
 def test_pruned_vocabulary_gives_the_same_pieces(tokenizer: Tokenizer) -> None:
@@ -152,17 +156,23 @@ def test_short_last_layer_equals_the_models_own_forward(small: tuple[BertForSequ
     )
     with torch.no_grad():
         own = model.eval()(input_ids=ids, token_type_ids=types, attention_mask=mask).logits[:, 0]
-        torch.testing.assert_close(score(model, ids, types, mask), own)
+        logits, query, document = score(model, ids, types, mask)
+        torch.testing.assert_close(logits, own)
+        read = model.bert(input_ids=ids, token_type_ids=types, attention_mask=mask, output_hidden_states=True)
+    states, segments = read.hidden_states[-2][0], types[0][mask[0].bool()]
+    for segment, mean in enumerate((query, document)):
+        torch.testing.assert_close(mean[0], states[mask[0].bool()][segments == segment].mean(0))
 
 
 def test_scores_come_back_in_order(small: tuple[BertForSequenceClassification, Tokenizer]) -> None:
     model, tokenizer = small
     pairs = [("what", "that " * count) for count in (3, 9, 1, 5)]
     with torch.no_grad():
-        together, tokens = score_texts(model, tokenizer, pairs, max_length=16, chunk=2)
-        alone = torch.cat([score_texts(model, tokenizer, [pair], max_length=16, chunk=1)[0] for pair in pairs])
-    torch.testing.assert_close(together, alone)
-    assert tokens == sum(count + 4 for count in (3, 9, 1, 5))
+        together = score_texts(model, tokenizer, pairs, max_length=16, chunk=2)
+        alone = [score_texts(model, tokenizer, [pair], max_length=16, chunk=1) for pair in pairs]
+    torch.testing.assert_close(together.logits, torch.cat([one.logits for one in alone]))
+    torch.testing.assert_close(together.documents, torch.cat([one.documents for one in alone]))
+    assert together.tokens == sum(count + 4 for count in (3, 9, 1, 5))
 
 
 def test_loss_and_schedule() -> None:
@@ -171,21 +181,25 @@ def test_loss_and_schedule() -> None:
     assert list_loss(-targets, targets, 0.5) > list_loss(targets, targets, 0.5)
     schedule = Schedule(tokens=1, minutes=1.0)
     assert (schedule.factor(0.0), schedule.factor(0.05), schedule.factor(1.0)) == (0.0, 1.0, 0.0)
-    assert longest(0.0) < longest(0.7) < longest(0.9)
+    vectors = torch.eye(3)
+    assert meaning_loss(vectors * 7, vectors, sign=0).item() == pytest.approx(1 / 3)  # the first has nothing else
+    assert meaning_loss(vectors[1:] + 9 * vectors[0], vectors[1:], sign=0).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_steps_lower_the_loss(small: tuple[BertForSequenceClassification, Tokenizer]) -> None:
     model, tokenizer = small
-    batch = [TrainingList("sort a list", ("sorts lists of things", "opens a file"), (4.0, -4.0))] * 2
+    vectors = np.eye(2, model.config.hidden_size, dtype=np.float32)
+    batch = [TrainingList("sort a list", ("sorts lists of things", "opens a file"), (4.0, -4.0), 0, (0, 1))] * 2
+    lesson = Lesson(batch, vectors[:1], vectors, cut=24)
     schedule = Schedule(tokens=1000, minutes=1.0, rate=3e-3, head_rate=1e-2)
     optimizer = optimiser(model, schedule)
     frozen = model.bert.embeddings.word_embeddings.weight.clone()
-    losses = [step(model, tokenizer, batch, optimizer, schedule, 0.05)[0] for _ in range(6)]
-    assert losses[-1] < losses[0]
+    losses = [step(model, tokenizer, lesson, batch, optimizer, schedule, 0.05)[0] for _ in range(6)]
+    assert (losses[-1] < losses[0]).all()
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, frozen)
     checkpoints: list[int] = []
     budget = Schedule(tokens=200, minutes=1.0, lists=2)
-    train(model, tokenizer, batch, budget, seed=0, checkpoint=lambda: checkpoints.append(1), every=1)
+    train(model, tokenizer, [lesson, lesson], budget, seed=0, checkpoint=lambda: checkpoints.append(1), every=1)
     assert len(checkpoints) == 4
 
 
@@ -207,5 +221,5 @@ def test_saved_folder_loads_as_a_cross_encoder(
     assert next(loaded.parameters()).dtype == torch.float32
     pairs = [("sort a list", "sorts lists of things"), ("sort a list", "opens a file")]
     with torch.no_grad():
-        own, _ = score_texts(model.half().float(), tokenizer, pairs, max_length=512, chunk=2)
+        own = score_texts(model.half().float(), tokenizer, pairs, max_length=512, chunk=2).logits
     np.testing.assert_allclose(loaded.predict(pairs), own.sigmoid().numpy(), atol=1e-4)
