@@ -18,6 +18,7 @@ STAGING = "_staging"
 ATTEMPTS = "attempts"  # in the staging folder: notes of what is being scored
 ERRORS = "_errors"
 SCORES = "_scores"
+REPORT = "_report.html"  # of `rerank report`; it goes with the result that it tells of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def check_output(output: Location, *, overwrite: bool) -> None:
 def _remove_published(output: Location) -> None:
     filesystem = output.filesystem
     for entry in filesystem.get_file_info(fs.FileSelector(output.path)):
-        if entry.base_name == MANIFEST or entry.base_name.startswith("part-"):
+        if entry.base_name in {MANIFEST, REPORT} or entry.base_name.startswith("part-"):
             filesystem.delete_file(entry.path)
         elif entry.base_name == ERRORS:
             filesystem.delete_dir(entry.path)

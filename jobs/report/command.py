@@ -8,13 +8,12 @@ import typer
 from jobs.evaluate import MEASURES
 from jobs.exits import exit_codes
 from jobs.measures import Judge
+from jobs.publish import REPORT
 from jobs.qrels import QrelsFormat, read_qrels
 from jobs.report.findings import find
 from jobs.report.page import render
 from rerank.errors import OutputError
 from rerank.paths import Location, locate
-
-PAGE = "_report.html"  # beside the manifest; names with an underscore are not data
 
 
 def report(
@@ -28,7 +27,7 @@ def report(
     ] = None,
     usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of what one actor runs on.")] = None,
     to: Annotated[
-        str | None, typer.Option(metavar="FILE", help=f"Where the page goes; OUT/{PAGE} if not given.")
+        str | None, typer.Option(metavar="FILE", help=f"Where the page goes; OUT/{REPORT} if not given.")
     ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
 ) -> None:
@@ -36,7 +35,7 @@ def report(
     with exit_codes():
         judge = None if qrels is None else Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
         page = render(find(output, judge, source=source, usd_per_hour=usd_per_hour))
-        place = locate(output).join(PAGE) if to is None else locate(to)
+        place = locate(output).join(REPORT) if to is None else locate(to)
         _write(place, page)
         typer.echo(json.dumps({"report": place.uri, "bytes": len(page.encode())}))
 

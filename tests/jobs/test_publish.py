@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.publish import ERRORS, MANIFEST, STAGING, PartReport, WrittenFile, check_output, publish
+from jobs.publish import ERRORS, MANIFEST, REPORT, STAGING, PartReport, WrittenFile, check_output, publish
 from jobs.publish import stage as make_staging
 from rerank.errors import OutputError
 from rerank.paths import locate
@@ -33,11 +33,12 @@ def test_replaces_an_earlier_result_only_when_publishing(tmp_path: Path) -> None
     output = locate(str(tmp_path))
     first = (stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, f"{ERRORS}/part-0.parquet", 1))
     publish(output, [PartReport(first, {})], {})
+    (tmp_path / REPORT).write_text("of the earlier result")
     second = stage(tmp_path, "part-9.parquet", 9)
     assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
     publish(output, [PartReport((second,), {})], {})
     assert pq.read_table(tmp_path).column("value").to_pylist() == [9]
-    assert not (tmp_path / ERRORS).exists()
+    assert not (tmp_path / ERRORS).exists() and not (tmp_path / REPORT).exists()
 
 
 def test_leaves_out_what_a_failed_attempt_staged(tmp_path: Path) -> None:
