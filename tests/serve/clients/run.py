@@ -18,8 +18,11 @@ HOME = Path(sys.prefix) / "clients"
 PACKAGES = {
     "cohere": ("cohere==7.3.1", "python3"),
     "infinity": ("infinity_client==0.0.78", "python3"),
+    "langchain": ("langchain-cohere==0.6.0", "python3"),
     "litellm": ("litellm==1.106.2", "python3"),
+    "llama_index": ("llama-index-postprocessor-cohere-rerank==0.10.0", "python3"),
     "mixedbread": ("mixedbread==0.54.0", "python3"),
+    "rerankers": ("rerankers[api]==0.10.0", "python3"),
     "sie": ("sie-sdk==0.10.1", "python3.12"),
     "voyageai": ("voyageai==0.5.0", "python3"),
 }
