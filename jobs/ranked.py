@@ -26,13 +26,15 @@ from rerank.rank import SOURCE_SCORE, FloatArray, relevance_scores
 class RankedPairs:
     """Query i owns rows offsets[i] to offsets[i + 1], in first-stage order. All arrays have shape [pairs].
 
-    `source_scores` are the first stage's, NaN where unknown, None where nothing is known of them.
+    `ranks` are the run's, from 1; a logit is NaN where the run scored no deeper. `source_scores` are the first
+    stage's, NaN where unknown, None where nothing is known of them.
     """
 
     query_ids: list[str]
     offsets: Offsets
     doc_ids: pa.Array
     logits: FloatArray
+    ranks: IntArray
     source_rank: IntArray
     source_scores: Values | None
 
@@ -46,17 +48,19 @@ class RankedPairs:
         """Relevance score of each pair, 0 to 1."""
         return relevance_scores(self.logits)
 
-    @cached_property
-    def ranks(self) -> IntArray:
-        """Place of each pair in its query by logit, from 1."""
-        ranks = np.empty(len(self.logits), dtype=np.int32)
-        ranks[self.order()] = np.arange(len(self.logits)) - np.repeat(self.offsets[:-1], np.diff(self.offsets)) + 1
-        return ranks
+    @property
+    def longest(self) -> int:
+        """The largest source rank."""
+        return int(self.source_rank.max(initial=0))
 
     @property
     def deepest(self) -> int:
-        """The largest source rank."""
-        return int(self.source_rank.max(initial=0))
+        """The largest source rank that was scored."""
+        return int(self.source_rank[np.isfinite(self.logits)].max(initial=0))
+
+    def as_ranked(self) -> npt.NDArray[np.intp]:
+        """Pairs as the run ranked them."""
+        return np.lexsort((self.ranks, self.query_of))
 
     def order(self, *, depth: int | None = None, how: Mix | None = None) -> npt.NDArray[np.intp]:
         """Pairs best first within each query, where the first `depth` candidates are reranked and the rest follow.
@@ -100,13 +104,13 @@ def read_ranked(
     """
     location = locate(uri)
     columns = pair_columns(location)
-    for name in ("logit", "source_rank"):
+    for name in ("logit", "rank", "source_rank"):
         if name not in columns:
             raise InputError(
                 f"{uri}: column {name!r} is missing, found {', '.join(columns)}: is it an output of rerank run?"
             )
     manifest = read_manifest(location)
-    names = ["logit", "source_rank", *([SOURCE_SCORE] if SOURCE_SCORE in columns else [])]
+    names = ["logit", "rank", "source_rank", *([SOURCE_SCORE] if SOURCE_SCORE in columns else [])]
     table = read_pairs(location, names, only=only)
     if SOURCE_SCORE not in columns:
         table = _with_source_scores(table, source, manifest)
@@ -147,6 +151,7 @@ def _arrays(table: pa.Table) -> RankedPairs:
         offsets_of(np.bincount(queries, minlength=len(encoded.dictionary))),
         combined(table.column("doc_id")).take(pa.array(order)),
         table.column("logit").to_numpy().astype(np.float32)[order],
+        table.column("rank").to_numpy().astype(np.int32)[order],
         source_rank[order],
         scores,
     )

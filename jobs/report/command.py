@@ -11,8 +11,9 @@ from jobs.measures import Judge
 from jobs.publish import REPORT
 from jobs.qrels import QrelsFormat, read_qrels
 from jobs.report.findings import find
-from jobs.report.page import render
-from rerank.errors import OutputError
+from jobs.report.page import depth_curve, render
+from jobs.report.picture import standalone
+from rerank.errors import ConfigError, OutputError
 from rerank.paths import Location, locate
 
 
@@ -29,14 +30,22 @@ def report(
     to: Annotated[
         str | None, typer.Option(metavar="FILE", help=f"Where the page goes; OUT/{REPORT} if not given.")
     ] = None,
+    depth_figure: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the depth curve as an SVG picture too.")
+    ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
 ) -> None:
     """Write one HTML page: what ran, whether it helped, where, how deep it pays, what it cost."""
     with exit_codes():
         judge = None if qrels is None else Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
-        page = render(find(output, judge, source=source, usd_per_hour=usd_per_hour))
+        found = find(output, judge, source=source, usd_per_hour=usd_per_hour)
+        if depth_figure is not None and (found.judged is None or found.cut):
+            raise ConfigError("--depth-figure needs --qrels, and an output made without --top-k and --min-score")
+        page = render(found)
         place = locate(output).join(REPORT) if to is None else locate(to)
         _write(place, page)
+        if depth_figure is not None and found.judged is not None:
+            _write(locate(depth_figure), standalone(depth_curve(found, found.judged)))
         typer.echo(json.dumps({"report": place.uri, "bytes": len(page.encode())}))
 
 

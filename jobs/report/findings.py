@@ -72,7 +72,7 @@ def find(uri: str, judge: Judge | None, *, source: str | None = None, usd_per_ho
 
 
 def _judged(uri: str, pairs: RankedPairs, judge: Judge, *, cut: bool) -> Judged:
-    after, before = pairs.ranking(pairs.order()), pairs.ranking(pairs.order(depth=0))
+    after, before = pairs.ranking(pairs.as_ranked()), pairs.ranking(pairs.order(depth=0))
     summary = assess(judge, Run(uri, after, None if cut else before, cut))
     differences = judge.values(after)[:, 0] - judge.values(before)[:, 0]
     comparisons = () if cut else tuple(Comparison(**row) for row in summary["measures"])
@@ -105,8 +105,8 @@ def _examples(
     if judge is not None:
         qrels = judge.qrels
         before, after = np.zeros(len(row_of)), np.zeros(len(row_of))
-        for values, depth in ((before, 0), (after, None)):
-            measured = judge.values(pairs.ranking(pairs.order(depth=depth)))[:, 0]
+        for values, order in ((before, pairs.order(depth=0)), (after, pairs.as_ranked())):
+            measured = judge.values(pairs.ranking(order))[:, 0]
             for query_id, value in zip(judge.query_ids, measured.tolist(), strict=True):
                 if query_id in row_of:
                     values[row_of[query_id]] = value

@@ -32,7 +32,7 @@ class Moves:
 def moves_of(pairs: RankedPairs) -> Moves:
     """Count the moves of all queries."""
     ranks, before = pairs.ranks, pairs.source_rank
-    deepest = pairs.deepest
+    deepest = pairs.longest
     starts = [start for start in _BUCKETS if start <= deepest]
     counts = np.zeros((len(starts), len(starts)))
     np.add.at(counts, (_bucket(before, starts), _bucket(ranks, starts)), 1)

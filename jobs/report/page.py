@@ -10,7 +10,7 @@ import numpy as np
 from jobs.compare import Comparison, p_text
 from jobs.report import figures
 from jobs.report.examples import Example, Shown
-from jobs.report.findings import Findings
+from jobs.report.findings import Findings, Judged
 from jobs.tune.tables import amount, duration, money
 
 _OPEN = 2  # examples of each kind that stand open
@@ -96,9 +96,8 @@ def _depth(found: Findings) -> Iterable[str]:
     has_quality = "after" in found.depths[0]
     yield "<h2>How deep, at what cost?</h2>"
     if has_quality and found.judged is not None:
-        first = found.depths[0]["before"]
         yield _figure(
-            figures.depth_curve(found.depths, found.judged.measure, first),
+            depth_curve(found, found.judged),
             "Only the first candidates are reranked, the rest keep their order behind them. The band is the 95 % "
             "interval of the difference from the first stage.",
         )
@@ -125,14 +124,20 @@ def _depth(found: Findings) -> Iterable[str]:
     yield "<p class=soft>Cost of 1,000 queries on one actor, at the rate of this run.</p>"
 
 
+def depth_curve(found: Findings, judged: Judged) -> str:
+    """The figure of quality by depth, as SVG."""
+    return figures.depth_curve(found.depths, judged.measure, found.depths[0]["before"])
+
+
 def _scores(found: Findings) -> Iterable[str]:
-    scores = found.pairs.scores
+    scored = np.isfinite(found.pairs.logits)  # not below --depth
+    scores = found.pairs.scores[scored]
     series = [
         ("candidates kept" if found.cut else "all candidates", scores, "other"),
-        ("the best of each query", scores[found.pairs.ranks == 1], "one"),
+        ("the best of each query", scores[found.pairs.ranks[scored] == 1], "one"),
     ]
     if found.judged is not None:
-        series.append(("judged relevant", scores[found.judged.relevant], "won"))
+        series.append(("judged relevant", scores[found.judged.relevant[scored]], "won"))
     yield "<h2>Which scores does the model give?</h2>"
     low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95]).tolist() if len(scores) else (0, 0, 0)
     yield _figure(
@@ -191,7 +196,7 @@ def _document(shown: Shown, other: str) -> str:
         kind, word = ("won", f"relevant, {shown.grade}") if shown.grade > 0 else ("other", "not relevant")
         grade = f" <span class='badge {kind}'>{word}</span>"
     where = f"{shown.rank}. {escape(shown.doc_id)}{grade}"
-    moved = f"rank {shown.other_rank} {other}, relevance score {shown.score:.3f}"
+    moved = f"rank {shown.other_rank} {other}, {_score(shown.score)}"
     text = f"<div>{escape(shown.text)}</div>" if shown.text else ""
     return f"<div class=document><b>{where}</b><span class=soft>{moved}</span>{text}</div>"
 
@@ -234,6 +239,10 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _figure(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _score(value: float) -> str:
+    return "not scored" if np.isnan(value) else f"relevance score {value:.3f}"
 
 
 def _count(number: Any) -> str:

@@ -64,7 +64,7 @@ def advise(tuner: Tuner, measure: str) -> Advice:
     return Advice(setting, _verdict(gain), gain, mixtures)
 
 
-def command_line(setting: Setting, manifest: Mapping[str, Any], *, deepest: int, min_score: float | None) -> str:
+def command_line(setting: Setting, manifest: Mapping[str, Any], *, longest: int, min_score: float | None) -> str:
     """The recommended `rerank run` line: the model as the run had it, then what was found here."""
     model = manifest.get("model", {})
     words = ["rerank", "run", str(manifest.get("source", "IN")), str(manifest.get("output", "OUT"))]
@@ -73,7 +73,7 @@ def command_line(setting: Setting, manifest: Mapping[str, Any], *, deepest: int,
         words += ["--model", str(name)]
     if "max_length" in model:
         words += ["--max-length", str(model["max_length"])]
-    if setting.depth < deepest:
+    if setting.depth < longest:
         words += ["--depth", str(setting.depth)]
     if setting.mix is not None:
         words += ["--mix", str(setting.mix)]

@@ -76,7 +76,7 @@ def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rat
     thresholds = sweep(pairs, judge.qrels)
     pays = advice.verdict is Verdict.PAYS
     min_score = worth_setting(thresholds) if pays else None
-    line = command_line(advice.setting, manifest, deepest=pairs.deepest, min_score=min_score)
+    line = command_line(advice.setting, manifest, longest=pairs.longest, min_score=min_score)
     return {
         "measure": measure,
         "queries": tuner.queries,

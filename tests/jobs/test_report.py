@@ -196,10 +196,42 @@ def test_on_cranfield_the_page_is_small_and_whole(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(0, 2, len(ranks))
     logits = pa.array((noise - np.log(ranks.to_numpy())).astype(np.float32))
     (tmp_path / "out").mkdir()
-    ranked = pa.table([table.column(0), table.column(1), ranks, logits], ["query_id", "doc_id", "source_rank", "logit"])
+    ranked = table.rename_columns(["query_id", "doc_id", "source_rank"]).set_column(2, "source_rank", ranks)
+    ranked = ranked.append_column("logit", logits)
+    order = np.lexsort((-logits.to_numpy(), ranked.column("query_id").combine_chunks().dictionary_encode().indices))
+    places = np.empty(len(order), dtype=np.int32)
+    places[order] = np.arange(len(order))  # any numbers that ascend within a query
+    ranked = ranked.append_column("rank", pa.array(places + 1))
     pq.write_table(ranked, tmp_path / "out" / "part-0.parquet")
     page = page_of(
         tmp_path / "out", "--qrels", CRANFIELD / "qrels.parquet", "--source", CRANFIELD / "candidates.parquet"
     )
     assert "225 judged queries" in page.text and "nDCG@10 went from 0.308" in page.text
     assert (tmp_path / "out" / "_report.html").stat().st_size < 200_000
+
+
+def test_what_was_not_scored_and_how_it_was_mixed_is_told_as_it_was_ranked(output: Path, tmp_path: Path) -> None:
+    part = output / "part-00000.parquet"
+    rows = pq.read_table(part).to_pylist()
+    for row in rows:  # a mixture that changed nothing, and no more than two candidates scored
+        row["rank"] = row["source_rank"]
+        if row["source_rank"] > 2:
+            row["logit"] = row["score"] = None
+    pq.write_table(pa.Table.from_pylist(rows), part)
+    page = page_of(output, "--qrels", write_qrels(tmp_path / "qrels.parquet"))
+    assert "made no clear difference" in page.text
+    assert "nan" not in page.text.lower()
+    moved = page_of(output)
+    assert "nan" not in moved.text.lower()
+
+
+def test_the_depth_curve_is_a_picture_of_its_own(output: Path, tmp_path: Path) -> None:
+    qrels, picture = write_qrels(tmp_path / "qrels.parquet"), tmp_path / "depth.svg"
+    assert command(output, "--qrels", qrels, "--depth-figure", picture).exit_code == 0
+    svg = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    style = svg[0].text
+    assert "prefers-color-scheme: dark" in style and "svg .band" in style and "body" not in style
+    assert "candidates reranked per query" in {text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")}
+    refused = command(output, "--depth-figure", picture)
+    assert refused.exit_code == 2 and "--depth-figure needs --qrels" in refused.stderr
