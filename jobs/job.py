@@ -15,7 +15,7 @@ from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.source import Layout
-from jobs.splits import PAIRS_PER_SPLIT, plan_splits
+from jobs.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.stop import stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
@@ -28,11 +28,6 @@ from rerank.paths import join_uri, locate
 from rerank.store.parts import open_folder
 
 _PAIRS_PER_FILE = 1_000_000
-# A split is a task of an actor: what is scored again where there is no store and its actor dies.
-_BLOCKS_PER_SPLIT = 4
-# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
-_PAIRS_PER_BLOCK_GPU = 32_768
-_PAIRS_PER_BLOCK_CPU = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +108,8 @@ def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: Pa
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
             say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
         source = gathered(given, output.join(STAGING, GATHERED))
-        pairs_per_block = config.block_pairs or (_PAIRS_PER_BLOCK_GPU if pool.gpus else _PAIRS_PER_BLOCK_CPU)
-        target_pairs = min(PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * pairs_per_block)
-        splits = plan_splits(source, target_pairs=target_pairs, repeated=given.repeated)
+        block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
+        splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
         say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
         say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
         pairs_per_query = max(1, source.pairs // max(1, given.queries))
@@ -130,7 +124,7 @@ def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: Pa
                 scorer=scorer,
                 pool=pool,
                 cut=config.cut,
-                queries_per_block=max(1, pairs_per_block // pairs_per_query),
+                queries_per_block=max(1, block // pairs_per_query),
                 keep_text=config.keep_text,
                 memory=memory,
                 report=report,

@@ -12,9 +12,10 @@ import typer
 from jobs.exits import exit_codes
 from jobs.memory import Memory, open_snapshot, resolve
 from jobs.progress import peak_memory, say
+from jobs.renames import parse_renames
 from jobs.scan import check_clustered, scan
-from jobs.source import Source, open_source
-from jobs.splits import PAIRS_PER_SPLIT, Split, plan_splits, read_split
+from jobs.source import Layout, Source, open_source
+from jobs.splits import Split, pairs_per_block, pairs_per_split, plan_splits, read_split
 from rerank.candidates import CandidateSets, text_column
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
@@ -31,17 +32,20 @@ _MEASURED_PAIRS = 64
 
 def plan(
     source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
+    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
     scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,
     actors: Annotated[int, typer.Option(min=1, help="Actors like this machine that the run would have.")] = 1,
+    block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block, as for the run.")] = None,
     usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one such actor.")] = None,
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
     with exit_codes():
-        planned = make_plan(
-            open_source(source), ScorerConfig(model=model, max_length=max_length), scores=scores, actors=actors
-        )
+        opened = open_source(source, layout=layout, renames=parse_renames(column or []))
+        scorer = ScorerConfig(model=model, max_length=max_length)
+        planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
             planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
         for name, value in planned.items():
@@ -49,19 +53,21 @@ def plan(
         typer.echo(json.dumps(planned))
 
 
-def make_plan(source: Source, scorer: ScorerConfig, *, scores: str | None, actors: int) -> dict[str, Any]:
+def make_plan(
+    source: Source, scorer: ScorerConfig, *, scores: str | None = None, actors: int = 1, block_pairs: int | None = None
+) -> dict[str, Any]:
     """The plan. Counts of queries, pairs and splits are exact, what a sample of the texts stands for is estimated.
 
     Raises InputError where the rows of a query do not lie together, ModelError where the model cannot be loaded.
     """
     found = scan(source)
     check_clustered(source, found)
-    splits = plan_splits(source, target_pairs=PAIRS_PER_SPLIT)
-    sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
-    sets = CandidateSets.from_table(pa.concat_tables([table for split in sampled for table in _sample(source, split)]))
-
     resolved, identity = resolve(scorer)
     reranker = Reranker(resolved)
+    on_gpu = reranker.engine.description["device"].startswith("cuda")
+    splits = plan_splits(source, target_pairs=pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu)))
+    sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
+    sets = CandidateSets.from_table(pa.concat_tables([table for split in sampled for table in _sample(source, split)]))
     sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
     known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
     encoded = encode(sets, sound, reranker.encoder)

@@ -11,10 +11,10 @@ from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.job import RunConfig
 from jobs.job import run as run_job
 from jobs.progress import say
+from jobs.renames import parse_renames
 from jobs.source import Layout
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.cut import Cut
-from rerank.errors import ConfigError
 from rerank.mix import Mix
 
 
@@ -98,17 +98,6 @@ def run(
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
             say(f"more than {max_error_rate:.1%} of the pairs were rejected, see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
-
-
-def parse_renames(pairs: list[str]) -> dict[str, str]:
-    """`["text=body"]` as {"text": "body"}. Raises ConfigError."""
-    renames = {}
-    for pair in pairs:
-        ours, separator, theirs = pair.partition("=")
-        if not (ours and separator and theirs):
-            raise ConfigError(f"--column must be OURS=THEIRS such as text=body, got {pair!r}")
-        renames[ours] = theirs
-    return renames
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ from rerank.candidates import CANDIDATES, CandidateSets, combined, keep_columns,
 from rerank.ragged import Offsets, offsets_of
 from rerank.reject import REFUSED, Codes, Reason
 
-PAIRS_PER_SPLIT = 50_000  # at least, where blocks do not ask for fewer
+# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
+_PAIRS_PER_BLOCK_GPU = 32_768
+_PAIRS_PER_BLOCK_CPU = 256
+# A split is a task of an actor: what is scored again where there is no store and its actor dies.
+_BLOCKS_PER_SPLIT = 4
+_PAIRS_PER_SPLIT = 50_000
 
 _QUERY_COLUMNS = ("query_id", "query")
 
@@ -34,6 +39,16 @@ class Split:
     start: int
     stop: int
     repeated: Sequence[int] = ()
+
+
+def pairs_per_block(asked: int | None, *, on_gpu: bool) -> int:
+    """Pairs that an actor gets at once."""
+    return asked or (_PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU)
+
+
+def pairs_per_split(block: int) -> int:
+    """Pairs to read in one task, at least: some blocks of that size, but not too many pairs."""
+    return min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * block)
 
 
 def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = None) -> list[Split]:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.run import parse_renames
+from jobs.renames import parse_renames
 from rerank.errors import ConfigError
 
 

@@ -47,3 +47,12 @@ def test_refuses_rows_that_are_not_clustered(tmp_path: Path) -> None:
     write_parts(pairs_table([*ROWS, ROWS[0]]), tmp_path / "in", cuts=[], row_group_size=50)
     with pytest.raises(InputError, match="not clustered"):
         make_plan(open_source(str(tmp_path / "in")), ScorerConfig(), scores=None, actors=1)
+
+
+def test_splits_are_those_of_the_run(tmp_path: Path) -> None:
+    rows = [(f"q{q}", "a query", [(f"d{d}", "text") for d in range(10)]) for q in range(200)]
+    write_parts(pairs_table(rows), tmp_path / "in", cuts=[], row_group_size=100)
+    source = open_source(str(tmp_path / "in"))
+    # Blocks of 256 pairs on a CPU, four a split, at borders of 100 rows: 1,100 and 900.
+    assert make_plan(source, ScorerConfig(device="cpu"))["splits"] == 2
+    assert make_plan(source, ScorerConfig(device="cpu"), block_pairs=25)["splits"] == 20
