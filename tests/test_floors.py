@@ -37,7 +37,7 @@ def packages(module: str) -> set[str]:
 
 
 def allowed_torch(module: str) -> bool:
-    return module.startswith(("rerank.engines.", "jobs.train"))
+    return module.startswith(("rerank.engines.", "jobs.train", "jobs.bench.rivals"))
 
 
 @pytest.mark.parametrize("module", SOURCES)

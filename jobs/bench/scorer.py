@@ -1,0 +1,150 @@
+"""`rerank bench scorer`: pairs a second from text to logits, ours and `CrossEncoder.predict` in turns."""
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from jobs.exits import exit_codes
+from jobs.progress import say
+from jobs.source import open_source
+from jobs.splits import pairs_per_split, plan_splits, read_split
+from rerank.candidates import CANDIDATES, CandidateSets
+from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.prepare import encode
+from rerank.reranker import Reranker
+
+_CANDIDATES = 100
+_WORDS = 20_000
+
+
+class Lengths(StrEnum):
+    """Made-up texts: Natural Questions' mean of about 170 tokens a pair with its long tail, or short passages."""
+
+    NQ = "nq"
+    SHORT = "short"
+
+
+def scorer(
+    candidates: Annotated[
+        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to score; made-up texts if not given.")
+    ] = None,
+    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of our engine: auto, float32, bfloat16, float16.")] = "auto",
+    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 1_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 3,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+) -> None:
+    """Score the same pairs with the same weights, in turns: ours, then `predict`; the median of the rounds counts."""
+    with exit_codes():
+        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        asked = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
+        config = parse_config(ScorerConfig, asked, source="flags")
+        results = measure(table, config, rounds=rounds)
+        first = results[0]["pairs_per_second"]
+        for row in results:
+            say(
+                f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['tokens_per_second']:,.0f} tokens/s, "
+                f"padding {row['padding_share']:.1%}, {row['flops_share']:.0%} of the matrix products' peak, "
+                f"ours is {first / row['pairs_per_second']:.2f} times as fast"
+            )
+        typer.echo(json.dumps(results))
+        if output is not None:
+            output.write_text(json.dumps(results))
+
+
+def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
+    """The results of ours and its rivals, in rounds A B A B; the rates are medians."""
+    from jobs.bench.rivals import flops_of, peak_flops, rivals
+
+    reranker = Reranker(config)
+    sets = CandidateSets.from_table(table)
+    texts = texts_of(sets)
+    lengths = encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder).lengths
+    tokens, work = int(lengths.sum()), flops_of(config, lengths)
+
+    def ours(some: pa.Table) -> int:
+        return sum(row["computed_tokens"] for row in reranker.rank_table(some).column("usage").to_pylist())
+
+    others = rivals(config)
+    description = reranker.engine.description
+    runs: list[tuple[str, Callable[[], int]]] = [
+        (f"rerank {description['engine']} {description['dtype']}", partial(ours, table)),
+        *((other.name, partial(other.score, texts)) for other in others),
+    ]
+    ours(table.slice(0, 1))
+    for other in others:
+        other.score(texts[:64])
+    seconds, padded = np.empty((rounds, len(runs))), [0] * len(runs)
+    peak = peak_flops(config)
+    for turn in range(rounds):
+        for place, (name, score) in enumerate(runs):
+            started = perf_counter()
+            padded[place] = score()
+            seconds[turn, place] = perf_counter() - started
+            say(f"round {turn + 1} of {rounds}: {name} took {seconds[turn, place]:.2f} s")
+    return [
+        {
+            "name": name,
+            "pairs_per_second": round(len(texts) / took, 1),
+            "tokens_per_second": round(tokens / took, 1),
+            "padding_share": round(1 - tokens / padded[place], 4),
+            "flops_share": round(work / took / peak, 4),
+            "seconds": [round(value, 3) for value in seconds[:, place].tolist()],
+            "pairs": len(texts),
+            "mean_tokens": round(tokens / len(texts), 1),
+        }
+        for place, ((name, _), took) in enumerate(zip(runs, np.median(seconds, axis=0).tolist(), strict=True))
+    ]
+
+
+def texts_of(sets: CandidateSets) -> Sequence[tuple[str, str]]:
+    """The pairs as `predict` takes them."""
+    queries = sets.queries.column("query").take(pa.array(sets.query_of)).to_pylist()
+    return list(zip(queries, sets.candidates.column("text").to_pylist(), strict=True))
+
+
+def head_of(uri: str, pairs: int) -> pa.Table:
+    """The first candidate sets with at least so many pairs. Raises InputError."""
+    source = open_source(uri)
+    taken: list[pa.Table] = []
+    count = 0
+    for split in plan_splits(source, target_pairs=pairs_per_split(pairs)):
+        for table in read_split(source, split):
+            ends = np.cumsum([len(row) for row in table.column(CANDIDATES)])
+            kept = int(np.searchsorted(ends, pairs - count)) + 1
+            taken.append(table.slice(0, kept))
+            count += int(ends[min(kept, len(ends)) - 1])
+            if count >= pairs:
+                return pa.concat_tables(taken)
+    return pa.concat_tables(taken)
+
+
+def made_up(lengths: Lengths, pairs: int) -> pa.Table:
+    """Candidate sets of words without meaning; lengths are log-normal, the same each time."""
+    rng = np.random.default_rng(0)
+    mean, spread = (105.0, 0.5) if lengths is Lengths.NQ else (30.0, 0.3)  # words; a word is about 1.5 tokens
+    sizes = np.maximum(5, rng.lognormal(np.log(mean) - spread**2 / 2, spread, pairs)).astype(int)
+
+    def words(count: int) -> str:
+        return " ".join(f"word{number}" for number in rng.zipf(1.3, count) % _WORDS)
+
+    documents = [{"doc_id": str(place), "text": words(size)} for place, size in enumerate(sizes.tolist())]
+    starts = range(0, pairs, _CANDIDATES)
+    return pa.table(
+        {
+            "query_id": [str(start) for start in starts],
+            "query": [words(8) for _ in starts],
+            CANDIDATES: [documents[start : start + _CANDIDATES] for start in starts],
+        }
+    )

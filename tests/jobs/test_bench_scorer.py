@@ -1,0 +1,47 @@
+"""`rerank bench scorer`: the same pairs for everybody, and rates that belong together."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jobs.bench.command import app
+from jobs.bench.rivals import flops_of
+from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
+from rerank.candidates import CandidateSets
+from rerank.config import ScorerConfig
+from tests.jobs.tables import pairs_table, write_parts
+
+
+def test_made_up_texts_have_the_lengths_that_were_asked_for() -> None:
+    words = np.array([len(text.split()) for _, text in texts_of(CandidateSets.from_table(made_up(Lengths.NQ, 2_000)))])
+    assert words.mean() == pytest.approx(105, rel=0.05) and words.max() > 3 * words.mean()
+    assert made_up(Lengths.SHORT, 250).equals(made_up(Lengths.SHORT, 250))
+
+
+def test_the_head_of_a_source_is_whole_candidate_sets(tmp_path: Path) -> None:
+    rows = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d}") for d in range(10)]) for q in range(30)]
+    write_parts(pairs_table(rows), tmp_path / "in", cuts=[95], row_group_size=50)
+    assert head_of(str(tmp_path / "in"), 101).column("query_id").to_pylist() == [f"q{q}" for q in range(11)]
+    assert len(head_of(str(tmp_path / "in"), 10_000)) == 30
+
+
+def test_results_belong_together(folder_of, tmp_path: Path) -> None:
+    arguments = ["scorer", "--model", str(folder_of("bert")), "--pairs", "120", "--rounds", "2", "--lengths", "short"]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert results[0]["name"].startswith("rerank ") and results[1]["name"] == "predict float32, batch 32"
+    for row in results:
+        assert row["pairs"] == 120 and len(row["seconds"]) == 2
+        assert row["tokens_per_second"] == pytest.approx(row["pairs_per_second"] * row["mean_tokens"], rel=0.01)
+        assert 0 <= row["padding_share"] < 0.9 and row["flops_share"] > 0
+
+
+def test_the_work_of_a_forward_grows_with_the_square_of_its_length(folder_of) -> None:
+    config = ScorerConfig(model=str(folder_of("bert")))
+    one, two = flops_of(config, np.array([10])), flops_of(config, np.array([20]))
+    assert two > 2 * one
+    assert two - 2 * one == 4 * 3 * 32 * (400 - 200)
