@@ -49,6 +49,7 @@ class RerankActor:
         if preload:
             self._reranker.engine  # noqa: B018 (loads it)
         self._cut = cut
+        self._lost: EngineLostError | None = None
         self._on_block = on_block
         self._remember = store.append if store is not None else None
         self._recent = look_up_recent(store, since=since) if store is not None else None
@@ -78,11 +79,20 @@ class RerankActor:
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request; its pairs share batches with those of the requests beside it.
 
-        Cancelling drops what is not yet scored. Raises OverloadedError, DeadlineError, and ModelError where the model
-        gives no number.
+        Cancelling drops what is not yet scored. Raises OverloadedError, DeadlineError, ModelError where the model
+        gives no number, and EngineLostError, after which `check_health` fails.
         """
-        scored = await self._batcher.score(request)
+        try:
+            scored = await self._batcher.score(request)
+        except EngineLostError as problem:
+            self._lost = problem
+            raise
         return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)
+
+    def check_health(self) -> None:
+        """Raise EngineLostError once the engine is lost: Ray Serve asks, and starts a new replica in its place."""
+        if self._lost is not None:
+            raise self._lost
 
     def describe(self) -> dict[str, Any]:
         """What runs here: model, engine, device, precision, length limit."""

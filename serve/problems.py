@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rerank.errors import DeadlineError, InputError, ModelError, OverloadedError, RerankError, UnavailableError
+from rerank.errors import (
+    DeadlineError,
+    EngineLostError,
+    InputError,
+    ModelError,
+    OverloadedError,
+    RerankError,
+    UnavailableError,
+)
 
 
 class UnknownModelError(RerankError):
@@ -49,6 +57,7 @@ _STATUS: dict[type[RerankError], int] = {
     TooLargeError: 413,
     OverloadedError: 429,
     ModelError: 500,
+    EngineLostError: 503,
     UnavailableError: 503,
     DeadlineError: 504,
     RerankError: 500,

@@ -1,5 +1,7 @@
 """The actor as Ray Data sees it: a callable from tables to tables."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.cut import Cut
 from rerank.engines import Scores
+from rerank.errors import EngineLostError
+from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
 
 
@@ -56,3 +60,28 @@ def test_the_description_names_what_runs(config):
     description = RerankActor(config, engine=LongestFirst()).describe()
     assert description["engine"] == "longest-first"
     assert description["max_length"] == 96
+
+
+def test_a_lost_engine_fails_the_health_check_from_then_on(config):
+    class Lost(LongestFirst):
+        gone = False
+
+        def score(self, pairs):
+            if self.gone:
+                raise EngineLostError("the device answers no more")
+            return super().score(pairs)
+
+    engine, request = Lost(), RerankRequest("returns", ("x", "x y"))
+    actor = RerankActor(config, engine=engine)
+
+    async def scenario():
+        assert [found.index for found in (await actor.rerank(request)).ranked] == [1, 0]
+        actor.check_health()
+        engine.gone = True
+        for _ in range(2):
+            with pytest.raises(EngineLostError, match="answers no more"):
+                await actor.rerank(request)
+        with pytest.raises(EngineLostError, match="answers no more"):
+            actor.check_health()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
