@@ -103,6 +103,8 @@ def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: Pa
         pool = choose_pool(actors=config.actors, device=config.scorer.device)
         wait_for_room(pool)
         scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
+        if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
+            scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
         scores = config.scores or join_uri(config.output, SCORES)
         memory = open_memory(scores, model) if config.use_store else None
         for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
