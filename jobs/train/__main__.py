@@ -15,13 +15,13 @@ from jobs.train.distil import Schedule, encode, train
 from jobs.train.evaluate import Probe, make_probe, measure_baselines, measure_student
 from jobs.train.pairs import COSINE_SCALE, Lesson, full_text, make_lists, make_questions, make_views
 from jobs.train.splice import splice
-from jobs.train.student import build_student, count_pieces, load_student, prune_vocabulary, save_student
+from jobs.train.student import build_student, count_pieces, prune_vocabulary, replace_words, save_student
 from jobs.train.teacher import embed, load_teacher
 from jobs.train.work import HELD_OUT, load_corpus, load_vectors
 
-VOCABULARY = 16_384  # pieces; the folder stays under 32 MB
+VOCABULARY = 17_000  # pieces; the folder stays under 32 MB
 LAYERS = (0, 2, 4, 5)  # of the teacher's six
-SHORT, LONG, LONG_PASSAGES = 48, 128, 4_000  # tokens of a document; how many passages are read at length
+SHORT, LONG, LONG_PASSAGES = 48, 128, 8_000  # tokens of a document; how many passages are read at length
 QUERY_TOKENS = 32
 PROBE_QUESTIONS, PROBE_DEPTH = 200, 50
 CALIBRATION = 16  # batches of 16 pairs that are looked at before the weights are spliced
@@ -54,11 +54,17 @@ def held_out_probe(corpus: list[Passage], seed: int) -> Probe:
     return probe
 
 
-def new_student(corpus: list[Passage], lesson: Lesson, seed: int) -> tuple[BertForSequenceClassification, Tokenizer]:
-    """A student with a vocabulary pruned for the corpus, that starts from the teacher's cosine."""
+def make_student(
+    corpus: list[Passage], lesson: Lesson, start: Path | None, seed: int
+) -> tuple[BertForSequenceClassification, Tokenizer]:
+    """The student in `start`, or one that begins as the teacher's cosine; its vocabulary is pruned for the corpus."""
     teacher, tokenizer = load_teacher()
     counts = count_pieces(tokenizer, [full_text(passage) for passage in corpus])
     pruned, old_ids = prune_vocabulary(tokenizer, VOCABULARY, counts)
+    if start:
+        student = BertForSequenceClassification.from_pretrained(start, dtype=torch.float32)
+        replace_words(student, teacher, old_ids)
+        return student, pruned
     student = build_student(teacher, old_ids, LAYERS, seed).eval()
     examples = [(example.query, example.documents[row % 5]) for row, example in enumerate(lesson.lists[::50])]
     encoded = encode(pruned, examples[: 16 * CALIBRATION], max_length=lesson.cut, chunk=16)
@@ -75,6 +81,7 @@ def main(
     descriptions: Annotated[Path | None, typer.Option(help="A Debian `Translation-en` file, unpacked.")] = None,
     tokens: Annotated[int, typer.Option(help="Budget: tokens read in training.")] = 6_000_000,
     minutes: Annotated[float, typer.Option(help="Budget: minutes of training.")] = 60.0,
+    short: Annotated[float, typer.Option(help="Share of the budget for short documents, which come first.")] = 0.75,
     start: Annotated[
         Path | None, typer.Option(help="A student's folder to go on from; the teacher if not given.")
     ] = None,
@@ -87,7 +94,7 @@ def main(
     seen = [passage for passage in corpus if passage.source not in HELD_OUT]
     some = random.Random(f"long {seed}").sample(seen, min(LONG_PASSAGES, len(seen)))
     lessons = [make_lesson(seen, work, SHORT, seed), make_lesson(some, work, LONG, seed)]
-    model, tokenizer = load_student(start) if start else new_student(corpus, lessons[0], seed)
+    model, tokenizer = make_student(corpus, lessons[0], start, seed)
     lists = [len(lesson.lists) for lesson in lessons]
     report("corpus", passages=len(corpus), lists=lists, parameters=sum(w.numel() for w in model.parameters()))
 
@@ -95,7 +102,7 @@ def main(
         save_student(model, tokenizer, out)
 
     order = seed + 1 if start else seed  # who goes on meets the lists in another order
-    train(model, tokenizer, lessons, Schedule(tokens, minutes), seed=order, checkpoint=keep)
+    train(model, tokenizer, lessons, Schedule(tokens, minutes, short), seed=order, checkpoint=keep)
     save_student(model, tokenizer, out)
     probe = held_out_probe(corpus, seed)
     report("student", **measure_student(model, tokenizer, probe, max_length=256))

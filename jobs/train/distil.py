@@ -24,13 +24,13 @@ class Schedule:
 
     tokens: int
     minutes: float
+    short: float = 0.75
     lists: int = 12
     rate: float = 2e-4
     head_rate: float = 1e-3
     warmup: float = 0.05
     calibration: float = 0.5
     meaning: float = 4.0
-    short: float = 0.75
 
     def factor(self, progress: float) -> float:
         """Share of the peak learning rate: linear up over `warmup`, linear down to zero."""

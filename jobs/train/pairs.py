@@ -13,7 +13,8 @@ from jobs.train.teacher import Floats, Lexical, top_cosine
 
 NEAR, LIKE, RANDOM = 2, 1, 1  # negatives of each list: nearest by cosine, by BM25, anywhere
 NEAR_K, LIKE_K = 24, 20
-COSINE_SCALE, BORDERLINE, LEXICAL_WEIGHT, KNOWN_BONUS = 12.0, 0.5, 1.0, 2.5
+BM25_K = 200  # the passages whose BM25 score is known
+COSINE_SCALE, BORDERLINE, LEXICAL_WEIGHT, KNOWN_BONUS = 12.0, 0.5, 2.0, 2.5
 VAGUE = 0.25  # cosine of query and answer under which the query says too little ("see that function for details")
 
 
@@ -106,14 +107,15 @@ def make_lists(
     count = len(questions)
     answers, others = vectors[:count], vectors[count:]
     near = top_cosine(query_vectors, others, NEAR_K)
-    like, points = Lexical(views[count:]).top([asked.query for asked in questions], LIKE_K)
+    like, points = Lexical(views[count:]).top([asked.query for asked in questions], min(BM25_K, count))
     lists = []
     for row, asked in enumerate(questions):
         if answers[row] @ query_vectors[row] < VAGUE:
             continue
         bm25 = dict(zip(like[row].tolist(), (points[row] / max(points[row][0], 1e-6)).tolist(), strict=True))
         negatives = rng.sample([place for place in near[row].tolist() if place != row], NEAR)
-        negatives += rng.sample([place for place in bm25 if place != row and place not in negatives], LIKE)
+        alike = like[row][:LIKE_K].tolist()
+        negatives += rng.sample([place for place in alike if place != row and place not in negatives], LIKE)
         negatives += [rng.randrange(count) for _ in range(RANDOM)]
         places = [row, *(count + place for place in negatives)]
         lexical = np.array([bm25.get(place, 0.0) for place in (row, *negatives)])

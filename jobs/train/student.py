@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_LENGTH = 512
+COMMON = 5  # occurrences in the training corpus that make a piece one of its words
 
 
 def teacher_folder() -> Path:
@@ -33,9 +34,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def prune_vocabulary(tokenizer: Tokenizer, size: int, counts: Mapping[int, int]) -> tuple[Tokenizer, list[int]]:
     """The tokenizer cut to `size` pieces, and for each new id the old one.
 
-    Special tokens and single characters always stay, so every text falls into known pieces as it did before. BERT's
-    vocabulary is sorted by frequency: of the other pieces the first stay, and a piece that `counts` saw at least
-    three times in the training corpus is ranked as if it stood at half its place.
+    Special tokens and single characters always stay, so every text falls into known pieces as it did before. Of the
+    others those come first that `counts` saw at least `COMMON` times in the training corpus, then the rest, both in
+    the order of BERT's vocabulary, which is sorted by frequency.
     """
     spec = json.loads(tokenizer.to_str())
     vocabulary: dict[str, int] = spec["model"]["vocab"]
@@ -43,7 +44,7 @@ def prune_vocabulary(tokenizer: Tokenizer, size: int, counts: Mapping[int, int])
     if size < len(kept):
         raise ValueError(f"size must be at least {len(kept)} (specials and single characters), got {size}")
     others = [old for piece, old in vocabulary.items() if old not in kept and not piece.startswith("[unused")]
-    others.sort(key=lambda old: old // 2 if counts.get(old, 0) >= 3 else old)
+    others.sort(key=lambda old: (counts.get(old, 0) < COMMON, old))
     old_ids = sorted(kept | set(others[: size - len(kept)]))
     new_id = {old: new for new, old in enumerate(old_ids)}
     pieces = {old: piece for piece, old in vocabulary.items()}
@@ -80,10 +81,13 @@ def build_student(
     return student
 
 
-def load_student(folder: Path) -> tuple[BertForSequenceClassification, Tokenizer]:
-    """A student that `save_student` wrote, to train it further."""
-    model = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
+@torch.no_grad()
+def replace_words(student: BertForSequenceClassification, teacher: BertModel, old_ids: list[int]) -> None:
+    """Give the student the teacher's word embeddings of `old_ids`, its frozen words being the teacher's anyway."""
+    words = teacher.embeddings.word_embeddings.weight[old_ids].clone()
+    words[:, sign_coordinate(student)] = 0
+    student.resize_token_embeddings(len(old_ids), mean_resizing=False)
+    student.bert.embeddings.word_embeddings.weight.copy_(words)
 
 
 def score(

@@ -1,5 +1,6 @@
 """The corpus, the queries, the pruned vocabulary and a few optimisation steps, on texts and models of a few lines."""
 
+import copy
 import gzip
 import inspect
 import random
@@ -27,7 +28,16 @@ from jobs.train.distil import Schedule, list_loss, meaning_loss, optimiser, scor
 from jobs.train.evaluate import Probe, known_item
 from jobs.train.pairs import Lesson, TrainingList, make_lists, make_questions, make_views
 from jobs.train.queries import ask, plain
-from jobs.train.student import build_student, load_tokenizer, prune_vocabulary, save_student, score
+from jobs.train.student import (
+    COMMON,
+    build_student,
+    load_tokenizer,
+    prune_vocabulary,
+    replace_words,
+    save_student,
+    score,
+    sign_coordinate,
+)
 
 SAMPLE = '''
 def biggest(items: list[int], n: int = 3) -> list[int]:
@@ -140,12 +150,25 @@ def test_pruned_vocabulary_gives_the_same_pieces(tokenizer: Tokenizer) -> None:
     assert pruned.decode(pruned.encode(rare).ids) == rare
     with pytest.raises(ValueError, match="size must be at least"):
         prune_vocabulary(tokenizer, 10, {})
-    unicode = tokenizer.token_to_id("unicode")
-    assert unicode is not None
-    with_count, _ = prune_vocabulary(tokenizer, 8000, {unicode: 3, 29000: 2})
-    assert with_count.token_to_id("unicode") is None
-    with_count, _ = prune_vocabulary(tokenizer, 15000, {unicode: 3, 29000: 2})
-    assert with_count.token_to_id("unicode") is not None
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    rare, seldom = (piece for piece, _ in pieces[-2:])
+    counts = {tokenizer.token_to_id(rare): COMMON, tokenizer.token_to_id(seldom): COMMON - 1}
+    counted, _ = prune_vocabulary(tokenizer, 8000, counts)
+    assert counted.token_to_id(rare) is not None, "common in the corpus"
+    assert counted.token_to_id(seldom) is None
+
+
+@torch.no_grad()
+def test_replaced_words_are_the_teachers(small: tuple[BertForSequenceClassification, Tokenizer]) -> None:
+    student, _ = small
+    student = copy.deepcopy(student)
+    teacher = BertModel(BertConfig(**{**student.config.to_dict(), "vocab_size": 9000}))
+    replace_words(student, teacher, [7, 8999])
+    words = student.bert.embeddings.word_embeddings.weight
+    assert words.shape[0] == student.config.vocab_size == 2
+    assert (words[:, sign_coordinate(student)] == 0).all()
+    others = [column for column in range(words.shape[1]) if column != sign_coordinate(student)]
+    assert torch.equal(words[:, others], teacher.embeddings.word_embeddings.weight[[7, 8999]][:, others])
 
 
 def test_short_last_layer_equals_the_models_own_forward(small: tuple[BertForSequenceClassification, Tokenizer]) -> None:
