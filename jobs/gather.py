@@ -21,6 +21,8 @@ from rerank.rank import SOURCE_SCORE
 KEY, PLACE, IS_TEXT = "key", "place", "is_text"
 ROW, DOCUMENT, QUERY = "row.", "document.", "query."
 
+PAIRS_PER_ROW_GROUP = 1_000  # of what is gathered; a split of the run that follows is one at least
+
 _THREADS = 8
 _RUN = {"query_id": Kind.ID, "doc_id": Kind.ID, "score": Kind.NUMBER}
 _CORPUS = {"doc_id": Kind.ID, "text": Kind.TEXT}
@@ -37,6 +39,11 @@ class Gathering:
     corpus: Source | None = None
     queries: Source | None = None
     is_limited: bool = False  # to the rows of `query_ids`
+
+    @property
+    def id_types(self) -> dict[str, pa.DataType]:
+        """The types of query_id and doc_id in the rows, which the output keeps."""
+        return {name: self.rows.schema.field(name).type for name in ("query_id", "doc_id")}
 
     @property
     def schemas(self) -> list[pa.Schema]:

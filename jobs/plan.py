@@ -5,17 +5,18 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
 from jobs.exits import exit_codes
+from jobs.gather import PAIRS_PER_ROW_GROUP
+from jobs.input import Input, open_input
 from jobs.memory import Memory, open_snapshot, resolve
 from jobs.progress import peak_memory, say
 from jobs.renames import parse_renames
-from jobs.scan import check_clustered, scan
-from jobs.source import Layout, Source, open_source
-from jobs.splits import Split, pairs_per_block, pairs_per_split, plan_splits, read_split
+from jobs.sample import sample
+from jobs.source import Layout, Source
+from jobs.splits import pairs_per_block, pairs_per_split, plan_splits
 from rerank.candidates import CandidateSets, text_column
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encode import EncodedPairs
@@ -24,8 +25,6 @@ from rerank.reject import Reason, check
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, pair_keys
 
-_SAMPLED_SPLITS = 8
-_SAMPLED_QUERIES = 10  # of each of those splits
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
 
@@ -33,6 +32,10 @@ _MEASURED_PAIRS = 64
 def plan(
     source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
     layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="IN is a run; this has doc_id, text.")] = None,
+    queries: Annotated[str | None, typer.Option(help="IN is a run; this has query_id, query.")] = None,
+    regroup: Annotated[bool, typer.Option("--regroup", help="Pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
@@ -43,9 +46,17 @@ def plan(
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
     with exit_codes():
-        opened = open_source(source, layout=layout, renames=parse_renames(column or []))
+        given = open_input(
+            source,
+            layout=layout,
+            renames=parse_renames(column or []),
+            limit=limit,
+            corpus=corpus,
+            queries=queries,
+            regroup=regroup,
+        )
         scorer = ScorerConfig(model=model, max_length=max_length)
-        planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
+        planned = make_plan(given, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
             planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
         for name, value in planned.items():
@@ -54,33 +65,28 @@ def plan(
 
 
 def make_plan(
-    source: Source, scorer: ScorerConfig, *, scores: str | None = None, actors: int = 1, block_pairs: int | None = None
+    given: Input, scorer: ScorerConfig, *, scores: str | None = None, actors: int = 1, block_pairs: int | None = None
 ) -> dict[str, Any]:
     """The plan. Counts of queries, pairs and splits are exact, what a sample of the texts stands for is estimated.
 
-    Raises InputError where the rows of a query do not lie together, ModelError where the model cannot be loaded.
+    Raises ModelError where the model cannot be loaded.
     """
-    found = scan(source)
-    check_clustered(source, found)
     resolved, identity = resolve(scorer)
     reranker = Reranker(resolved)
     on_gpu = reranker.engine.description["device"].startswith("cuda")
-    splits = plan_splits(source, target_pairs=pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu)))
-    sampled = [splits[at] for at in np.unique(np.linspace(0, len(splits) - 1, _SAMPLED_SPLITS).astype(int))]
-    sets = CandidateSets.from_table(pa.concat_tables([table for split in sampled for table in _sample(source, split)]))
+    target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu))
+    sets = CandidateSets.from_table(sample(given.source, target_pairs=target))
     sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
     known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
     encoded = encode(sets, sound, reranker.encoder)
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
-    to_score = source.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
+    to_score = given.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
     distinct = len(pc.unique(text_column(sets.candidates, "text")))
     return {
-        "layout": str(source.layout),
-        "files": len({group.path for group in source.row_groups}),
-        "splits": len(splits),
-        "queries": found.queries,
-        "pairs": source.pairs,
+        **_reading(given, target),
+        "queries": given.queries,
+        "pairs": given.pairs,
         "sampled_pairs": sets.pair_count,
         "rejected_share": round(1 - len(sound) / max(1, sets.pair_count), 4),
         "distinct_texts_share": round(distinct / max(1, sets.pair_count), 4),
@@ -97,14 +103,22 @@ def make_plan(
     }
 
 
-def _sample(source: Source, split: Split) -> list[pa.Table]:
-    """The first queries of a split, read no further than needed."""
-    taken: list[pa.Table] = []
-    for table in read_split(source, split):
-        taken.append(table.slice(0, _SAMPLED_QUERIES - sum(part.num_rows for part in taken)))
-        if sum(part.num_rows for part in taken) == _SAMPLED_QUERIES:
-            break
-    return taken
+def _reading(given: Input, target: int) -> dict[str, Any]:
+    """What would be read, and in how many splits; of rows that lie apart those of what gathering them will leave."""
+    if isinstance(given.source, Source):
+        splits = len(plan_splits(given.source, target_pairs=target))
+        return {"layout": str(given.source.layout), "files": _files(given.source), "splits": splits}
+    gathering = given.source
+    tables = [table for table in (gathering.rows, gathering.corpus, gathering.queries) if table is not None]
+    return {
+        "layout": "pairs, to be gathered" if gathering.corpus is None else "run, to be gathered",
+        "files": sum(map(_files, tables)),
+        "splits": -(-given.pairs // max(target, PAIRS_PER_ROW_GROUP)),
+    }
+
+
+def _files(source: Source) -> int:
+    return len({group.path for group in source.row_groups})
 
 
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:

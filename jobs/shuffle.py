@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import Dataset
 
-from jobs.gather import KEY, Gathering
+from jobs.gather import KEY, PAIRS_PER_ROW_GROUP, Gathering
 from jobs.input import Input, counted
 from jobs.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.progress import say
@@ -22,7 +22,6 @@ from rerank.errors import OutputError, RerankError
 from rerank.paths import Location
 
 _BYTES_PER_PARTITION = 64 << 20
-_PAIRS_PER_ROW_GROUP = 1_000  # a split of the run that follows is one at least
 _READERS = {"rows": Gathering.read_rows, "documents": Gathering.read_documents, "queries": Gathering.read_queries}
 
 
@@ -58,10 +57,9 @@ def gather(gathering: Gathering, folder: Location) -> Source:
             with_documents, fn_kwargs={"schema": schemas[0]}, batch_size=None, batch_format="pyarrow"
         )
         rows = rows.union(_table(shared, "queries", gathering.queries))
-    ids = {name: gathering.rows.schema.field(name).type for name in ("query_id", "doc_id")}
     written = rows.repartition(partitions, keys=[KEY]).map_batches(
         _write,
-        fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": ids},
+        fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": gathering.id_types},
         batch_size=None,
         batch_format="pyarrow",
     )
@@ -100,7 +98,7 @@ def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, ids: dict[str
     target = folder.join(f"part-{uuid.uuid4().hex}.parquet")
     try:
         with target.filesystem.open_output_stream(target.path) as stream:
-            queries = max(1, _PAIRS_PER_ROW_GROUP * sets.num_rows // rows.num_rows)
+            queries = max(1, PAIRS_PER_ROW_GROUP * sets.num_rows // rows.num_rows)
             pq.write_table(sets, stream, compression="zstd", row_group_size=queries)
     except OSError as problem:
         raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem

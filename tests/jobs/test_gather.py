@@ -36,13 +36,12 @@ def partitioned(*tables: pa.Table) -> list[pa.Table]:
 def gather_here(gathering: Gathering) -> list[dict[str, Any]]:
     """Candidate sets as a run with Ray gathers them."""
     schemas = shuffled_schemas(gathering)
-    ids = {name: gathering.rows.schema.field(name).type for name in ("query_id", "doc_id")}
     rows = [table for at in range(len(gathering.rows.row_groups)) for table in gathering.read_rows(at)]
     if gathering.corpus is not None and gathering.queries is not None:
         texts = [table for at in range(len(gathering.corpus.row_groups)) for table in gathering.read_documents(at)]
         rows = [with_documents(part, schema=schemas[0]) for part in partitioned(*rows, *texts)]
         rows += [table for at in range(len(gathering.queries.row_groups)) for table in gathering.read_queries(at)]
-    sets = [candidate_sets(part, schema=schemas[-1], ids=ids) for part in partitioned(*rows)]
+    sets = [candidate_sets(part, schema=schemas[-1], ids=gathering.id_types) for part in partitioned(*rows)]
     assert len({table.schema for table in sets}) == 1
     return [row for table in sets for row in table.to_pylist()]
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from jobs.input import Input, open_input
 from jobs.memory import resolve
 from jobs.plan import make_plan
-from jobs.source import Source, open_source
 from rerank.config import ScorerConfig
 from rerank.errors import InputError
 from rerank.store import ScoreStore, pair_keys
@@ -17,12 +19,12 @@ ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"shared text {d}") for d in range(5)
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
+def source(tmp_path: Path) -> Input:
     write_parts(pairs_table(ROWS), tmp_path / "in", cuts=[8], row_group_size=5)
-    return open_source(str(tmp_path / "in"))
+    return open_input(str(tmp_path / "in"))
 
 
-def test_counts_and_estimates(source: Source, tmp_path: Path) -> None:
+def test_counts_and_estimates(source: Input, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     planned = make_plan(source, ScorerConfig(), scores=None, actors=1)
     assert (planned["queries"], planned["pairs"], planned["files"], planned["layout"]) == (4, 20, 2, "pairs")
@@ -33,7 +35,7 @@ def test_counts_and_estimates(source: Source, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_knows_what_the_store_has(source: Source, tmp_path: Path) -> None:
+def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:
     _, identity = resolve(ScorerConfig())
     table = pairs_table(ROWS[:2])
     keys = pair_keys(table["query"], table["text"], np.arange(10, dtype=np.int32))
@@ -46,13 +48,33 @@ def test_knows_what_the_store_has(source: Source, tmp_path: Path) -> None:
 def test_refuses_rows_that_are_not_clustered(tmp_path: Path) -> None:
     write_parts(pairs_table([*ROWS, ROWS[0]]), tmp_path / "in", cuts=[], row_group_size=50)
     with pytest.raises(InputError, match="not clustered"):
-        make_plan(open_source(str(tmp_path / "in")), ScorerConfig(), scores=None, actors=1)
+        open_input(str(tmp_path / "in"))
 
 
 def test_splits_are_those_of_the_run(tmp_path: Path) -> None:
     rows = [(f"q{q}", "a query", [(f"d{d}", "text") for d in range(10)]) for q in range(200)]
     write_parts(pairs_table(rows), tmp_path / "in", cuts=[], row_group_size=100)
-    source = open_source(str(tmp_path / "in"))
+    source = open_input(str(tmp_path / "in"))
     # Blocks of 256 pairs on a CPU, four a split, at borders of 100 rows: 1,100 and 900.
     assert make_plan(source, ScorerConfig(device="cpu"))["splits"] == 2
     assert make_plan(source, ScorerConfig(device="cpu"), block_pairs=25)["splits"] == 20
+
+
+def test_rows_that_lie_apart(tmp_path: Path) -> None:
+    whole = pairs_table(ROWS)
+    write_parts(whole.take(list(range(0, 20, 2)) + list(range(1, 20, 2))), tmp_path / "in", cuts=[], row_group_size=7)
+    planned = make_plan(open_input(str(tmp_path / "in"), regroup=True), ScorerConfig())
+    assert (planned["layout"], planned["queries"], planned["pairs"]) == ("pairs, to be gathered", 4, 20)
+    assert (planned["sampled_pairs"], planned["pairs_to_score"], planned["splits"]) == (20, 20, 1)
+
+
+def test_a_run_with_its_texts(tmp_path: Path) -> None:
+    run = pa.table({"query_id": ["q0", "q0", "q1"], "doc_id": ["a", "gone", "b"], "score": [3.0, 2.0, 1.0]})
+    write_parts(run, tmp_path / "run", cuts=[], row_group_size=2)
+    pq.write_table(pa.table({"doc_id": list("abc"), "text": ["one text", "another", "unused"]}), tmp_path / "c.parquet")
+    pq.write_table(pa.table({"query_id": ["q0", "q1"], "query": ["what?", "who?"]}), tmp_path / "q.parquet")
+    given = open_input(str(tmp_path / "run"), corpus=str(tmp_path / "c.parquet"), queries=str(tmp_path / "q.parquet"))
+    planned = make_plan(given, ScorerConfig())
+    assert (planned["layout"], planned["files"], planned["queries"]) == ("run, to be gathered", 3, 2)
+    assert (planned["sampled_pairs"], planned["pairs_to_score"]) == (3, 2)
+    assert planned["rejected_share"] == pytest.approx(1 / 3, abs=1e-4), "a document that the corpus lacks"
