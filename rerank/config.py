@@ -26,7 +26,7 @@ class ScorerConfig(BaseModel):
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_tokens: int | None = Field(default=None, ge=1)  # padded tokens per forward; None: by device
+    batch_tokens: int | None = Field(default=None, ge=1)  # tokens per forward, with padding; None: by device
     threads: int | None = Field(default=None, ge=1)  # CPU threads of the engine; None: all that it is given
 
     @property

@@ -6,19 +6,32 @@ import numpy.typing as npt
 from rerank.ragged import IntArray
 
 
-def plan_batches(lengths: npt.NDArray[np.integer], *, batch_tokens: int) -> list[npt.NDArray[np.intp]]:
-    """Indices of the pairs of each batch; rows times longest row is at most `batch_tokens`, or the batch is one pair.
+def plan_batches(
+    lengths: npt.NDArray[np.integer], *, batch_tokens: int, padded: bool = True
+) -> list[npt.NDArray[np.intp]]:
+    """Indices of the pairs of each batch, which holds at most `batch_tokens` tokens or is one pair.
 
-    Equal lengths keep their order, so the same pairs always give the same batches.
+    What counts are all places of the grid, rows times longest row, or without padding the tokens alone. Pairs without
+    tokens are in no batch. Equal lengths keep their order, so the same pairs always give the same batches.
     """
-    order = np.argsort(-lengths, kind="stable")
+    order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
+    ends = np.cumsum(lengths[order], dtype=np.int64)
     batches = []
     start = 0
     while start < len(order):
-        rows = max(1, batch_tokens // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + rows])
-        start += rows
+        if padded:
+            rows = batch_tokens // int(lengths[order[start]])
+        else:
+            before = ends[start] - lengths[order[start]]
+            rows = int(np.searchsorted(ends, before + batch_tokens, side="right")) - start
+        batches.append(order[start : start + max(1, rows)])
+        start += max(1, rows)
     return batches
+
+
+def computed_tokens(lengths: npt.NDArray[np.integer], *, padded: bool) -> int:
+    """Tokens that are computed for a batch of these lengths, longest first."""
+    return len(lengths) * int(lengths[0]) if padded else int(lengths.sum())
 
 
 def pad(values: IntArray, offsets: npt.NDArray[np.int64], *, fill: int) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from rerank.rank import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Logits of shape [pairs] in the order of the pairs, and the tokens that were computed for them with padding."""
+    """Logits of shape [pairs] in the order of the pairs, and the tokens that were computed for them, padding included."""
 
     logits: FloatArray
     computed_tokens: int
@@ -24,7 +24,7 @@ class Engine(Protocol):
         ...
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair; NaN where the model gave NaN.
+        """The logit of each pair; NaN where the model gave NaN or the pair has no tokens.
 
         Raises EngineLostError where this process can score no more; any other exception is about these pairs alone.
         """

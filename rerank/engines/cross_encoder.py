@@ -1,9 +1,10 @@
-"""The cross-encoder engine: padded batches through a transformers sequence classifier."""
+"""The cross-encoder engine: batches through a transformers sequence classifier, padded or packed."""
 
 import inspect
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rerank.config import ScorerConfig
@@ -12,38 +13,54 @@ from rerank.encode import EncodedPairs
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.failures import check_device, free_memory, is_out_of_memory
-from rerank.engines.first_token import shorten_last_layer
+from rerank.engines.families import family_of
+from rerank.engines.packed import PackedForward, has_packed_kernel
+from rerank.engines.padded import PaddedForward
 from rerank.errors import ModelError
-from rerank.pack import pad, plan_batches, row_mask
+from rerank.pack import computed_tokens, plan_batches
+
+
+class Forward(Protocol):
+    """What computes a batch."""
+
+    @property
+    def padded(self) -> bool:
+        """Whether rows are filled up to the longest."""
+        ...
+
+    def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
+        """Logits [pairs in the batch], on the device; `batch` has the longest first."""
+        ...
 
 
 class CrossEncoderEngine:
     """Everything that sentence-transformers' CrossEncoder can load as a classifier with one label.
 
-    That class loads the model and is the oracle of the tests; batching, padding and the forward are ours.
+    That class loads the model and is the oracle of the tests; batching, padding or packing, and the forward are ours.
     """
 
-    def __init__(self, config: ScorerConfig) -> None:
+    def __init__(self, config: ScorerConfig, *, packed: bool | None = None) -> None:
+        """`packed` says whether families that can be packed are; by default where the device has a kernel for it."""
         self._device = pick_device(config.device)
         self._dtype = pick_dtype(config.dtype, self._device)
         self._batch_tokens = config.batch_tokens or pick_batch_tokens(self._device)
         if self._device.type == "cpu":
             torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)
-        self._model = loaded.model.eval()
-        shorten_last_layer(self._model)
-        self._takes_types = _takes_types(loaded)
-        self._padding = self._model.config.pad_token_id or 0
+        model = loaded.model.eval()
+        wanted = has_packed_kernel(model, self._device, self._dtype) if packed is None else packed
+        kind = PackedForward if wanted and family_of(model) else PaddedForward
+        self._forward: Forward = kind(model, self._device, takes_types=_takes_types(loaded))
         self.description = {
             "model": config.model,
-            "engine": "padded",
+            "engine": "padded" if self._forward.padded else "packed",
             "device": str(self._device),
             "dtype": str(self._dtype).removeprefix("torch."),
             "torch": torch.__version__,
         }
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair; after running out of memory in batches half as large, from then on.
+        """The logit of each pair, NaN for one without tokens; halves the batches for good where memory is short.
 
         Raises EngineLostError where the device answers no more, and else what a batch of one pair raises.
         """
@@ -60,25 +77,13 @@ class CrossEncoderEngine:
     @torch.inference_mode()
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
-        lengths = pairs.lengths
-        batches = plan_batches(lengths, batch_tokens=self._batch_tokens)
-        logits = np.empty(len(pairs), dtype=np.float32)
+        lengths, padded = pairs.lengths, self._forward.padded
+        batches = plan_batches(lengths, batch_tokens=self._batch_tokens, padded=padded)
+        logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
             scored = torch.cat([self._forward(pairs, batch) for batch in batches])
             logits[np.concatenate(batches)] = scored.float().cpu().numpy()
-        return Scores(logits, sum(len(batch) * int(lengths[batch[0]]) for batch in batches))
-
-    def _forward(self, pairs: EncodedPairs, batch: Any) -> torch.Tensor:
-        ids, types, offsets = pairs.join(batch)
-        inputs = {
-            "input_ids": pad(ids, offsets, fill=self._padding),
-            "attention_mask": row_mask(np.diff(offsets)).astype(np.int64),
-        }
-        if self._takes_types:
-            inputs["token_type_ids"] = pad(types, offsets, fill=0)
-        tensors = {name: torch.from_numpy(grid).to(self._device, non_blocking=True) for name, grid in inputs.items()}
-        logits: torch.Tensor = self._model(**tensors).logits
-        return logits[:, 0]
+        return Scores(logits, sum(computed_tokens(lengths[batch], padded=padded) for batch in batches))
 
 
 def _load(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Any:

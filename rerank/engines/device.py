@@ -1,10 +1,13 @@
 """Choices that follow from the device: where to run, in which precision, in how large a batch."""
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 
 from rerank.errors import ConfigError
 
-# Padded tokens per forward. CPU: what stays in the caches of a few cores; GPU: enough to fill the chip.
+# Tokens per forward, padding included. CPU: what stays in the caches of a few cores; GPU: enough to fill the chip.
 _BATCH_TOKENS = {"cpu": 4_096, "mps": 16_384, "cuda": 131_072}
 
 
@@ -35,6 +38,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def pick_batch_tokens(device: torch.device) -> int:
     """The default token budget of a batch."""
     return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS["cpu"])
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """The array on the device; CUDA copies it from pinned memory while the host goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _cpu_has_bf16() -> bool:

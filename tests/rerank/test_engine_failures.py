@@ -1,4 +1,4 @@
-"""The engine when memory is short or the device is gone, with a model that fails on cue."""
+"""The engine when memory is short or the device is gone, with a forward that fails on cue."""
 
 from types import SimpleNamespace
 
@@ -10,14 +10,16 @@ from rerank import Reranker, ScorerConfig
 from rerank.engines import cross_encoder, failures
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.errors import EngineLostError
+from rerank.pack import computed_tokens
 from rerank.types import RerankRequest
 
 REQUEST = RerankRequest("returns", ("x", "x y z", "parcel", "warranty " * 20, "free", "x y", "label", "post"))
 
 
-@pytest.fixture
-def engine(folder_of):
-    return CrossEncoderEngine(ScorerConfig(model=str(folder_of("bert")), device="cpu", batch_tokens=4096))
+@pytest.fixture(params=[False, True], ids=["padded", "packed"])
+def engine(folder_of, request):
+    config = ScorerConfig(model=str(folder_of("bert")), device="cpu", batch_tokens=4096)
+    return CrossEncoderEngine(config, packed=request.param)
 
 
 @pytest.fixture
@@ -26,17 +28,17 @@ def pairs(folder_of):
 
 
 class Short:
-    """A model for which memory is short beyond so many padded tokens."""
+    """A forward for which memory is short beyond so many tokens."""
 
-    def __init__(self, model, tokens, problem):
-        self._model, self._tokens, self._problem = model, tokens, problem
-        self.config, self.seen = model.config, []
+    def __init__(self, forward, tokens, problem):
+        self._forward, self._tokens, self._problem = forward, tokens, problem
+        self.padded, self.seen = forward.padded, []
 
-    def __call__(self, **tensors):
-        self.seen.append(tensors["input_ids"].numel())
+    def __call__(self, pairs, batch):
+        self.seen.append(computed_tokens(pairs.lengths[batch], padded=self.padded))
         if self.seen[-1] > self._tokens:
             raise self._problem
-        return self._model(**tensors)
+        return self._forward(pairs, batch)
 
 
 SHORTAGES = [
@@ -49,32 +51,32 @@ SHORTAGES = [
 @pytest.mark.parametrize("problem", SHORTAGES, ids=lambda problem: type(problem).__name__)
 def test_batches_are_halved_until_they_fit_and_stay_so(engine, pairs, problem):
     expected = engine.score(pairs).logits
-    engine._model = model = Short(engine._model, 64, problem)
+    engine._forward = forward = Short(engine._forward, 48, problem)
     np.testing.assert_allclose(engine.score(pairs).logits, expected, atol=1e-5)
-    failed = sum(tokens > 64 for tokens in model.seen)
-    assert 1 <= failed <= 6
+    failed = sum(tokens > 48 for tokens in forward.seen)
+    assert 1 <= failed <= 7
     engine.score(pairs)
-    assert sum(tokens > 64 for tokens in model.seen) == failed
+    assert sum(tokens > 48 for tokens in forward.seen) == failed
 
 
 def test_a_pair_for_which_memory_is_short_raises(engine, pairs):
-    engine._model = Short(engine._model, 8, torch.OutOfMemoryError("CUDA out of memory."))
+    engine._forward = Short(engine._forward, 8, torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(torch.OutOfMemoryError):
         engine.score(pairs)
 
 
 def test_other_exceptions_are_not_tried_again(engine, pairs):
-    engine._model = model = Short(engine._model, 0, RuntimeError("shapes do not match"))
+    engine._forward = forward = Short(engine._forward, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
         engine.score(pairs)
-    assert len(model.seen) == 1
+    assert len(forward.seen) == 1
 
 
 def test_a_device_that_answers_no_more_is_told_apart(engine, pairs, monkeypatch):
     def zeros(*_, **__):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    engine._model = Short(engine._model, 0, RuntimeError("CUDA error: device-side assert triggered"))
+    engine._forward = Short(engine._forward, 0, RuntimeError("CUDA error: device-side assert triggered"))
     monkeypatch.setattr(failures, "torch", SimpleNamespace(zeros=zeros, OutOfMemoryError=torch.OutOfMemoryError))
     cuda = torch.device("cuda")
     monkeypatch.setattr(cross_encoder, "check_device", lambda _: failures.check_device(cuda))

@@ -6,19 +6,25 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank.pack import pad, plan_batches, row_mask
+from rerank.pack import computed_tokens, pad, plan_batches, row_mask
 
 
-@given(lengths=st.lists(st.integers(1, 60), max_size=40), batch_tokens=st.integers(1, 300))
-def test_batches_hold_every_pair_once_within_the_budget(lengths, batch_tokens):
+@given(lengths=st.lists(st.integers(0, 60), max_size=40), batch_tokens=st.integers(1, 300), padded=st.booleans())
+def test_batches_hold_every_pair_with_tokens_once_within_the_budget(lengths, batch_tokens, padded):
     sizes = np.array(lengths, dtype=np.int32)
-    batches = plan_batches(sizes, batch_tokens=batch_tokens)
+    batches = plan_batches(sizes, batch_tokens=batch_tokens, padded=padded)
     order = [int(pair) for batch in batches for pair in batch]
-    assert order == sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
+    assert order == sorted(np.flatnonzero(sizes), key=lambda pair: -lengths[pair])
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * sizes[batch].max() <= batch_tokens
+        assert len(batch) == 1 or computed_tokens(sizes[batch], padded=padded) <= batch_tokens
     for batch, following in pairwise(batches):
-        assert (len(batch) + 1) * sizes[batch].max() > batch_tokens, f"{following[0]} would have fitted"
+        more = sizes[[*batch, following[0]]]
+        assert computed_tokens(more, padded=padded) > batch_tokens, f"{following[0]} would have fitted"
+
+
+def test_tokens_are_counted_with_the_padding_or_without():
+    lengths = np.array([5, 3, 3], dtype=np.int32)
+    assert (computed_tokens(lengths, padded=True), computed_tokens(lengths, padded=False)) == (15, 11)
 
 
 def test_rows_are_filled_up_on_the_right():

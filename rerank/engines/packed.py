@@ -1,0 +1,62 @@
+"""The packed forward: all pairs of a batch in one sequence, no token of padding."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rerank.encode import EncodedPairs
+from rerank.engines.attention import PACKED, Packing, packed_attention
+from rerank.engines.device import to_device
+from rerank.engines.families import Packed, family_of
+from rerank.engines.first_token import shorten_last_layer
+
+_WIDEST_HEAD = 256
+_AMPERE = (8, 0)
+
+
+def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packing pays: only CUDA has a kernel for it, in half precision, for some widths of a head."""
+    if device.type != "cuda" or dtype == torch.float32:
+        return False
+    config = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
+
+
+class PackedForward:
+    """Logits of batches through the model without its classifier, then the classifier on one state per pair."""
+
+    padded = False
+
+    def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
+        """Give the model another attention function, and its last layer the first tokens alone where it reads no more.
+
+        Raises ValueError where the model's family is not known: `family_of` tells.
+        """
+        from transformers import AttentionInterface
+
+        family = family_of(model)
+        if family is None:
+            raise ValueError(f"{type(model).__name__} is of no family that can be packed")
+        AttentionInterface.register(PACKED, packed_attention)
+        model.set_attn_implementation(PACKED)
+        self._is_short = shorten_last_layer(model)
+        self._model, self._family, self._device, self._takes_types = model, family, device, takes_types
+        self._body = getattr(model, model.base_model_prefix)
+        self._padding = -1 if model.config.pad_token_id is None else model.config.pad_token_id
+
+    def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
+        """Logits [pairs in the batch], on the device. Equal lengths must be neighbours."""
+        ids, types, offsets = pairs.join(batch)
+        packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
+        inputs: dict[str, npt.NDArray[np.integer]] = {
+            "input_ids": ids,
+            "position_ids": self._family.positions(packed),
+        }
+        if self._takes_types:
+            inputs["token_type_ids"] = types
+        tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
+        states = self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0]
+        return self._family.classify(self._model, states if self._is_short else self._family.pool(states, packed))[:, 0]
