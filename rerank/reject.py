@@ -15,48 +15,34 @@ from rerank.rank import FloatArray
 class Reason(IntEnum):
     """Why a query or a candidate was rejected; `text` is what a person reads."""
 
-    OK = 0
-    QUERY_NULL = 1
-    QUERY_BLANK = 2
-    QUERY_ID_NULL = 3
-    NO_CANDIDATES = 4
-    DOC_ID_NULL = 5
-    DOC_ID_DUPLICATE = 6
-    TEXT_NULL = 7
-    TEXT_BLANK = 8
-    LOGIT_NOT_FINITE = 9
-    QUERY_NOT_UTF8 = 10
-    TEXT_NOT_UTF8 = 11
-    QUERY_ID_DUPLICATE = 12
-    QUERY_DIFFERS = 13
-    QUERY_MISSING = 14
-    DOCUMENT_MISSING = 15
-    ENGINE_FAILED = 16
-    KILLED_WORKER = 17
-    TOO_DEEP = 18  # not rejected: not to be scored
+    text: str
 
+    def __new__(cls, code: int, text: str) -> "Reason":
+        """A code that knows its text."""
+        reason = int.__new__(cls, code)
+        reason._value_, reason.text = code, text
+        return reason
 
-TEXTS = (
-    "",
-    "query is null",
-    "query is blank",
-    "query_id is null",
-    "candidate list is empty",
-    "doc_id is null",
-    "doc_id is a duplicate within the query",
-    "text is null",
-    "text is blank",
-    "logit is not finite",
-    "query is not valid UTF-8",
-    "text is not valid UTF-8",
-    "query_id is a duplicate",
-    "query differs from that of the query_id's first row",
-    "query_id is not among the queries",
-    "doc_id is not in the corpus",
-    "the engine failed on it",
-    "scoring it killed the worker",
-    "it lies below the depth that is scored",
-)
+    OK = 0, ""
+    QUERY_NULL = 1, "query is null"
+    QUERY_BLANK = 2, "query is blank"
+    QUERY_ID_NULL = 3, "query_id is null"
+    NO_CANDIDATES = 4, "candidate list is empty"
+    DOC_ID_NULL = 5, "doc_id is null"
+    DOC_ID_DUPLICATE = 6, "doc_id is a duplicate within the query"
+    TEXT_NULL = 7, "text is null"
+    TEXT_BLANK = 8, "text is blank"
+    LOGIT_NOT_FINITE = 9, "logit is not finite"
+    QUERY_NOT_UTF8 = 10, "query is not valid UTF-8"
+    TEXT_NOT_UTF8 = 11, "text is not valid UTF-8"
+    QUERY_ID_DUPLICATE = 12, "query_id is a duplicate"
+    QUERY_DIFFERS = 13, "query differs from that of the query_id's first row"
+    QUERY_MISSING = 14, "query_id is not among the queries"
+    DOCUMENT_MISSING = 15, "doc_id is not in the corpus"
+    ENGINE_FAILED = 16, "the engine failed on it"
+    KILLED_WORKER = 17, "scoring it killed the worker"
+    TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected: not to be scored
+
 
 Codes = npt.NDArray[np.int8]
 
@@ -103,7 +89,9 @@ def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array
         {
             "doc_id": sets.candidates.column("doc_id").take(row),
             "source_rank": pa.chunked_array([sets.source_rank]).take(row),
-            "reason": pa.array(TEXTS).take(pa.array(np.concatenate([candidates[rows], queries[bare]])[order])),
+            "reason": pa.array([reason.text for reason in Reason]).take(
+                pa.array(np.concatenate([candidates[rows], queries[bare]])[order])
+            ),
         }
     )
     return list_column(entries, offsets_of(np.bincount(owner, minlength=len(sets))))

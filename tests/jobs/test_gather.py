@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.gather import KEY, Gathering, open_run, open_unclustered
 from jobs.nest import candidate_sets, shuffled_schemas, with_documents
 from rerank.errors import ConfigError, InputError
-from rerank.reject import TEXTS
+from rerank.reject import Reason
 from tests.jobs.tables import write_parts
 
 PARTITIONS = 3
@@ -86,11 +86,13 @@ def test_a_run_gets_its_texts_and_keeps_every_row(run: list[tuple[Any, ...]], ro
         mine.sort(key=lambda row: (float("inf") if row[0] is None or row[0] != row[0] else -row[0], row[1]))
         assert [(c["tag"], c["doc_id"]) for c in found["candidates"]] == [(str(at), d) for _, at, d in mine]
         assert [c["text"] for c in found["candidates"]] == [TEXT_OF.get(d) for *_, d in mine]
-        assert [TEXTS[c["_refused"]] for c in found["candidates"]] == [
+        assert [Reason(c["_refused"]).text for c in found["candidates"]] == [
             "doc_id is not in the corpus" if d == "z" else "" for *_, d in mine
         ]
         assert found["query"] == QUERY_OF.get(found["query_id"])
-        assert TEXTS[found["_refused"]] == ("query_id is not among the queries" if found["query_id"] == "q3" else "")
+        assert Reason(found["_refused"]).text == (
+            "query_id is not among the queries" if found["query_id"] == "q3" else ""
+        )
         assert (found["lang"] is not None) is (found["query"] is not None)
         assert set(found["candidates"][0]) == {"doc_id", "source_score", "tag", "text", "title", "_refused"}
 
