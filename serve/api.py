@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerank.errors import RerankError
 from serve.endpoint import Endpoint, Server
 from serve.examples import DOCUMENTED, documentation
-from serve.problems import Problem, body_for_all, problem_of
+from serve.problems import INTERNAL, Problem, body_for_all, problem_of
 from serve.status import add_status_routes
 from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
 
@@ -50,6 +50,7 @@ def create_api(server: Server) -> FastAPI:
     add_status_routes(api, server)
     api.add_exception_handler(RerankError, _refuse)
     api.add_exception_handler(HTTPException, _refuse)
+    api.add_exception_handler(Exception, _fail)
     return api
 
 
@@ -80,6 +81,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
         raise error
     problem = Problem(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
     return JSONResponse(body_for_all(problem), problem.status, error.headers)
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    """What nobody foresaw, outside the endpoints; Starlette passes it on to the server's log."""
+    return JSONResponse(body_for_all(INTERNAL), INTERNAL.status)
 
 
 class _OneSlash:

@@ -1,6 +1,8 @@
 """Bytes to objects and back: JSON everywhere, msgpack for the protocol that speaks it."""
 
 import json
+from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import msgpack
@@ -12,11 +14,11 @@ from serve.problems import NotJsonError
 MSGPACK = "application/msgpack"
 
 
-def decode(content: bytes, content_type: str) -> dict[str, Any]:
+def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
     """The body's object. Raises NotJsonError."""
-    kind = "msgpack map" if content_type.startswith(MSGPACK) else "JSON object"
+    kind = "msgpack map" if as_msgpack else "JSON object"
     try:
-        body = msgpack.unpackb(content) if kind == "msgpack map" else json.loads(content, parse_constant=_refuse)
+        body = msgpack.unpackb(content) if as_msgpack else _read_json(content)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as problem:
         raise NotJsonError(f"body must be a {kind}, got bytes that are none: {problem}") from None
     if not isinstance(body, dict):
@@ -24,7 +26,7 @@ def decode(content: bytes, content_type: str) -> dict[str, Any]:
     return body
 
 
-def encode(content: Any, status: int, headers: dict[str, str], *, as_msgpack: bool) -> Response:
+def encode(content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool) -> Response:
     """A response with this object as its body."""
     if as_msgpack:
         return Response(msgpack.packb(content, unicode_errors="replace"), status, headers, MSGPACK)
@@ -34,9 +36,25 @@ def encode(content: Any, status: int, headers: dict[str, str], *, as_msgpack: bo
         return Response(json.dumps(content), status, headers, "application/json")
 
 
+def sends_msgpack(request: Request) -> bool:
+    """Whether a client of a msgpack protocol uses it."""
+    return request.headers.get("content-type", "").startswith(MSGPACK)
+
+
 def wants_json(request: Request) -> bool:
     """Whether a client of a msgpack protocol asked for JSON."""
     return "application/json" in request.headers.get("accept", "")
+
+
+def _read_json(content: bytes) -> Any:
+    return json.loads(content, parse_constant=_refuse, parse_float=_finite)
+
+
+def _finite(digits: str) -> float:
+    """Refuse 1e999, which Python reads as infinity and JSON could not spell in an echo."""
+    if not isfinite(number := float(digits)):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
 
 
 def _refuse(constant: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,19 +12,19 @@ from starlette.responses import Response
 
 from rerank.errors import DeadlineError, RerankError
 from rerank.types import RerankRequest, RerankResult
-from serve.codec import decode, encode, wants_json
+from serve.codec import decode, encode, sends_msgpack, wants_json
 from serve.keys import Keys
 from serve.limits import Limits, read_bytes, timeout_of, within
 from serve.metrics import LocalSink, Sink, measure
 from serve.models import Models, Scorer
-from serve.problems import Problem, problem_of
+from serve.problems import INTERNAL, Problem, problem_of
 from serve.record import Record
 from serve.wires import Answer, Wire
 from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
-_INTERNAL = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
+_RANKINGS_AT_ONCE = 64  # of one body: more would fill the queue of a model that is free, and be refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Server:
 
 class Endpoint:
     """A path that takes bodies. Where `by_key`, the body's keys name the dialect and `wire` is the fallback; where
-    `msgpack`, answers are msgpack unless JSON is asked for.
+    `msgpack`, bodies may be msgpack, and answers are unless JSON is asked for.
     """
 
     def __init__(self, server: Server, path: str, wire: Wire, *, by_key: bool = False, msgpack: bool = False) -> None:
@@ -64,11 +65,11 @@ class Endpoint:
         """Answer a request; whatever goes wrong is an error body, never a stack trace."""
         given = request.headers.get("x-request-id")  # by a proxy, as Serve's is, which then answers with it too
         record = Record(given or f"rerank-{uuid.uuid4().hex}", self._path)
-        wire, status, problem, content = self._wire, 200, None, None
+        wire, problem = self._wire, None
         try:
             body = await self._read(request, record)
             wire = wire_of(body, otherwise=wire) if self._by_key else wire
-            content = await self._ask(request, body, wire, record)
+            response = self._encode(request, await self._ask(request, body, wire, record), 200)
         except RerankError as error:
             problem = problem_of(error)
         except asyncio.CancelledError:
@@ -76,17 +77,25 @@ class Endpoint:
             raise
         except Exception:
             _log.exception("request %s failed", record.request_id)
-            problem = _INTERNAL
-        headers = {"Server-Timing": record.server_timing} | ({} if given else {"X-Request-Id": record.request_id})
+            problem = INTERNAL
         if problem is not None:
-            status, content = wire.STATUS.get(problem.code, problem.status), wire.error(problem)
-            headers |= problem.headers
-        self._server.close(record, problem, status)
+            status = wire.STATUS.get(problem.code, problem.status)
+            response = self._encode(request, wire.error(problem), status, problem.headers)
+        response.headers["Server-Timing"] = record.server_timing
+        if not given:
+            response.headers["X-Request-Id"] = record.request_id
+        self._server.close(record, problem, response.status_code)
+        return response
+
+    def _encode(
+        self, request: Request, content: Any, status: int, headers: Mapping[str, str] | None = None
+    ) -> Response:
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
 
     async def _read(self, request: Request, record: Record) -> dict[str, Any]:
         record.key = self._server.check_key(request)
-        return decode(await read_bytes(request, self._server.limits), request.headers.get("content-type", ""))
+        content = await read_bytes(request, self._server.limits)
+        return decode(content, as_msgpack=self._msgpack and sends_msgpack(request))
 
     async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, record: Record) -> Any:
         timeout_s = timeout_of(request, self._server.limits)
@@ -101,7 +110,13 @@ class Endpoint:
 
 async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout_s: float) -> tuple[RerankResult, ...]:
     """All rankings or none. Raises DeadlineError, and what the scorer raises for the first that fails."""
-    tasks = [asyncio.ensure_future(scorer.rerank(request)) for request in requests]
+    turns = asyncio.Semaphore(_RANKINGS_AT_ONCE)
+
+    async def rank(request: RerankRequest) -> RerankResult:
+        async with turns:
+            return await scorer.rerank(request)
+
+    tasks = [asyncio.create_task(rank(request)) for request in requests]
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return tuple(await asyncio.gather(*tasks))

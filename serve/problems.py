@@ -80,11 +80,17 @@ class Problem:
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
 
+INTERNAL = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
+
+_MESSAGE = 500  # characters: a message quotes names, which a body may make as long as itself
+
+
 def problem_of(error: RerankError) -> Problem:
     """The nearest row of the table: the error's own type, or its closest ancestor there."""
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     retry: Any = getattr(error, "retry_after_s", 1 if status == 503 else None)
-    return Problem(status, error.code, str(error), retry)
+    message = str(error)
+    return Problem(status, error.code, message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...", retry)
 
 
 def body_for_all(problem: Problem) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.problems import body_for_all as error
 from serve.wires import Answer, Asked
-from serve.wires.read import check_top, read_body, read_texts
+from serve.wires.read import check_echo, check_top, read_body, read_texts
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -38,6 +38,8 @@ def parse(values: Mapping[str, Any]) -> Asked:
     if not body.input:
         raise InputError("input must hold at least one document, got none")
     texts = read_texts(body.input, "input", keys=body.rank_fields or ("text",))
+    if body.return_input:
+        check_echo(body.input, "input")
     request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))
     return Asked(body.model, (request,), partial(_render, body), "input")
 

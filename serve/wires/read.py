@@ -9,6 +9,8 @@ from rerank.errors import InputError
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_ECHO_LEVELS = 64
+
 _EXPECTED = {
     "string_type": "a string",
     "int_type": "an integer",
@@ -48,10 +50,17 @@ def read_texts(
 
 
 def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
-    if isinstance(value, str):
-        if not value.strip():
-            raise InputError(f"{name} must hold text, got a blank one")
-        return value
+    text = value if isinstance(value, str) else _joined(value, name, keys)
+    if not text.strip():
+        raise InputError(f"{name} must hold text, got a blank one")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name} must be valid Unicode, got {shown(text)}") from None
+    return text
+
+
+def _joined(value: Any, name: str, keys: Sequence[str]) -> str:
     if not keys or not isinstance(value, Mapping):
         accepted = f"a string or an object with {' and '.join(keys)}" if keys else "a string"
         raise InputError(f"{name} must be {accepted}, got {shown(value)}")
@@ -61,10 +70,22 @@ def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
     return "\n".join(value[key] for key in keys)
 
 
+def check_echo(values: Sequence[Any], field: str) -> None:
+    """Refuse values that nest so deeply that writing them back could fail. Raises InputError with the value's place."""
+    for index, value in enumerate(values):
+        if _nests_deeper(value, _ECHO_LEVELS):
+            raise InputError(f"{field}[{index}] must nest at most {_ECHO_LEVELS} levels deep to be echoed")
+
+
+def _nests_deeper(value: Any, levels: int) -> bool:
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return bool(children) and (levels == 0 or any(_nests_deeper(child, levels - 1) for child in children))
+
+
 def check_top(value: int | None, field: str, *, least: int = 1) -> int | None:
     """A number of results; 0 means all of them where the wire allows it. Raises InputError."""
     if value is not None and value < least:
-        raise InputError(f"{field} must be at least {least}, got {value}")
+        raise InputError(f"{field} must be at least {least}, got {shown(value)}")
     return value or None
 
 

@@ -3,7 +3,7 @@
 Its SDK speaks msgpack only; see `serve.codec` for the bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.problems import Problem
 from serve.wires import Answer, Asked
-from serve.wires.read import read_body, read_texts
+from serve.wires.read import read_body, read_texts, shown
 from serve.wires.write import decimal
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -39,20 +39,26 @@ def parse(values: Mapping[str, Any]) -> Asked:
     if body.instruction:
         raise InputError("instruction must be left out: none of the models here reads one")
     (query,) = read_texts([body.query], "query", numbered=False)
-    return Asked(None, (RerankRequest(query, read_texts(body.items, "items")),), partial(_render, body), "items")
+    request = RerankRequest(query, read_texts(body.items, "items"))
+    query_id = _read_id(body.query, "query")
+    ids = [_read_id(item, f"items[{index}]") or f"item-{index}" for index, item in enumerate(body.items)]
+    return Asked(None, (request,), partial(_render, query_id, ids), "items")
 
 
-def _render(body: Body, answer: Answer) -> dict[str, Any]:
+def _read_id(item: Mapping[str, Any], name: str) -> str | None:
+    value = item.get("id")
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{name}.id must be a string, got {shown(value)}")
+    return value
+
+
+def _render(query_id: str | None, ids: Sequence[str], answer: Answer) -> dict[str, Any]:
     result = answer.results[0]
     scores = [
-        {
-            "item_id": body.items[place.index].get("id") or f"item-{place.index}",
-            "score": decimal(place.score),
-            "rank": rank,
-        }
+        {"item_id": ids[place.index], "score": decimal(place.score), "rank": rank}
         for rank, place in enumerate(result.ranked)
     ]
-    named = {"query_id": body.query["id"]} if body.query.get("id") is not None else {}
+    named = {} if query_id is None else {"query_id": query_id}
     return {"model": answer.model, **named, "scores": scores, "usage": {"input_tokens": result.tokens}}
 
 

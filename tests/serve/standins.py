@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from rerank.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
+from serve.api import create_api
+from serve.endpoint import Server
 
 
 @dataclass
@@ -42,6 +45,21 @@ class LengthScorer:
 
     async def describe(self) -> dict[str, Any]:
         return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}
+
+
+def calling(server: Server) -> Callable[..., httpx.Response]:
+    """Calls the application in this process: `call(path, json=…)`. What it raises is a 500, as from a real server."""
+    api = create_api(server)
+
+    def call(path: str, method: str = "POST", **request: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(api, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+                return await http.request(method, path, **request)
+
+        return asyncio.run(send())
+
+    return call
 
 
 @contextmanager

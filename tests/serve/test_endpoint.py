@@ -105,3 +105,22 @@ def test_half_a_surrogate_pair_is_refused_in_a_text_and_survives_an_echo(client)
         "/v1/reranking", content=b'{"query": "q", "input": [{"text": "a", "b": "\\ud800"}], "return_input": true}'
     )
     assert echoed.json()["data"][0]["input"]["b"] == "\ud800"
+
+
+def test_a_long_list_of_rows_does_not_fill_the_model_s_queue(client, scorer, monkeypatch):
+    most, rank = [0, 0], scorer.rerank
+
+    async def counting(request):
+        most[0] += 1
+        most[1] = max(most)
+        scorer.seconds = 0.001
+        result = await rank(request)
+        most[0] -= 1
+        return result
+
+    monkeypatch.setattr(scorer, "rerank", counting)
+    texts = ["a" * (row % 7 + 1) for row in range(500)]
+    data = client("/score", json={"queries": texts, "documents": texts}).json()["data"]
+    assert [place["index"] for place in data] == list(range(500))
+    assert data[6]["score"] == data[13]["score"] > data[0]["score"] == data[7]["score"]
+    assert most[1] == 64

@@ -6,6 +6,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from fastapi.openapi.models import OpenAPI
+from jsonschema import Draft202012Validator
 from standins import LengthScorer
 
 from rerank.errors import OverloadedError
@@ -80,6 +82,19 @@ def test_openapi_examples_can_be_sent_as_they_stand(client):
     assert sent >= 10
 
 
+def test_openapi_is_valid_and_its_examples_are_what_its_schemas_allow(client):
+    document = client("/openapi.json", "GET").json()
+    OpenAPI.model_validate(document)
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert "$ref" not in json.dumps(document)
+    for operation in operations:
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {"schema": True})
+        Draft202012Validator.check_schema(content["schema"])
+        for example in content.get("examples", {}).values():
+            Draft202012Validator(content["schema"]).validate(example["value"])
+
+
 class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -109,6 +124,16 @@ def test_the_playground_is_one_file_that_loads_nothing_and_labels_every_field(cl
     assert page.links == ["docs"]
     assert not re.search(r"https?://", answer.text)
     assert set(re.findall(r'\bat\("(\w+)"\)', answer.text)) <= page.ids
+
+
+def test_a_failure_outside_the_endpoints_has_an_error_body(client, scorer, monkeypatch):
+    def fail():
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(scorer, "describe", fail)
+    answer = client("/info", "GET")
+    assert answer.status_code == 500 and "secret" not in answer.text
+    assert answer.json()["detail"] == answer.json()["message"]
 
 
 def test_metrics_need_a_key_where_there_are_keys_and_the_page_does_not():
