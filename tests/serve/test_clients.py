@@ -18,7 +18,7 @@ def url():
         yield address
 
 
-@pytest.mark.parametrize("name", ["cohere", "mixedbread"])
+@pytest.mark.parametrize("name", ["requests", "cohere", "mixedbread"])
 def test_client(url, name):
     pytest.importorskip(name)
     command = [sys.executable, str(CLIENTS / f"with_{name}.py"), url]

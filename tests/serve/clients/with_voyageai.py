@@ -13,6 +13,8 @@ def main(url: str) -> None:
         assert [(place.index, place.document) for place in ranked.results] == [(1, "sixsix"), (2, "five5")]
         assert ranked.results[0].relevance_score == 0.95257413
         assert ranked.total_tokens == 15
+    instructed = client.rerank("Prefer long answers.\nQuery: q", ["four", "sixsix"], model="length")
+    assert [place.document for place in instructed.results] == ["sixsix", "four"]
     for kind, change in (
         (voyageai.error.InvalidRequestError, {"documents": []}),
         (voyageai.error.APIError, {"model": "none"}),
