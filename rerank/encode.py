@@ -108,20 +108,24 @@ class PairEncoder(Protocol):
         """Tokens of a pair at most."""
         ...
 
-    def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """Token ids of each text without special tokens."""
+    def encode(
+        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+    ) -> EncodedPairs:
+        """Pair i of query query_of[i] and document document_of[i], cut to max_length. Query rows keep their order."""
         ...
 
-    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
-        """Join query and document rows into pairs, cut to max_length."""
-        ...
+
+class UnjoinableError(ModelError):
+    """A tokeniser whose pairs are not two texts between special tokens: they cannot be joined from parts."""
 
 
 class Encoder:
     """One model's tokeniser, template and length limit."""
 
+    unit = "text"
+
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Take the tokeniser apart. Raises ModelError where its pairs are not two texts between special tokens."""
+        """Take the tokeniser apart. Raises UnjoinableError, and ModelError where max_length leaves no room for text."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -132,6 +136,12 @@ class Encoder:
                 f"max_length must be above {self.template.special_count}, the special tokens of a pair, "
                 f"got {max_length}"
             )
+
+    def encode(
+        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+    ) -> EncodedPairs:
+        """Tokenise each text once and join them into pairs, cut to max_length."""
+        return self.pair(self.tokenize(queries), self.tokenize(documents), query_of, document_of)
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
         """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile.
@@ -193,7 +203,7 @@ def _head(text: str, characters: int) -> str:
 def _learn_template(tokenizer: Tokenizer) -> PairTemplate:
     learned = {_read_template(tokenizer, *probe) for probe in _PROBES}
     if len(learned) != 1:
-        raise ModelError("the tokeniser's special tokens depend on the texts: its pairs cannot be joined from parts")
+        raise UnjoinableError("the tokeniser's special tokens depend on the texts")
     return learned.pop()
 
 
@@ -203,16 +213,18 @@ def _read_template(tokenizer: Tokenizer, query: str, document: str) -> PairTempl
     texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in (query, document)]
     ends = [start + len(text) for start, text in zip(starts, texts, strict=True)]
     if any(pair.ids[start:end] != text for start, end, text in zip(starts, ends, texts, strict=True)):
-        raise ModelError("the tokeniser encodes a text differently inside a pair, which cannot be joined from parts")
+        raise UnjoinableError("the tokeniser encodes a text differently inside a pair")
     bounds = [0, starts[0], ends[0], starts[1], ends[1], len(pair.ids)]
     pieces = [tuple(pair.ids[start:end]) for start, end in pairwise(bounds)]
     kinds = [set(pair.type_ids[start:end]) or {0} for start, end in pairwise(bounds)]
     if any(len(kind) != 1 for kind in kinds):
-        raise ModelError(f"the tokeniser mixes token types inside one piece of a pair: {kinds}")
+        raise UnjoinableError(f"the tokeniser mixes token types inside one piece of a pair: {kinds}")
     first, second, third, fourth, fifth = (kind.pop() for kind in kinds)
     return PairTemplate((pieces[0], pieces[2], pieces[4]), (first, second, third, fourth, fifth))
 
 
 def _find(pair: Encoding, sequence: int) -> int:
+    if sequence not in pair.sequence_ids:
+        raise UnjoinableError("the tokeniser gives no tokens for a letter")
     start: int = pair.sequence_ids.index(sequence)
     return start

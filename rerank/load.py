@@ -1,21 +1,25 @@
 """What a model folder or Hub id brings to the CPU side: its tokeniser and its length limit."""
 
+import logging
 from functools import lru_cache
 from typing import Any
 
 from rerank.config import ScorerConfig
-from rerank.encode import Encoder
+from rerank.encode import Encoder, PairEncoder, UnjoinableError
 from rerank.errors import ModelError
+from rerank.pair_call import PairCallEncoder
 
 # Families that number positions from padding_idx + 1, so that many of the position embeddings cannot be reached.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
+
+_log = logging.getLogger(__name__)
 
 _UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10^30
 
 
 @lru_cache(maxsize=4)
-def load_encoder(config: ScorerConfig) -> Encoder:
-    """The encoder of a model, kept for the life of the process. Raises ModelError."""
+def load_encoder(config: ScorerConfig) -> PairEncoder:
+    """The encoder of a model, kept for the life of the process; warns where it is the slow one. Raises ModelError."""
     from transformers import AutoConfig, AutoTokenizer
 
     options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
@@ -31,9 +35,12 @@ def load_encoder(config: ScorerConfig) -> Encoder:
     positions = _positions(model)
     if config.max_length is not None and config.max_length > positions:
         raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
-    return Encoder(
-        tokenizer.backend_tokenizer, max_length=config.max_length or min(int(tokenizer.model_max_length), positions)
-    )
+    max_length = config.max_length or min(int(tokenizer.model_max_length), positions)
+    try:
+        return Encoder(tokenizer.backend_tokenizer, max_length=max_length)
+    except UnjoinableError as problem:
+        _log.warning("%s: %s; every pair is tokenised whole, which takes longer", config.model, problem)
+        return PairCallEncoder(tokenizer.backend_tokenizer, max_length=max_length)
 
 
 def _positions(model: Any) -> int:

@@ -137,9 +137,6 @@ def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder) -> Encoded
     asked = np.zeros(len(sets), dtype=np.bool_)
     asked[query_of] = True
     queries = pc.if_else(pa.array(asked), text_column(sets.queries, "query"), "")
-    return encoder.pair(
-        encoder.tokenize(queries.to_pylist()),
-        encoder.tokenize(texts.dictionary.to_pylist()),
-        query_of,
-        texts.indices.to_numpy().astype(np.int32),
+    return encoder.encode(
+        queries.to_pylist(), texts.dictionary.to_pylist(), query_of, texts.indices.to_numpy().astype(np.int32)
     )

@@ -147,20 +147,16 @@ class Reranker:
     def encode(self, request: RerankRequest) -> EncodedPairs:
         """The request's pairs, in document order."""
         count = len(request.documents)
-        return self.encoder.pair(
-            self.encoder.tokenize([request.query]),
-            self.encoder.tokenize(request.documents),
-            np.zeros(count, dtype=np.int32),
-            np.arange(count, dtype=np.int32),
-        )
+        rows = np.arange(count, dtype=np.int32)
+        return self.encoder.encode([request.query], request.documents, np.zeros_like(rows), rows)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """The pairs of all requests; each distinct document is tokenised once."""
         documents = [document for request in requests for document in request.documents]
         row_of = {document: row for row, document in enumerate(dict.fromkeys(documents))}
-        return self.encoder.pair(
-            self.encoder.tokenize([request.query for request in requests]),
-            self.encoder.tokenize(list(row_of)),
+        return self.encoder.encode(
+            [request.query for request in requests],
+            list(row_of),
             np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
             np.fromiter(map(row_of.__getitem__, documents), dtype=np.int32, count=len(documents)),
         )

@@ -34,14 +34,18 @@ class FreeEncoder:
     template: PairTemplate = _NO_TEMPLATE
     max_length: int = 512
 
-    def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """No tokens for each text."""
-        return Ragged(np.empty(0, dtype=np.int32), np.zeros(len(texts) + 1, dtype=np.int64))
-
-    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
+    def encode(
+        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+    ) -> EncodedPairs:
         """Pairs of nothing."""
         none = np.zeros(len(query_of), dtype=np.int32)
-        return EncodedPairs(self.template, queries, documents, query_of, document_of, none, none)
+        return EncodedPairs(
+            self.template, _empty(len(queries)), _empty(len(documents)), query_of, document_of, none, none
+        )
+
+
+def _empty(rows: int) -> Ragged:
+    return Ragged(np.empty(0, dtype=np.int32), np.zeros(rows + 1, dtype=np.int64))
 
 
 @dataclass(frozen=True)

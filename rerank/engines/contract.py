@@ -9,7 +9,7 @@ from rerank.rank import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Logits of shape [pairs] in the order of the pairs, and the tokens that were computed for them, padding included."""
+    """Logits of shape [pairs] in the order of the pairs, and the tokens computed for them, padding included."""
 
     logits: FloatArray
     computed_tokens: int

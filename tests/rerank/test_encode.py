@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from rerank.config import ScorerConfig
-from rerank.encode import Encoder, truncate_longest_first
+from rerank.encode import Encoder, UnjoinableError, truncate_longest_first
 from rerank.errors import ModelError
 from rerank.load import load_encoder
 from tests.models import CORPUS, MAX_LENGTH
@@ -128,5 +128,5 @@ def test_a_template_that_is_not_two_texts_between_special_tokens_is_refused(fold
     tokenizer = Tokenizer.from_file(str(folder_of("bert") / "tokenizer.json"))
     specials = [("[CLS]", 2), ("[SEP]", 3)]
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=specials)
-    with pytest.raises(ModelError, match="cannot be joined from parts"):
+    with pytest.raises(UnjoinableError, match=r"depend on the texts|differently inside a pair"):
         Encoder(tokenizer, max_length=32)
