@@ -48,8 +48,11 @@ class CrossEncoderEngine:
             torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)
         model = loaded.model.eval()
-        wanted = has_packed_kernel(model, self._device, self._dtype) if packed is None else packed
-        kind = PackedForward if wanted and family_of(model) else PaddedForward
+        if family_of(model) is None:
+            packed = False
+        elif packed is None:
+            packed = has_packed_kernel(model, self._device, self._dtype)
+        kind = PackedForward if packed else PaddedForward
         self._forward: Forward = kind(model, self._device, takes_types=_takes_types(loaded))
         self.description = {
             "model": config.model,
