@@ -17,7 +17,7 @@ _AMPERE = (8, 0)
 
 
 def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether packing a model of a known family pays: only CUDA has a kernel, in half precision, for some head widths."""
+    """Whether packing a known family pays: CUDA alone has a kernel, in half precision and for some head widths."""
     if device.type != "cuda" or dtype == torch.float32:
         return False
     config = model.config
