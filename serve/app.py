@@ -28,6 +28,9 @@ from serve.settings import ServedModel, Settings, parse_settings
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
 _REQUESTS = 256  # of a model, at work in one replica; as many again wait for a replica before Serve refuses them
 _INGRESS_CPUS = 0.1  # it parses and renders; a whole core would be missing from small machines
+_HEALTH_PERIOD_S = 1  # three failures in a row replace a replica, whose requests are asked again or fail until then
+_LOOK_BACK_S = (12, 30)  # requests are averaged over the shorter delay within these; Ray counts them every 10 seconds
+_TO_LEAVE_S = 5  # beyond the longest time that a request may take, until a replica that stops is killed
 
 
 @serve.ingress()
@@ -57,12 +60,15 @@ def build(args: dict[str, Any]) -> Application:
         name="ingress",
         ray_actor_options={"num_cpus": _INGRESS_CPUS},
         autoscaling_config={"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas},
+        max_surge_percent=100,  # a redeploy starts the new one first; it takes next to nothing
+        graceful_shutdown_timeout_s=settings.limits.timeout_s + _TO_LEAVE_S,
         max_ongoing_requests=4 * _REQUESTS,
         max_queued_requests=4 * _REQUESTS,  # Serve's default is no bound at all
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         max_constructor_retry_count=1,  # what fails in its constructor is a setting, which no retry changes
     )
-    return ingress.bind(settings, {model.name: _deploy(model) for model in settings.models})
+    longest = settings.limits.timeout_s
+    return ingress.bind(settings, {model.name: _deploy(model, longest) for model in settings.models})
 
 
 def check_address(host: str | None) -> None:
@@ -74,7 +80,8 @@ def check_address(host: str | None) -> None:
         )
 
 
-def _deploy(model: ServedModel) -> Application:
+def _deploy(model: ServedModel, timeout_s: float) -> Application:
+    look_back_s = max(_LOOK_BACK_S[0], min(_LOOK_BACK_S[1], model.upscale_delay_s, model.downscale_delay_s))
     deployment = serve.deployment(RerankActor).options(
         name=model.name.replace("/", "--"),  # Serve's own names stand in metrics and paths
         ray_actor_options={"num_cpus": model.num_cpus, "num_gpus": _gpus(model)},
@@ -82,7 +89,13 @@ def _deploy(model: ServedModel) -> Application:
             "min_replicas": model.min_replicas,
             "max_replicas": model.max_replicas,
             "target_ongoing_requests": model.target_ongoing_requests,
+            "upscale_delay_s": model.upscale_delay_s,
+            "downscale_delay_s": model.downscale_delay_s,
+            "look_back_period_s": look_back_s,
         },
+        max_surge_percent=model.max_surge_percent,
+        health_check_period_s=_HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=timeout_s + _TO_LEAVE_S,
         max_ongoing_requests=max(_REQUESTS, 2 * model.target_ongoing_requests),
         max_queued_requests=_REQUESTS,
     )

@@ -1,31 +1,43 @@
-"""Models behind Serve handles, which raise our errors instead of Ray's."""
+"""Models behind Serve handles, which raise our errors instead of Ray's and ask again where a replica died."""
 
 import asyncio
+import logging
 from typing import Any
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from rerank.errors import OverloadedError, RerankError, UnavailableError
+from rerank.errors import EngineLostError, OverloadedError, RerankError, UnavailableError
 from rerank.types import RerankRequest, RerankResult
+
+_log = logging.getLogger("rerank.serve")
 
 
 class DeploymentScorer:
-    """A model behind a Serve handle."""
+    """A model behind a Serve handle. What a replica leaves unanswered is asked once more, of the others that run or of
+    the next that starts: a ranking changes nothing, so that asking twice does no harm.
+    """
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError; a client that hangs up cancels the work."""
-        result: RerankResult = await _ours(self._handle.rerank.remote(request))
+        result: RerankResult = await self._ask("rerank", request)
         return result
 
     async def describe(self) -> dict[str, Any]:
         """What runs there. Raises UnavailableError."""
-        description: dict[str, Any] = await _ours(self._handle.describe.remote())
+        description: dict[str, Any] = await self._ask("describe")
         return description
+
+    async def _ask(self, method: str, *values: Any) -> Any:
+        try:
+            return await _ours(getattr(self._handle, method).remote(*values))
+        except (UnavailableError, EngineLostError) as gone:
+            _log.warning("%s is asked again: %r", method, gone.__cause__ or gone)
+        return await _ours(getattr(self._handle, method).remote(*values))
 
 
 async def _ours(response: Any) -> Any:
@@ -41,5 +53,5 @@ async def _ours(response: Any) -> Any:
         raise
     except BackPressureError as full:
         raise OverloadedError("too many requests wait for this model, come back later") from full
-    except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError) as gone:
+    except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError, ObjectLostError) as gone:
         raise UnavailableError("the model is not running at the moment, come back later") from gone

@@ -25,6 +25,11 @@ class ServedModel(BaseModel):
     min_replicas: int = Field(default=1, ge=0)  # 0: gone when nobody asks, and the first who asks waits
     max_replicas: int = Field(default=1, ge=1)
     target_ongoing_requests: int = Field(default=16, ge=1)  # of the order of a batch: requests share batches
+    upscale_delay_s: float = Field(default=30, gt=0)  # how long there must be too much to do for another replica
+    downscale_delay_s: float = Field(default=600, gt=0)  # how long too little, to take one away
+    max_surge_percent: int = Field(
+        default=0, ge=0, le=100
+    )  # replicas above their number while a redeploy replaces them
     max_waiting_pairs: int = Field(default=16_384, ge=1)  # per replica; above it requests are refused
     num_cpus: float = Field(default=1, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)  # None: one where the cluster has any

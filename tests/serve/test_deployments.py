@@ -1,0 +1,116 @@
+"""A model behind a handle: whose errors are raised, and what is asked again."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+
+from rerank.errors import EngineLostError, InputError, OverloadedError, RerankError, UnavailableError
+from rerank.types import RerankRequest, RerankResult
+from serve.deployments import DeploymentScorer
+
+REQUEST = RerankRequest("q", ("a",))
+RESULT = RerankResult((), 1)
+
+
+@dataclass
+class Response:
+    """What a handle's method gives: awaited once, or cancelled."""
+
+    outcome: Any
+    cancelled: bool = False
+
+    def __await__(self):
+        yield from asyncio.sleep(0).__await__()
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class Handle:
+    """A handle whose calls end like this, one after the other."""
+
+    outcomes: list[Any]
+    responses: list[Response] = field(default_factory=list)
+
+    @property
+    def rerank(self) -> "Handle":
+        return self
+
+    def remote(self, request: RerankRequest) -> Response:
+        assert request is REQUEST
+        self.responses.append(Response(self.outcomes[len(self.responses)]))
+        return self.responses[-1]
+
+
+def raised(cause: Exception) -> RayTaskError:
+    """What awaiting a response raises for an error of the replica's own."""
+    return RayTaskError("rerank", "Traceback", cause).as_instanceof_cause()
+
+
+def ask(*outcomes: Any) -> tuple[Any, Handle]:
+    """The result or the error, and the handle that was asked."""
+    handle = Handle(list(outcomes))
+    try:
+        return asyncio.run(DeploymentScorer(handle).rerank(REQUEST)), handle
+    except Exception as error:
+        return error, handle
+
+
+GONE = [
+    ActorDiedError(),
+    ActorUnavailableError("away", None),
+    ObjectLostError("0" * 56, None, ""),
+    ReplicaUnavailableError("r"),
+    raised(EngineLostError("lost")),
+]
+
+
+@pytest.mark.parametrize("gone", GONE, ids=lambda gone: type(gone).__name__)
+def test_what_a_replica_leaves_unanswered_is_asked_once_more(gone: Exception) -> None:
+    result, handle = ask(gone, RESULT)
+    assert result is RESULT and len(handle.responses) == 2
+    error, handle = ask(gone, gone, RESULT)
+    assert isinstance(error, UnavailableError | EngineLostError) and len(handle.responses) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (raised(InputError("bad")), InputError),
+        (raised(OverloadedError("full", retry_after_s=7)), OverloadedError),
+        (BackPressureError(1, 1), OverloadedError),
+    ],
+)
+def test_what_was_answered_is_not_asked_again(failure: Exception, kind: type[RerankError]) -> None:
+    error, handle = ask(failure, RESULT)
+    assert type(error) is kind and len(handle.responses) == 1
+
+
+def test_the_error_of_the_second_answer_counts() -> None:
+    error, _ = ask(ActorDiedError(), raised(OverloadedError("full", retry_after_s=7)))
+    assert isinstance(error, OverloadedError) and error.retry_after_s == 7
+
+
+def test_a_bug_in_a_replica_is_passed_on() -> None:
+    error, handle = ask(raised(ValueError("bug")), RESULT)
+    assert isinstance(error, RayTaskError) and len(handle.responses) == 1
+
+
+def test_a_model_that_was_never_deployed_is_unavailable() -> None:
+    never = DeploymentUnavailableError("model")
+    assert isinstance(ask(never, never)[0], UnavailableError)
+
+
+def test_leaving_cancels_the_second_call_too() -> None:
+    handle = Handle([ActorDiedError(), asyncio.CancelledError()])
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(DeploymentScorer(handle).rerank(REQUEST))
+    assert [response.cancelled for response in handle.responses] == [False, True]
