@@ -15,8 +15,8 @@ from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.source import Layout
-from jobs.splits import pairs_per_block, pairs_per_split, plan_splits
-from jobs.stop import stoppable
+from jobs.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
+from jobs.stop import Reached, stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
 from rerank.attempts import Attempts
@@ -97,43 +97,52 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
 
 def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: PairEncoder | None) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
-    output = locate(config.output)
     connect(address=config.address, verbose=config.verbose)
     try:
-        pool = choose_pool(actors=config.actors, device=config.scorer.device)
-        wait_for_room(pool)
-        scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
-        if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
-            scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
-        scores = config.scores or join_uri(config.output, SCORES)
-        memory = open_memory(scores, model) if config.use_store else None
-        for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
-            say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-        source = gathered(given, output.join(STAGING, GATHERED))
-        block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
-        splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
-        say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
-        say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
-        pairs_per_query = max(1, source.pairs // max(1, given.queries))
-        queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
-        sink = RankedSink(output, config.output_layout, queries_per_file=queries_per_file)
-        started = perf_counter()
-        attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
-        with stoppable(memory.store if memory else None), progress(total_pairs=source.pairs) as report:
-            rank_dataset(
-                source,
-                splits,
-                scorer=scorer,
-                pool=pool,
-                cut=config.cut,
-                queries_per_block=max(1, block // pairs_per_query),
-                keep_text=config.keep_text,
-                memory=memory,
-                report=report,
-                attempts=attempts,
-                engine=engine,
-                encoder=encoder,
-            ).write_datasink(sink)
-            return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
+        with stoppable() as reached:
+            return _on_cluster(config, given, reached, engine, encoder)
     finally:
         disconnect()
+
+
+def _on_cluster(
+    config: RunConfig, given: Input, reached: Reached, engine: Engine | None, encoder: PairEncoder | None
+) -> Outcome:
+    output = locate(config.output)
+    pool = choose_pool(actors=config.actors, device=config.scorer.device)
+    wait_for_room(pool)
+    scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
+    if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
+        scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
+    scores = config.scores or join_uri(config.output, SCORES)
+    memory = open_memory(scores, model) if config.use_store else None
+    for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
+        say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
+    source = gathered(given, output.join(STAGING, GATHERED))
+    block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
+    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
+    say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
+    say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
+    pairs_per_query = max(1, source.pairs // max(1, given.queries))
+    queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
+    sink = RankedSink(output, config.output_layout, queries_per_file=queries_per_file)
+    attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
+    reached.scoring, reached.store = True, memory.store if memory else None
+    started = perf_counter()
+    with progress(total_pairs=source.pairs) as report:
+        rank_dataset(
+            source,
+            splits,
+            scorer=scorer,
+            pool=pool,
+            cut=config.cut,
+            queries_per_block=max(1, block // pairs_per_query),
+            block_bytes=bytes_per_block(block),
+            keep_text=config.keep_text,
+            memory=memory,
+            report=report,
+            attempts=attempts,
+            engine=engine,
+            encoder=encoder,
+        ).write_datasink(sink)
+        return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)

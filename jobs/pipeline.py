@@ -25,8 +25,8 @@ from rerank.prepare import prepare
 # Deaths of actors while a block waited or ran: finding a pair that kills takes up to six (`rerank.isolate`),
 # and Ray's own limits are endless, for actors as for tasks.
 _MAX_DEATHS = 30
-# Blocks that wait at an actor while it scores one; below two Ray's pool never grows.
-_TASKS_IN_FLIGHT = 4
+# Blocks that an actor holds, the one that it scores included: what it holds, no idle one can take from it.
+_TASKS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def rank_dataset(
     pool: Pool,
     cut: Cut,
     queries_per_block: int,
+    block_bytes: int,
     keep_text: bool = False,
     memory: Memory | None = None,
     report: Report | None = None,
@@ -58,9 +59,11 @@ def rank_dataset(
 ) -> Dataset:
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
 
+    An actor gets blocks of `queries_per_block` queries at least, and of about `block_bytes` bytes where those are more.
     `engine` and `encoder` stand in for those that `scorer` names.
     """
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
+    dataset.context.target_max_block_size = block_bytes
     dataset = dataset.map_batches(
         _read_and_prepare,
         fn_kwargs={

@@ -23,6 +23,7 @@ _PAIRS_PER_BLOCK_CPU = 256
 # A split is a task of an actor: what is scored again where there is no store and its actor dies.
 _BLOCKS_PER_SPLIT = 4
 _PAIRS_PER_SPLIT = 50_000
+_BYTES_PER_PAIR = 1_024  # of a prepared table: about 250 tokens
 
 _QUERY_COLUMNS = ("query_id", "query")
 
@@ -49,6 +50,11 @@ def pairs_per_block(asked: int | None, *, on_gpu: bool) -> int:
 def pairs_per_split(block: int) -> int:
     """Pairs to read in one task, at least: some blocks of that size, but not too many pairs."""
     return min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * block)
+
+
+def bytes_per_block(block: int) -> int:
+    """Bytes of prepared pairs at which Ray begins another block, so that one large row group still feeds all actors."""
+    return _BYTES_PER_PAIR * block
 
 
 def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = None) -> list[Split]:

@@ -16,7 +16,9 @@ import sys, time
 from jobs.exits import exit_codes
 from jobs.stop import stoppable
 from rerank.store import ScoreStore
-with exit_codes(), stoppable(ScoreStore(sys.argv[1], "model") if sys.argv[1] else None):
+with exit_codes(), stoppable() as reached:
+    reached.scoring = sys.argv[1] != "not yet"
+    reached.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -61,3 +63,7 @@ def test_what_does_not_end_in_time_is_ended(scores: str) -> None:
 
 def test_without_a_store_it_says_so() -> None:
     assert stop(signal.SIGTERM, "")[1] == "\nrerank: stopped; nothing is kept without a score store, start again\n"
+
+
+def test_before_anything_is_scored_it_says_so() -> None:
+    assert stop(signal.SIGTERM, "not yet")[1] == "\nrerank: stopped; nothing was scored yet, start again\n"
