@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.rivals import flops_of
 from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
+from jobs.bench.sweep import recommended
 from rerank.candidates import CandidateSets
 from rerank.config import ScorerConfig
 from tests.jobs.tables import pairs_table, write_parts
@@ -45,3 +46,18 @@ def test_the_work_of_a_forward_grows_with_the_square_of_its_length(folder_of) ->
     one, two = flops_of(config, np.array([10])), flops_of(config, np.array([20]))
     assert two > 2 * one
     assert two - 2 * one == 4 * 3 * 32 * (400 - 200)
+
+
+def test_sweep_tries_the_budgets_and_recommends_one(folder_of, tmp_path: Path) -> None:
+    arguments = ["sweep", "--model", str(folder_of("bert")), "--pairs", "100", "--rounds", "1", "--device", "cpu"]
+    arguments += ["--lengths", "short", "--budget", "256", "--budget", "1024", "--json", str(tmp_path / "out.json")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert [(row["batch_tokens"], row["pairs"]) for row in results] == [(256, 100), (1024, 100)]
+    assert f"recommended: --batch-tokens {recommended(results)}" in done.stderr
+
+
+def test_the_smallest_budget_that_is_fast_enough_is_recommended() -> None:
+    rates = {1_024: 80.0, 2_048: 99.0, 4_096: 100.0, 8_192: 97.0}
+    assert recommended([{"batch_tokens": at, "pairs_per_second": rate} for at, rate in rates.items()]) == 2_048

@@ -1,0 +1,115 @@
+"""`rerank bench job`: what the job costs beside the bare scorer, and what the score store saves the next night."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+
+from jobs.bench.scorer import head_of
+from jobs.exits import exit_codes
+from jobs.job import RunConfig, run
+from jobs.progress import say
+from rerank.candidates import CANDIDATES, CandidateSets, text_column
+from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.cut import Cut
+from rerank.reranker import Reranker
+
+_CHANGED = 20  # every so many-th pair is another one the next night
+_TOP_K = 10
+
+
+def job(
+    candidates: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets to rank.")],
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool.")] = None,
+    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 2,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+) -> None:
+    """Rank the same pairs bare, as a job, the next night with 5 % of them changed, and with another --top-k, in turns.
+
+    Rates are pairs over wall time; a job's begins when its cluster is up, and holds the start of its actors.
+    """
+    with exit_codes(), TemporaryDirectory() as folder:
+        config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
+        results = measure(Path(folder), head_of(candidates, pairs), config, actors=actors, rounds=rounds)
+        bare = results[0]["pairs_per_second"]
+        for row in results:
+            say(
+                f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['pairs_scored']:,} of {row['pairs']:,} "
+                f"scored, {row['seconds']:.1f} s with start and end, {row['pairs_per_second'] / bare:.0%} of bare"
+            )
+        typer.echo(json.dumps(results))
+        if output is not None:
+            output.write_text(json.dumps(results))
+
+
+def measure(
+    folder: Path, table: pa.Table, config: ScorerConfig, *, actors: int | None, rounds: int
+) -> list[dict[str, Any]]:
+    """Medians over the rounds; files go to `folder`."""
+    night = RunConfig(source=str(folder / "first.parquet"), output="", scorer=config, actors=actors)
+    pq.write_table(table, night.source)
+    pq.write_table(changed(table), folder / "second.parquet")
+    reranker = Reranker(config)
+    reranker.rank_table(table.slice(0, 1))
+    turns = []
+    for turn in range(rounds):
+        first = replace(night, output=str(folder / f"first-{turn}"), scores=str(folder / f"scores-{turn}"))
+        second = replace(first, source=str(folder / "second.parquet"), output=str(folder / f"second-{turn}"))
+        other = replace(first, output=str(folder / f"top-{turn}"), cut=Cut(top_k=_TOP_K))
+        turns.append(
+            [
+                _bare(reranker, table),
+                _of("job", run(first)),
+                _of("job, 5 % changed", run(second)),
+                _of("job, another --top-k", run(other)),
+            ]
+        )
+    return [_median(rows) for rows in zip(*turns, strict=True)]
+
+
+def changed(table: pa.Table) -> pa.Table:
+    """The candidate sets with a word more in the text of every twentieth pair."""
+    sets = CandidateSets.from_table(table)
+    texts = text_column(sets.candidates, "text")
+    longer = pc.binary_join_element_wise(texts, *(pa.scalar(word, texts.type) for word in ("changed", " ")))
+    picked = pa.array(np.arange(len(texts)) % _CHANGED == 0)
+    place = sets.candidates.column_names.index("text")
+    return sets.with_candidates(sets.candidates.set_column(place, "text", pc.if_else(picked, longer, texts))).to_table()
+
+
+def _bare(reranker: Reranker, table: pa.Table) -> dict[str, Any]:
+    started = perf_counter()
+    pairs = sum(len(row) for row in reranker.rank_table(table).column(CANDIDATES))
+    took = perf_counter() - started
+    return {
+        "name": "bare scorer",
+        "pairs": pairs,
+        "pairs_scored": pairs,
+        "seconds": took,
+        "pairs_per_second": pairs / took,
+    }
+
+
+def _of(name: str, summary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "pairs": summary["pairs_ranked"],
+        "seconds": summary["seconds"]["total"],
+        **{key: summary[key] for key in ("pairs_scored", "pairs_per_second", "engine_utilization")},
+    }
+
+
+def _median(rows: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    rates = {key: float(np.median([row[key] for row in rows])) for key in ("seconds", "pairs_per_second")}
+    return rows[0] | {key: round(value, 2) for key, value in rates.items()}

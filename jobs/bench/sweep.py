@@ -1,0 +1,81 @@
+"""`rerank bench sweep`: the token budget of a batch that suits this device, this model and these lengths."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from jobs.bench.scorer import Lengths, head_of, made_up
+from jobs.exits import exit_codes
+from jobs.progress import say
+from rerank.candidates import CANDIDATES
+from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.reranker import Reranker
+
+_CPU_BUDGETS = (1_024, 2_048, 4_096, 8_192, 16_384)
+_GPU_BUDGETS = (16_384, 32_768, 65_536, 131_072, 262_144)
+_ENOUGH = 0.98  # of the best rate: the smallest such budget is recommended, it takes the least memory
+
+
+def sweep(
+    candidates: Annotated[
+        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to score; made-up texts if not given.")
+    ] = None,
+    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 1_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each budget takes.")] = 3,
+    budget: Annotated[
+        list[int] | None, typer.Option(min=1, help="Tokens per forward to try, repeatable; by device if not given.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+) -> None:
+    """Score the same pairs with each token budget, in turns, and recommend one; the median of the rounds counts."""
+    with exit_codes():
+        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        asked = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
+        results = measure(table, parse_config(ScorerConfig, asked, source="flags"), budget, rounds=rounds)
+        for row in results:
+            say(f"{row['batch_tokens']:,} tokens: {row['pairs_per_second']:,.1f} pairs/s")
+        say(f"recommended: --batch-tokens {recommended(results)}")
+        typer.echo(json.dumps(results))
+        if output is not None:
+            output.write_text(json.dumps(results))
+
+
+def measure(
+    table: pa.Table, config: ScorerConfig, budgets: Sequence[int] | None, *, rounds: int
+) -> list[dict[str, Any]]:
+    """Pairs per second of each budget; by the device where none is given. One engine is loaded at a time."""
+    budgets = budgets or _budgets_of(Reranker(config).engine.description["device"])
+    pairs = sum(len(row) for row in table.column(CANDIDATES))
+    seconds = np.empty((rounds, len(budgets)))
+    for turn in range(rounds):
+        for place, tokens in enumerate(budgets):
+            reranker = Reranker(config.model_copy(update={"batch_tokens": tokens}))
+            reranker.rank_table(table.slice(0, 1))
+            started = perf_counter()
+            reranker.rank_table(table)
+            seconds[turn, place] = perf_counter() - started
+    return [
+        {"batch_tokens": tokens, "pairs": pairs, "pairs_per_second": round(pairs / took, 1)}
+        for tokens, took in zip(budgets, np.median(seconds, axis=0).tolist(), strict=True)
+    ]
+
+
+def _budgets_of(device: str) -> Sequence[int]:
+    return _GPU_BUDGETS if device.startswith("cuda") else _CPU_BUDGETS
+
+
+def recommended(results: Sequence[dict[str, Any]]) -> int:
+    """The smallest budget that is about as fast as the fastest."""
+    best = max(row["pairs_per_second"] for row in results)
+    return min(int(row["batch_tokens"]) for row in results if row["pairs_per_second"] >= _ENOUGH * best)

@@ -1,0 +1,36 @@
+"""`rerank bench job`: a small model and few pairs; what is scored, and that nothing is scored twice."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from jobs.bench.command import app
+from jobs.bench.job import changed
+from jobs.bench.scorer import Lengths, made_up
+from rerank.candidates import CANDIDATES
+
+
+def test_every_twentieth_text_is_another_one() -> None:
+    before = made_up(Lengths.SHORT, 250)
+    rows = zip(
+        *(
+            [pair for row in table.column(CANDIDATES).to_pylist() for pair in row]
+            for table in (before, changed(before))
+        ),
+        strict=True,
+    )
+    assert [one == two for one, two in rows] == [place % 20 != 0 for place in range(250)]
+
+
+@pytest.mark.ray
+def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
+    pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
+    arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]
+    done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    bare, full, changed_pairs, other = json.loads((tmp_path / "out.json").read_text())
+    assert [row["pairs_scored"] for row in (bare, full, changed_pairs, other)] == [400, 400, 20, 0]
+    assert {row["pairs"] for row in (bare, full, changed_pairs, other)} == {400}
