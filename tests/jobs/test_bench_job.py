@@ -26,6 +26,7 @@ def test_every_twentieth_text_is_another_one() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_cluster")
 def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
     pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]

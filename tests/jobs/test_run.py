@@ -1,4 +1,4 @@
-"""`rerank run` as a person types it: a process with a Ray of its own, the bundled model, real files."""
+"""`rerank run` as a person types it: a process, the bundled model, real files; the first with a Ray of its own."""
 
 import json
 import os
@@ -77,6 +77,7 @@ def test_says_one_json_line_and_nothing_of_ray(ranked: tuple[Path, Any]) -> None
     assert sum(file["rows"] for file in summary["files"]) == PAIRS
 
 
+@pytest.mark.usefixtures("shared_cluster")
 def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path) -> None:
     folder, _ = ranked
     queries = tmp_path / "queries.parquet"
@@ -88,6 +89,7 @@ def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path) -> None:
     assert best.equals(whole.filter(pa.compute.less_equal(whole["rank"], 2)))
 
 
+@pytest.mark.usefixtures("shared_cluster")
 def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
     rows = [("q1", "one", [("a", "x"), ("b", None)]), ("q2", None, [("a", "x")]), ("q3", "three", []), *ROWS[:1]]
     rows.append(("q1", "one again", [("a", "x")]))
@@ -98,6 +100,7 @@ def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 4
 
 
+@pytest.mark.usefixtures("shared_cluster")
 def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     pq.write_table(candidate_sets(ROWS), tmp_path / "in.parquet")
     done = rerank("run", tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
@@ -106,6 +109,7 @@ def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("shared_cluster")
 def test_depth_and_mixture_are_what_the_tuner_foresaw(ranked: tuple[Path, Any], tmp_path: Path) -> None:
     folder, _ = ranked
     flags = ("--column", "score=bm25", "--scores", folder / "out" / "_scores")
