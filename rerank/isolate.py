@@ -54,9 +54,10 @@ class Isolation:
         self._pairs, self._rows = pairs, rows
         self._name, self._attempts, self._on_scored = name, attempts, on_scored
         self._deaths = attempts.without_end(name) if attempts else {}
-        killers = np.array([self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows], dtype=np.bool_)
-        self.codes[killers] = Reason.KILLED_WORKER
-        self._open = np.flatnonzero(~killers).astype(np.int32)
+        if self._deaths:
+            killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
+            self.codes[killers] = Reason.KILLED_WORKER
+        self._open = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
 
     def score(self, engine: Engine, start: int, stop: int) -> None:
         """Score the pairs whose rows are from `start` to before `stop`. Raises what RerankError the engine raises."""

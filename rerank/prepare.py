@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +18,7 @@ from rerank.encode import EncodedPairs, PairEncoder, PairTemplate
 from rerank.ragged import IntArray, Ragged, offsets_of
 from rerank.rank import FloatArray
 from rerank.reject import REFUSED, Reason, check
-from rerank.store import Found, Keys, pair_keys
+from rerank.store import Found, Keys, join_digests, text_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
@@ -47,14 +48,15 @@ def prepare(
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     wanted = reasons == Reason.OK
+    digests = text_digests(text_column(sets.candidates, "text"))
     memory = {}
     if lookup is not None:
-        keys = pair_keys(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+        keys = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
         logits = np.where(wanted, lookup(keys).logits, np.float32(np.nan))
         memory = {KEY_HIGH: keys[:, 0], KEY_LOW: keys[:, 1], LOGIT: logits}
         wanted &= np.isnan(logits)
     rows = np.flatnonzero(wanted).astype(np.int32)
-    pairs = encode(sets, rows, encoder)
+    pairs = encode(sets, rows, encoder, digests=digests)
 
     dropped = () if keep_text else ("text", "query")
     candidates = keep_columns(sets.candidates, without=(*dropped, *OUR_COLUMNS))
@@ -130,13 +132,24 @@ def keys_of(sets: CandidateSets, rows: IntArray) -> Keys:
     return np.stack(halves, axis=1)
 
 
-def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder) -> EncodedPairs:
-    """Tokenise the queries and the texts of these candidates, each distinct text once."""
-    texts = pc.dictionary_encode(text_column(sets.candidates, "text").take(pa.array(rows)))
+def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder, *, digests: Keys | None = None) -> EncodedPairs:
+    """Tokenise the queries and the texts of these candidates, each distinct text once.
+
+    `digests` are those of all candidates' texts, where they are known already.
+    """
+    texts = text_column(sets.candidates, "text")
+    first, document_of = _distinct((text_digests(texts) if digests is None else digests)[rows])
+    documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]
     asked = np.zeros(len(sets), dtype=np.bool_)
     asked[query_of] = True
     queries = pc.if_else(pa.array(asked), text_column(sets.queries, "query"), "")
-    return encoder.encode(
-        queries.to_pylist(), texts.dictionary.to_pylist(), query_of, texts.indices.to_numpy().astype(np.int32)
-    )
+    return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
+
+
+def _distinct(digests: Keys) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Where each distinct digest first stands, and which of them stands where."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(digests))]
+    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), buffers)
+    codes = values.dictionary_encode().indices.to_numpy()
+    return np.unique(codes, return_index=True)[1], codes

@@ -103,12 +103,13 @@ def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
 
 
 def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, null: Reason) -> None:
-    broken = _not_utf8(texts)
+    broken, missing = _not_utf8(texts), _null(texts)
+    unreadable = broken | missing
+    sound = pc.if_else(pa.array(unreadable), "", texts) if unreadable.any() else texts
+    is_blank = pc.or_(pc.equal(pc.binary_length(sound), 0), pc.utf8_is_space(sound))
+    codes[is_blank.to_numpy(zero_copy_only=False)] = blank
     codes[broken] = not_utf8
-    sound = pc.if_else(pa.array(broken), None, texts) if broken.any() else texts
-    is_blank = pc.equal(pc.utf8_length(pc.utf8_ltrim_whitespace(sound)), 0)
-    codes[pc.fill_null(is_blank, False).to_numpy(zero_copy_only=False)] = blank
-    codes[_null(texts)] = null
+    codes[missing] = null
 
 
 def _as_refused(rows: pa.Table, codes: Codes) -> Codes:

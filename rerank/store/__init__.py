@@ -4,11 +4,23 @@ A store is a folder (any URI that pyarrow can open) with one folder of append-on
 append a part as soon as a block is scored; a run looks pairs up in a snapshot that all workers of a node share.
 """
 
-from rerank.store.keys import Keys, pair_keys
+from rerank.store.keys import Keys, join_digests, pair_keys, text_digests
 from rerank.store.lookup import Found
 from rerank.store.parts import Damage, Part
 from rerank.store.recent import look_up_recent
 from rerank.store.snapshot import Snapshot
 from rerank.store.store import ScoreStore, open_stores
 
-__all__ = ["Damage", "Found", "Keys", "Part", "ScoreStore", "Snapshot", "look_up_recent", "open_stores", "pair_keys"]
+__all__ = [
+    "Damage",
+    "Found",
+    "Keys",
+    "Part",
+    "ScoreStore",
+    "Snapshot",
+    "join_digests",
+    "look_up_recent",
+    "open_stores",
+    "pair_keys",
+    "text_digests",
+]

@@ -23,12 +23,21 @@ def pair_keys(queries: pa.Array | pa.ChunkedArray, documents: pa.Array | pa.Chun
     boundary between the texts to confuse, swapped texts have another key, and a query is hashed once for all its
     documents. Two pairs share a key with probability 2**-128. A null counts as an empty text.
     """
-    keys: Keys = _digests(queries, seed=_QUERY_SEED)[query_of] ^ _digests(documents, seed=0)
+    return join_digests(queries, text_digests(documents), query_of)
+
+
+def join_digests(queries: pa.Array | pa.ChunkedArray, documents: Keys, query_of: IntArray) -> Keys:
+    """`pair_keys` where the digests of the documents are known already."""
+    keys: Keys = _digests(queries, seed=_QUERY_SEED)[query_of] ^ documents
     return keys
 
 
+def text_digests(texts: pa.Array | pa.ChunkedArray) -> Keys:
+    """128-bit xxh3 of each text's UTF-8 bytes, shape [texts, 2]; a null counts as an empty text."""
+    return _digests(texts, seed=0)
+
+
 def _digests(texts: pa.Array | pa.ChunkedArray, *, seed: int) -> Keys:
-    """128-bit xxh3 of each text's UTF-8 bytes, shape [texts, 2]."""
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     digests = b"".join(_chunk_digests(chunk, seed) for chunk in chunks)
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)
