@@ -52,10 +52,17 @@ def locate(uri: str) -> Location:
         return Location(uri, fs.LocalFileSystem(), Path(uri).expanduser().absolute().as_posix())
     shown = _SECRET.sub(r"\1:***@", uri)
     try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
+        filesystem, path = fs.FileSystem.from_uri(_in_one_request(uri))
     except (pa.ArrowException, OSError) as problem:
         raise InputError(f"{shown}: cannot be opened: {problem}") from problem
     return Location(shown, filesystem, path.rstrip("/"))
+
+
+def _in_one_request(uri: str) -> str:
+    """The URI with S3 told to send what is small whole; it would begin an upload, fill it and end it."""
+    if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 def join_uri(uri: str, *parts: str) -> str:

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
+from werkzeug.serving import WSGIRequestHandler
 
 from jobs.publish import check_output
 from jobs.source import open_source
 from rerank.errors import InputError, OutputError
 from rerank.paths import locate
+from rerank.store import ScoreStore
 from tests.fakes import candidate_sets
 
 ROWS = [(f"q{q}", "how does it sort?", [(f"d{d}", f"item {d} " * (q + d)) for d in range(1, 6)]) for q in range(7)]
@@ -83,6 +86,16 @@ def test_a_bucket_that_is_not_there_is_one_sentence(options: str, tmp_path: Path
         open_source(f"s3://nowhere/in{options}")
     with pytest.raises(OutputError, match="there is no bucket"):
         check_output(locate(f"s3://nowhere/out{options}"), overwrite=False)
+
+
+def test_a_part_of_the_store_is_one_request(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ScoreStore(f"s3://data/store{options}", "model")
+    keys = np.arange(200, dtype=np.uint64).reshape(-1, 2)
+    seen: list[str] = []
+    monkeypatch.setattr(WSGIRequestHandler, "log_request", lambda handler, *_: seen.append(handler.command))
+    store.append(keys, np.ones(100, dtype=np.float32), np.ones(100, dtype=np.int32))
+    assert seen == ["PUT"]
+    assert len(store.parts()) == 1
 
 
 def test_splits_read_the_same_from_s3(options: str) -> None:
