@@ -27,8 +27,6 @@ from rerank.engines import Engine
 from rerank.paths import join_uri, locate
 from rerank.store.parts import open_folder
 
-_PAIRS_PER_FILE = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -124,8 +122,7 @@ def _on_cluster(
     say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
     say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, given.queries))
-    queries_per_file = max(1, _PAIRS_PER_FILE // pairs_per_query)
-    sink = RankedSink(output, config.output_layout, queries_per_file=queries_per_file)
+    sink = RankedSink(output, config.output_layout)
     attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
     reached.scoring, reached.store = True, memory.store if memory else None
     started = perf_counter()

@@ -1,7 +1,8 @@
 """Ranked blocks into staged Parquet parts, with what could not be ranked beside them."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from time import perf_counter
 
 import pyarrow as pa
@@ -18,14 +19,16 @@ from rerank.errors import OutputError
 from rerank.paths import Location
 from rerank.reranker import REJECTED, USAGE
 
+_BYTES_PER_PART = 64 << 20  # of ranked blocks in memory
+_BYTES_PER_ROW_GROUP = 16 << 20
+
 
 class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
     """Writes ranked tables as Parquet parts and rejected candidates beside them under `_errors/`."""
 
-    def __init__(self, output: Location, layout: Layout, *, queries_per_file: int) -> None:
+    def __init__(self, output: Location, layout: Layout) -> None:
         self._staging = output.join(STAGING)
         self._layout = layout
-        self._queries_per_file = queries_per_file
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
@@ -36,27 +39,39 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         started = perf_counter()
         table = pa.concat_tables(list(blocks), promote_options="permissive")
         name = f"part-{ctx.task_idx:05d}-{uuid.uuid4().hex[:8]}.parquet"
-        staged = [(name, ranked_rows(table, self._layout)), (f"{ERRORS}/{name}", rejected_rows(table))]
-        files = tuple(self._stage(name, rows) for name, rows in staged if rows.num_rows)
-        return PartReport(files, {**count(table), "write_seconds": perf_counter() - started})
+        counts = count(table)
+        files = [self._stage(name, table, lambda rows: ranked_rows(rows, self._layout))]
+        if counts["pairs_rejected"] + counts["queries_without_candidates"]:
+            files.append(self._stage(f"{ERRORS}/{name}", table, rejected_rows))
+        return PartReport(tuple(files), {**counts, "write_seconds": perf_counter() - started})
 
     def on_write_complete(self, write_result: WriteResult[PartReport]) -> None:
         """Keep what the tasks reported, for `publish`."""
         self.reports = list(write_result.write_returns)
 
     @property
-    def min_rows_per_write(self) -> int:
-        """Queries that Ray gathers before a part is written."""
-        return self._queries_per_file
+    def min_bytes_per_write(self) -> int:
+        """Bytes that Ray gathers before a part is written."""
+        return _BYTES_PER_PART
 
-    def _stage(self, name: str, rows: pa.Table) -> WrittenFile:
+    def _stage(self, name: str, table: pa.Table, as_rows: Callable[[pa.Table], pa.Table]) -> WrittenFile:
+        """Write what `as_rows` makes of the table, row group by row group; without rows it still has columns."""
         target = self._staging.join(name)
+        step = max(1, _BYTES_PER_ROW_GROUP * table.num_rows // max(1, table.nbytes))
+        pieces = (as_rows(table.slice(start, step)) for start in range(0, max(1, table.num_rows), step))
+        first, written = next(pieces), 0
         try:
-            with target.filesystem.open_output_stream(target.path) as stream:
-                pq.write_table(rows, stream, compression="zstd")
+            with (
+                target.filesystem.open_output_stream(target.path) as stream,
+                pq.ParquetWriter(stream, first.schema, compression="zstd") as writer,
+            ):
+                for rows in chain([first], pieces):
+                    if rows.num_rows:
+                        writer.write_table(rows)
+                        written += rows.num_rows
         except OSError as problem:
             raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem
-        return WrittenFile(name, rows.num_rows)
+        return WrittenFile(name, written)
 
 
 def ranked_rows(table: pa.Table, layout: Layout) -> pa.Table:
@@ -87,8 +102,4 @@ def count(table: pa.Table) -> dict[str, float]:
 
 def _flattened(table: pa.Table, lists: str) -> pa.Table:
     renamed = table.rename_columns([CANDIDATES if name == lists else name for name in table.column_names])
-    sets = CandidateSets.from_table(renamed)
-    rows = sets.queries.take(pa.array(sets.query_of))
-    for name in sets.candidates.column_names:
-        rows = rows.append_column(name, sets.candidates.column(name))
-    return rows
+    return CandidateSets.from_table(renamed).to_rows()

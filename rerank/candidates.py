@@ -46,6 +46,21 @@ class CandidateSets:
         """The inverse of `from_table`."""
         return self.queries.append_column(CANDIDATES, list_column(self.candidates, self.offsets))
 
+    def to_rows(self) -> pa.Table:
+        """A row per candidate: its query's columns, then its own.
+
+        A column of the queries that bears the name of a candidate's is called `query_` and that name.
+        """
+        rows = self.queries.take(pa.array(self.query_of))
+        for name in set(rows.column_names).intersection(self.candidates.column_names):
+            other = f"query_{name}"
+            while other in {*rows.column_names, *self.candidates.column_names}:
+                other = f"query_{other}"
+            rows = rows.rename_columns({name: other})
+        for name in self.candidates.column_names:
+            rows = rows.append_column(name, self.candidates.column(name))
+        return rows
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

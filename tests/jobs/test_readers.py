@@ -28,7 +28,7 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("published") / "out"
     (folder / STAGING / "_errors").mkdir(parents=True)
     reranker = Reranker(engine=ListedEngine([0.0, 1.0, 2.0, 3.0]))
-    sink = RankedSink(locate(str(folder)), request.param, queries_per_file=2)
+    sink = RankedSink(locate(str(folder)), request.param)
     blocks = [reranker.rank_table(candidate_sets(rows)) for rows in (ROWS[:2], ROWS[2:])]
     parts = [sink.write([block], SimpleNamespace(task_idx=at)) for at, block in enumerate(blocks)]
     publish(locate(str(folder)), parts, {"pairs_ranked": 6})

@@ -4,15 +4,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.publish import STAGING
+from jobs.publish import ERRORS, STAGING
 from jobs.sink import RankedSink, count, ranked_rows, rejected_rows
 from jobs.source import Layout
 from rerank.errors import OutputError
 from rerank.paths import locate
 from rerank.reranker import Reranker
 from tests.fakes import ListedEngine, candidate_sets
+
+CONTEXT = SimpleNamespace(task_idx=3)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,30 @@ def test_counts_add_up_to_what_was_read(block: pa.Table) -> None:
     assert counts["pairs_scored"] == 3
 
 
+def test_a_part_has_row_groups_of_bounded_size(
+    block: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.sink._BYTES_PER_ROW_GROUP", block.nbytes // 4)
+    (tmp_path / STAGING / ERRORS).mkdir(parents=True)
+    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(0, 2), block.slice(2)], CONTEXT)
+    ranked, errors = (pq.ParquetFile(tmp_path / STAGING / file.name) for file in report.files)
+    assert (ranked.num_row_groups, errors.num_row_groups) == (2, 3)
+    assert ranked.read().equals(ranked_rows(block, Layout.PAIRS))
+    assert errors.read().equals(rejected_rows(block))
+    assert [file.rows for file in report.files] == [3, 4]
+
+
+def test_a_result_without_rows_still_has_its_columns(block: pa.Table, tmp_path: Path) -> None:
+    (tmp_path / STAGING / ERRORS).mkdir(parents=True)
+    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(2)], CONTEXT)
+    ranked = pq.read_table(tmp_path / STAGING / report.files[0].name)
+    assert (ranked.num_rows, ranked.schema) == (0, ranked_rows(block, Layout.PAIRS).schema)
+    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(1, 1)], CONTEXT)
+    assert [file.rows for file in report.files] == [1]  # nothing rejected, no file of errors
+
+
 def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Path) -> None:
     (tmp_path / STAGING).write_text("in the way")
-    sink = RankedSink(locate(str(tmp_path)), Layout.PAIRS, queries_per_file=10)
+    sink = RankedSink(locate(str(tmp_path)), Layout.PAIRS)
     with pytest.raises(OutputError, match=r"_staging/part-00003-.*: cannot be written: "):
-        sink.write([block], SimpleNamespace(task_idx=3))
+        sink.write([block], CONTEXT)

@@ -74,6 +74,25 @@ def test_some_candidates_are_taken_and_others_left():
     assert taken.candidates.column("doc_id").to_pylist() == ["d", "a", "c"]
 
 
+def test_rows_keep_columns_of_both_that_bear_one_name():
+    table = candidate_sets([("q1", "one", [("a", "x"), ("b", "y")]), ("q2", "two", None)])
+    for name in ("doc_id", "text", "query_text"):
+        table = table.append_column(name, pa.array([f"{name} 1", f"{name} 2"]))
+    rows = CandidateSets.from_table(table).to_rows()
+    assert rows.to_pylist() == [
+        {
+            "query_id": "q1",
+            "query": "one",
+            "query_doc_id": "doc_id 1",
+            "query_query_text": "text 1",
+            "query_text": "query_text 1",
+            "doc_id": doc_id,
+            "text": text,
+        }
+        for doc_id, text in (("a", "x"), ("b", "y"))
+    ]
+
+
 def test_a_candidate_that_is_null_has_null_fields():
     table = pa.table({"candidates": pa.array([[None, {"doc_id": "a", "text": "x"}]], pa.list_(STRUCT))})
     assert CandidateSets.from_table(table).candidates.to_pylist() == [
