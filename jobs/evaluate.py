@@ -15,7 +15,8 @@ from jobs.exits import exit_codes
 from jobs.measures import Judge, Qrels, Ranking
 from jobs.qrels import QrelsFormat, read_qrels
 from jobs.rankings import Run, RunFormat, names_of, read_run
-from rerank.errors import InputError
+from jobs.renames import by_table, parse_renames
+from rerank.errors import ConfigError, InputError
 
 MEASURES = ("nDCG@10", "RR@10", "AP", "P@5", "Success@10", "R@100")
 
@@ -34,6 +35,10 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(metavar="RUN", help="What to compare with; OUT's own first-stage order if not given.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Read a column by another name: doc_id=_id, baseline.doc_id=_id."),
+    ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     run_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     baseline_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
@@ -41,10 +46,12 @@ def evaluate(
 ) -> None:
     """Measure a run against judgements, before and after reranking: does it help?"""
     with exit_codes():
+        of_run, of_baseline = by_table(parse_renames(column or []), "run", "baseline")
+        if of_baseline and baseline is None:
+            raise ConfigError("--column baseline.… renames columns of what --baseline names, and there is none")
         judge = Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
-        summary = assess(
-            judge, read_run(run, run_format), read_run(baseline, baseline_format) if baseline is not None else None
-        )
+        other = read_run(baseline, baseline_format, of_baseline) if baseline is not None else None
+        summary = assess(judge, read_run(run, run_format, of_run), other)
         if as_json:
             typer.echo(json.dumps(summary))
         else:

@@ -16,6 +16,9 @@ def pair_columns(location: Location, renames: Mapping[str, str] | None = None) -
     fields = {field.name: field.type for field in _dataset(location).schema}
     lists = fields.pop((renames or {}).get(CANDIDATES, CANDIDATES), None)
     fields |= {field.name: field.type for field in _fields_inside(lists)}
+    for name, theirs in (renames or {}).items():
+        if theirs not in fields and not (name == CANDIDATES and lists):
+            raise InputError(f"{location.uri}: no column {theirs!r} to read as {name!r}; found {', '.join(fields)}")
     ours = {theirs: name for name, theirs in (renames or {}).items()}
     fields = {ours.get(name, name): kind for name, kind in fields.items()}
     for name in ("query_id", "doc_id"):
@@ -54,7 +57,7 @@ def read_pairs(
         if lists in dataset.schema.names:
             outer = [name for name in theirs if name in dataset.schema.names]
             table = dataset.to_table(columns=[*outer, lists], filter=kept)
-            table = _flattened(table.rename_columns([*outer, CANDIDATES]))
+            table = CandidateSets.from_table(table.rename_columns([*outer, CANDIDATES])).to_rows()
         else:
             table = dataset.to_table(columns=theirs, filter=kept)
     except (pa.ArrowInvalid, OSError) as problem:
@@ -65,12 +68,13 @@ def read_pairs(
     return table.filter(pc.and_(pc.is_valid(table.column(0)), pc.is_valid(table.column(1))))
 
 
-def count_pairs(location: Location) -> int:
+def count_pairs(location: Location, renames: Mapping[str, str] | None = None) -> int:
     """How many pairs the footers tell of; an empty list counts as one. Raises InputError."""
+    doc_id = (renames or {}).get("doc_id", "doc_id")
     footers = (fragment.metadata for fragment in _dataset(location).get_fragments())
     groups = (footer.row_group(at) for footer in footers for at in range(footer.num_row_groups))
     columns = ([group.column(at) for at in range(group.num_columns)] for group in groups)
-    return sum(next(int(c.num_values) for c in of if c.path_in_schema.split(".")[-1] == "doc_id") for of in columns)
+    return sum(next(int(c.num_values) for c in of if c.path_in_schema.split(".")[-1] == doc_id) for of in columns)
 
 
 def _fields_inside(lists: pa.DataType | None) -> list[pa.Field]:
@@ -86,11 +90,3 @@ def _dataset(location: Location) -> ds.Dataset:
         raise InputError(f"{location.uri}: no such file or directory") from None
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"{location.uri}: not readable as Parquet: {problem}") from problem
-
-
-def _flattened(table: pa.Table) -> pa.Table:
-    sets = CandidateSets.from_table(table)
-    rows = sets.queries.take(pa.array(sets.query_of))
-    for name in sets.candidates.column_names:
-        rows = rows.append_column(name, sets.candidates.column(name))
-    return rows

@@ -15,7 +15,7 @@ from jobs.lines import read_lines, suffix_of
 from jobs.measures import Ranking, Values
 from jobs.publish import MANIFEST
 from rerank.candidates import combined
-from rerank.errors import InputError
+from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 
 _TREC = frozenset({".trec", ".run", ".txt", ".res"})
@@ -41,26 +41,29 @@ class Run:
     cut: bool = False
 
 
-def read_run(uri: str, kind: RunFormat | None = None) -> Run:
-    """Read a run; `kind` None goes by the suffix, and a folder is Parquet. Raises InputError.
+def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str] | None = None) -> Run:
+    """Read a run; `kind` None goes by the suffix, and a folder is Parquet. Raises InputError, and ConfigError.
 
+    `renames` leads from our column names to those of Parquet.
     Parquet with `rank` and `source_rank` is our ranked output, with `text` or lists of candidates it is candidate sets
     in first-stage order, else it is ordered by `rank` or by `score`. A TREC file is ordered as trec_eval does: by
     score, whatever its rank column says, and equal scores by doc_id from Z to A.
     """
     location = locate(uri)
     if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
+        if renames:
+            raise ConfigError(f"{uri}: a TREC run has no names of columns, got --column for {', '.join(renames)}")
         return Run(uri, _checked(uri, _trec_ranking(location)))
-    columns = pair_columns(location)
+    columns = pair_columns(location, renames)
     if {"rank", "source_rank"} <= columns.keys():
-        return _ranked_output(location)
+        return _ranked_output(location, renames)
     if "text" in columns:
         # A candidate that stands twice is scored where it stands first; the job rejects the other.
-        first_stage = ranked_by(read_pairs(location, ()))
+        first_stage = ranked_by(read_pairs(location, (), renames=renames))
         return Run(uri, {query_id: list(dict.fromkeys(doc_ids)) for query_id, doc_ids in first_stage.items()})
     for name, ascending in (("rank", True), ("score", False)):
         if name in columns:
-            table = read_pairs(location, [name])
+            table = read_pairs(location, [name], renames=renames)
             key = _numbers(uri, table.column(name))
             return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
     raise InputError(
@@ -80,9 +83,9 @@ def read_manifest(location: Location) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_cut(location: Location, manifest: Mapping[str, Any]) -> bool:
+def is_cut(location: Location, manifest: Mapping[str, Any], renames: Mapping[str, str] | None = None) -> bool:
     """Whether an output folder holds the best of each query only (--top-k, --min-score)."""
-    return count_pairs(location) < int(manifest.get("pairs_ranked", 0))
+    return count_pairs(location, renames) < int(manifest.get("pairs_ranked", 0))
 
 
 def ranked_by(table: pa.Table, *keys: np.ndarray) -> dict[str, list[str]]:
@@ -106,13 +109,13 @@ def _numbers(uri: str, column: pa.ChunkedArray) -> Values:
     return numbers
 
 
-def _ranked_output(location: Location) -> Run:
-    table = read_pairs(location, ["rank", "source_rank"])
+def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run:
+    table = read_pairs(location, ["rank", "source_rank"], renames=renames)
     by = {
         name: _checked(location.uri, ranked_by(table, _numbers(location.uri, table.column(name))))
         for name in ("rank", "source_rank")
     }
-    cut = is_cut(location, read_manifest(location))
+    cut = is_cut(location, read_manifest(location), renames)
     return Run(location.uri, by["rank"], None if cut else by["source_rank"], cut)
 
 

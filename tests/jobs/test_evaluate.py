@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -71,6 +72,20 @@ def test_a_baseline_may_be_any_run(files: tuple[Path, Path], tmp_path: Path) -> 
     assert other["baseline"] == str(candidates)
 
 
+def test_columns_of_run_and_baseline_may_bear_other_names(files: tuple[Path, Path], tmp_path: Path) -> None:
+    qrels, ranked = files
+    own = json.loads(command(qrels, ranked, "--json").stdout)
+    pairs = pq.read_table(write_candidates(tmp_path / "pairs.parquet"))
+    pq.write_table(pairs.rename_columns({"query_id": "qid", "text": "body"}), tmp_path / "pairs.parquet")
+    run = pq.read_table(ranked / "part-00000.parquet").select(["query_id", "doc_id", "logit"])
+    pq.write_table(run.rename_columns({"doc_id": "_id"}), tmp_path / "run.parquet")
+    line = [qrels, tmp_path / "run.parquet", "--baseline", tmp_path / "pairs.parquet"]
+    names = ["doc_id=_id", "score=logit", "baseline.query_id=qid", "baseline.text=body"]
+    done = command(*line, *(word for name in names for word in ("--column", name)), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["measures"] == own["measures"]
+
+
 def test_output_that_was_cut_is_not_compared_with_itself(tmp_path: Path) -> None:
     ranked = write_ranked(tmp_path / "out", top_k=2)
     shown = command(write_qrels(tmp_path / "qrels.parquet"), ranked, "RR")
@@ -119,6 +134,16 @@ def test_cranfield_has_trec_evals_numbers() -> None:
         (("nowhere.parquet", "out"), "not readable as Parquet"),
         (("qrels.parquet", "out", "speed"), "a measure must be one that ir-measures computes"),
         (("qrels.parquet", "nowhere"), "no such file or directory"),
+        (
+            ("qrels.parquet", "out", "--column", "doc_id=_id"),
+            "no column '_id' to read as 'doc_id'; found query_id,",
+        ),
+        (("qrels.parquet", "out", "--column", "first.doc_id=_id"), "expected a column of the run, or baseline.…"),
+        (("qrels.parquet", "out", "--column", "baseline.doc_id=_id"), "--baseline names, and there is none"),
+        (
+            ("qrels.parquet", "run.trec", "--column", "doc_id=_id"),
+            "run.trec: a TREC run has no names of columns",
+        ),
         (("other.qrels", "out"), "out: none of its 3 queries is judged; its query ids are such as q1, q2, q3"),
     ],
 )
