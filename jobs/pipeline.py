@@ -1,6 +1,7 @@
 """The dataset: read and prepare on CPUs, rank on a pool of actors, write staged parts. Knows Ray Data."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -117,12 +118,27 @@ def _read_and_prepare(
     source, memory = ray.get(shared)
     encoder = encoder or load_encoder(scorer)
     lookup = open_snapshot(memory).lookup if memory else None
-    for split in splits.to_pylist():
+    tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
+    for table, read_seconds in _ahead(tables):
         started = perf_counter()
-        for table in read_split(source, Split(**split)):
-            read = perf_counter()
-            prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth)
-            if report is not None:
-                report({"read_seconds": read - started, "prepare_seconds": perf_counter() - read})
-            yield prepared
-            started = perf_counter()
+        prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth)
+        if report is not None:
+            report({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
+        yield prepared
+
+
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, float]]:
+    """The tables with the seconds that each took; while one is worked on, a thread reads the next."""
+
+    def read() -> tuple[pa.Table | None, float]:
+        started = perf_counter()
+        return next(tables, None), perf_counter() - started
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(read)
+        while True:
+            table, seconds = coming.result()
+            if table is None:
+                return
+            coming = thread.submit(read)
+            yield table, seconds
