@@ -1,8 +1,10 @@
 """Parquet files behind a path, directory, glob or URI."""
 
-from fnmatch import fnmatch
+import re
+from pathlib import PurePosixPath
 from posixpath import relpath
 
+from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from rerank.errors import InputError
@@ -12,25 +14,38 @@ _GLOB = frozenset("*?[")
 
 
 def list_parquet(location: Location) -> list[str]:
-    """Parquet files in name order; names that begin with an underscore or a dot are not data."""
-    root, pattern = location.path, None
-    if _GLOB & set(location.path):
-        parts = location.path.split("/")
-        fixed = next(place for place, part in enumerate(parts) if _GLOB & set(part))
-        root, pattern = "/".join(parts[:fixed]) or "/", location.path.replace("**/", "*")
+    """Parquet files in name order; names that begin with an underscore or a dot are not data.
+
+    A glob matches files, and folders whose files are then taken; only `**` goes down through folders.
+    """
+    root = _root(location)
     info = Location(location.uri, location.filesystem, root).info()
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location.uri}: no such file or directory")
     if info.type == fs.FileType.File:
         return [root]
     found = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    paths = sorted(
-        entry.path
-        for entry in found
-        if entry.type == fs.FileType.File
-        and not any(part[0] in "_." for part in relpath(entry.path, root).split("/"))
-        and (fnmatch(entry.path, pattern) if pattern else entry.path.endswith(".parquet"))
-    )
+    paths = sorted(entry.path for entry in found if entry.type == fs.FileType.File and would_list(location, entry.path))
     if not paths:
         raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
     return paths
+
+
+def would_list(location: Location, path: str) -> bool:
+    """Whether `list_parquet` of a folder or a glob would list this file, if it were there."""
+    root = _root(location)
+    if not path.startswith(f"{root.rstrip('/')}/") or any(part[0] in "_." for part in relpath(path, root).split("/")):
+        return False
+    if root == location.path:
+        return path.endswith(".parquet")
+    matches = re.compile(glob_translate(location.path)).match
+    return bool(matches(path)) or (
+        path.endswith(".parquet") and any(matches(str(parent)) for parent in PurePosixPath(path).parents)
+    )
+
+
+def _root(location: Location) -> str:
+    """The folder of a glob that all it matches lie in; else the path itself."""
+    parts = location.path.split("/")
+    fixed = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    return "/".join(parts[:fixed]) or "/"

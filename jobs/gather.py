@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.scan import query_ids
-from jobs.source import Kind, Layout, RowGroup, Source, open_source, open_table
-from rerank.errors import ConfigError, InputError
+from jobs.columns import Kind, Layout
+from jobs.renames import by_table
+from jobs.source import RowGroup, Source, open_source, open_table
+from jobs.splits import query_ids
+from rerank.errors import InputError
 from rerank.ragged import offsets_of
 from rerank.rank import SOURCE_SCORE
 
@@ -86,15 +88,10 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
 
     A rename reads a column of the run; of the others where it begins with `corpus.` or `queries.`.
     """
-    named: dict[str, dict[str, str]] = {"": {}, "corpus": {}, "queries": {}}
-    for ours, theirs in renames.items():
-        table, _, column = ours.rpartition(".")
-        if table not in named:
-            raise ConfigError(f"--column {ours}={theirs}: expected a column of the run, corpus.… or queries.…")
-        named[table][column] = theirs
-    rows = open_table(run, _RUN, renames=named[""])
-    texts = open_table(corpus, _CORPUS, renames=named["corpus"])
-    asked = open_table(queries, _QUERIES, renames=named["queries"])
+    of_run, of_corpus, of_queries = by_table(renames, "run", "corpus", "queries")
+    rows = open_table(run, _RUN, renames=of_run)
+    texts = open_table(corpus, _CORPUS, renames=of_corpus)
+    asked = open_table(queries, _QUERIES, renames=of_queries)
     for other, by in ((texts, "doc_id"), (asked, "query_id")):
         _check_same_kind(rows, other, by)
     both = ({*rows.schema.names, SOURCE_SCORE} & set(texts.schema.names)) - {"doc_id"}
@@ -157,5 +154,13 @@ def _keyed(table: pa.Table, first: int, *, by: str, prefix: str, is_text: bool) 
 
 
 def wide_id(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Ids in one type for all integers and one for all strings, so that equal ids of two tables are equal."""
-    return ids.cast(pa.int64() if pa.types.is_integer(ids.type) else pa.large_string())
+    """Ids in one type for all integers and one for all strings, so that equal ids of two tables are equal.
+
+    Unsigned ones beyond 2**63 turn negative, and back with `own_id`.
+    """
+    return ids.cast(pa.int64() if pa.types.is_integer(ids.type) else pa.large_string(), safe=False)
+
+
+def own_id(ids: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """The inverse of `wide_id`."""
+    return ids.cast(kind, safe=False)

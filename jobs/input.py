@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from jobs.columns import Layout
 from jobs.gather import Gathering, open_run, open_unclustered
 from jobs.limit import first_queries
 from jobs.scan import check_clustered, scan
-from jobs.source import Layout, Source, open_source
+from jobs.source import Source, open_source
 from jobs.splits import Rows
 from rerank.candidates import CANDIDATES
 from rerank.errors import ConfigError

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from jobs.scan import query_ids
-from jobs.source import Layout, RowGroup, Source
-from jobs.splits import run_offsets
+from jobs.columns import Layout
+from jobs.source import RowGroup, Source
+from jobs.splits import query_ids, run_offsets
 from rerank.candidates import CANDIDATES, CandidateSets
 
 
@@ -34,12 +34,8 @@ def first_queries(source: Source, count: int) -> Source:
 
 def _cut(source: Source, group: RowGroup, rows: int) -> RowGroup:
     """The first rows of a row group, their pairs counted as footers count them."""
-    if rows == group.rows:
-        return group
-    cut = replace(group, rows=rows, bytes=group.bytes * rows // group.rows)
-    if source.layout is Layout.QUERIES:
-        lists = [CandidateSets.from_table(table) for table in source.read(cut, columns=[CANDIDATES])]
-        pairs = sum(int(np.diff(sets.offsets).clip(min=1).sum()) for sets in lists)
-    else:
-        pairs = rows
-    return replace(cut, pairs=pairs)
+    cut = group.head(rows)
+    if source.layout is Layout.PAIRS or cut.is_whole:
+        return cut
+    lists = [CandidateSets.from_table(table) for table in source.read(cut, columns=[CANDIDATES])]
+    return replace(cut, pairs=sum(int(np.diff(sets.offsets).clip(min=1).sum()) for sets in lists))

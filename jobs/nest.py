@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.gather import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, Gathering, wide_id
+from jobs.gather import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, Gathering, own_id, wide_id
 from jobs.splits import differing
 from rerank.candidates import CANDIDATES, combined, keep_columns, list_column
 from rerank.ragged import Offsets
@@ -61,9 +61,9 @@ def candidate_sets(table: pa.Table, *, schema: pa.Schema, ids: dict[str, pa.Data
         candidates = keep_columns(candidates, without=["query", REFUSED]).append_column(
             REFUSED, pa.array(differing(candidates, offsets))
         )
-    doc_id = candidates.column("doc_id").cast(ids["doc_id"])
+    doc_id = own_id(candidates.column("doc_id"), ids["doc_id"])
     candidates = candidates.set_column(candidates.column_names.index("doc_id"), "doc_id", doc_id)
-    queries = pa.table({"query_id": query_id.cast(ids["query_id"])} | asked)
+    queries = pa.table({"query_id": own_id(query_id, ids["query_id"])} | asked)
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import typer
 
+from jobs.columns import Layout
 from jobs.exits import exit_codes
 from jobs.gather import PAIRS_PER_ROW_GROUP
 from jobs.input import Input, open_input
@@ -15,7 +16,7 @@ from jobs.memory import Memory, open_snapshot, resolve
 from jobs.progress import peak_memory, say
 from jobs.renames import parse_renames
 from jobs.sample import sample
-from jobs.source import Layout, Source
+from jobs.source import Source
 from jobs.splits import pairs_per_block, pairs_per_split, plan_splits
 from rerank.candidates import CandidateSets, text_column
 from rerank.config import BUNDLED, ScorerConfig

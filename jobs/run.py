@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from jobs.columns import Layout
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.job import RunConfig
 from jobs.job import run as run_job
 from jobs.progress import say
 from jobs.renames import parse_renames
-from jobs.source import Layout
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.cut import Cut
 from rerank.mix import Mix

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.source import Layout, RowGroup, Source
-from jobs.splits import Rows, run_offsets
+from jobs.columns import Layout
+from jobs.source import RowGroup, Source
+from jobs.splits import Rows, query_ids, run_offsets
 from rerank.candidates import combined
 from rerank.errors import InputError
 
@@ -58,12 +59,6 @@ def _repeated(ids: pa.ChunkedArray) -> Rows:
     places = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
     _, first = np.unique(codes.drop_null().to_numpy(), return_index=True)
     return np.delete(places, first).astype(np.int64)
-
-
-def query_ids(source: Source, group: RowGroup) -> pa.Array:
-    """The query_id of each row of a row group."""
-    parts = [part.column("query_id") for part in source.read(group, columns=["query_id"])]
-    return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
 
 
 def _heads(source: Source, group: RowGroup) -> pa.Array:

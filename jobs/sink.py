@@ -12,8 +12,8 @@ from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
+from jobs.columns import Layout
 from jobs.publish import ERRORS, STAGING, PartReport, WrittenFile
-from jobs.source import Layout
 from rerank.candidates import CANDIDATES, CandidateSets, combined
 from rerank.errors import OutputError
 from rerank.paths import Location

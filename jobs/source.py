@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from posixpath import basename
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.columns import Kind, Layout, check_column, check_columns, describe, recognise, rename
 from jobs.files import list_parquet
 from rerank.candidates import CANDIDATES
 from rerank.errors import InputError
@@ -22,21 +22,6 @@ Groups = list[tuple[str, int, pq.RowGroupMetaData]]
 """Row groups by file and place in it."""
 
 
-class Layout(StrEnum):
-    """How candidate sets lie in a table: one row per query with a list of candidates, or one row per pair."""
-
-    QUERIES = "queries"
-    PAIRS = "pairs"
-
-
-class Kind(StrEnum):
-    """What a column must hold."""
-
-    ID = "a string or an integer"
-    TEXT = "a string"
-    NUMBER = "a number"
-
-
 @dataclass(frozen=True, slots=True)
 class RowGroup:
     """One row group that holds rows, or the first `rows` of one."""
@@ -46,6 +31,13 @@ class RowGroup:
     rows: int
     pairs: int
     bytes: int  # uncompressed
+    is_whole: bool = True
+
+    def head(self, rows: int) -> "RowGroup":
+        """Its first rows; `pairs` is right where each of them is one."""
+        if rows == self.rows:
+            return self
+        return replace(self, rows=rows, pairs=rows, bytes=self.bytes * rows // self.rows, is_whole=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +57,17 @@ class Source:
         return sum(group.pairs for group in self.row_groups)
 
     def read(self, group: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """One row group under our names, in slices of bounded size; all columns or the named ones."""
+        """One row group under our names in slices of bounded size, all columns or the named ones. Raises InputError."""
+        try:
+            yield from self._slices(group, columns)
+        except (OSError, pa.ArrowException) as problem:
+            raise InputError(f"{group.path}: cannot be read: {problem}") from problem
+
+    def _slices(self, group: RowGroup, columns: list[str] | None) -> Iterator[pa.Table]:
         theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
         with self.location.filesystem.open_input_file(group.path) as opened:
             # Read ahead where a row group is small: buffered, it is in memory whole before its first row comes.
-            ahead = group.bytes <= _BYTES_READ_AHEAD
+            ahead = group.is_whole and group.bytes <= _BYTES_READ_AHEAD
             file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
             fields = [field for field in self.schema if columns is None or field.name in columns]
             left = group.rows
@@ -88,8 +86,8 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     """
     location = locate(uri)
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
-    chosen = layout or _recognise(location.uri, schema)
-    _check_columns(location.uri, chosen, schema)
+    chosen = layout or recognise(location.uri, schema)
+    check_columns(location.uri, chosen, schema)
     return _source(location, chosen, schema, renames, groups)
 
 
@@ -98,7 +96,7 @@ def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | 
     location = locate(uri)
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
     for name, kind in columns.items():
-        _check_column(location.uri, schema, name, kind)
+        check_column(location.uri, schema, name, kind)
     return _source(location, Layout.PAIRS, schema, renames, groups)
 
 
@@ -112,7 +110,7 @@ def _read_footers(location: Location, files: list[str], renames: dict[str, str])
     """The schema that all files share, under our names, and their row groups."""
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = list(pool.map(lambda path: _read_footer(location, path), files))
-    schema = _rename(location.uri, _common_schema(files, footers), renames)
+    schema = rename(location.uri, _common_schema(files, footers), renames)
     groups = [
         (path, index, footer.row_group(index))
         for path, footer in zip(files, footers, strict=True)
@@ -146,88 +144,17 @@ def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schem
         if not other.equals(schema):
             raise InputError(
                 f"{basename(path)} has other columns than {basename(files[0])}: "
-                f"{_describe(other)} against {_describe(schema)}"
+                f"{describe(other)} against {describe(schema)}"
             )
     return schema
-
-
-def _rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
-    """The schema under our names, in the table and inside its candidates."""
-    back = {theirs: ours for ours, theirs in renames.items()}
-    fields, found = [], list(schema.names)
-    for field in schema:
-        named = field.with_name(back.get(field.name, field.name)).remove_metadata()
-        if pa.types.is_dictionary(field.type):
-            named = named.with_type(field.type.value_type)
-        if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
-            inner = list(field.type.value_type)
-            found += [part.name for part in inner]
-            parts = pa.struct([part.with_name(back.get(part.name, part.name)) for part in inner])
-            named = named.with_type(pa.list_(parts) if pa.types.is_list(field.type) else pa.large_list(parts))
-        fields.append(named)
-    for ours, theirs in renames.items():
-        if theirs not in found:
-            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(found)}")
-    return pa.schema(fields)
-
-
-def _recognise(uri: str, schema: pa.Schema) -> Layout:
-    if CANDIDATES in schema.names and pa.types.is_list(schema.field(CANDIDATES).type):
-        return Layout.QUERIES
-    if "doc_id" in schema.names and "text" in schema.names:
-        return Layout.PAIRS
-    raise InputError(
-        f"{uri}: no candidate sets: expected query_id, query and either candidates: list<struct<doc_id, text>> or "
-        f"doc_id, text; found {_describe(schema)} (rename with --column text=body)"
-    )
-
-
-def _check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
-    inner = schema
-    if layout is Layout.QUERIES:
-        lists = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
-        if lists is None or not _is_list(lists) or not pa.types.is_struct(lists.value_type):
-            raise InputError(
-                f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {lists or 'no such column'}"
-            )
-        inner = pa.schema(list(lists.value_type))
-    for name, holder, kind in (
-        ("query_id", schema, Kind.ID),
-        ("query", schema, Kind.TEXT),
-        ("doc_id", inner, Kind.ID),
-        ("text", inner, Kind.TEXT),
-    ):
-        _check_column(uri, holder, name, kind)
-
-
-def _check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
-    if name not in schema.names:
-        raise InputError(f"{uri}: column {name!r} is missing, found {_describe(schema)}")
-    found = schema.field(name).type
-    if not any(test(found) for test in _ACCEPTED[kind]):
-        raise InputError(f"{uri}: column {name!r} must be {kind}, found {found}")
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
-
-
-_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-_ACCEPTED = {
-    Kind.ID: (*_STRINGS, pa.types.is_integer),
-    Kind.TEXT: (*_STRINGS, pa.types.is_binary, pa.types.is_large_binary),
-    Kind.NUMBER: (pa.types.is_integer, pa.types.is_floating),
-}
-
-
-def _describe(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema) or "no columns"
 
 
 def _under(field: pa.Field, values: pa.Array) -> pa.Array:
     """The values with the field's type: categories as what they stand for, and our names inside candidates."""
     if pa.types.is_dictionary(values.type):
         return values.dictionary_decode()
+    if pa.types.is_string_view(values.type):
+        return values.cast(field.type)
     return values.view(field.type)  # a cast would look for the fields inside by name
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.source import Layout, Source
+from jobs.columns import Layout
+from jobs.source import RowGroup, Source
 from rerank.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ragged import Offsets, offsets_of
 from rerank.reject import REFUSED, Codes, Reason
@@ -116,39 +117,38 @@ def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
 
 def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
     """Rows of the split without the end of a query that began before it, and with the end of its own last query."""
-    before = _last_query_id(source, split.start - 1) if split.start else None
+    before = query_ids(source, source.row_groups[split.start - 1])[-1] if split.start else None
     owned: pa.Scalar | None = None
-    for index in range(split.start, len(source.row_groups)):
-        if index >= split.stop and owned is None:
-            return
-        for rows in source.read(source.row_groups[index]):
-            if index >= split.stop:
-                ends = _length_of_first_run(rows, owned)
-                yield rows.slice(0, ends)
-                if ends < rows.num_rows:
-                    return
-                continue
+    for group in source.row_groups[split.start : split.stop]:
+        for rows in source.read(group):
             if before is not None:
-                skipped = _length_of_first_run(rows, before)
-                rows = rows.slice(skipped)
+                rows = rows.slice(_length_of_first_run(rows.column("query_id"), before))
                 if not rows.num_rows:
                     continue
                 before = None
             owned = rows.column("query_id")[-1]
             yield rows
+    if owned is None:
+        return
+    for group in source.row_groups[split.stop :]:
+        ends = _length_of_first_run(query_ids(source, group), owned)
+        if ends:
+            yield from source.read(group.head(ends))
+        if ends < group.rows:
+            return
 
 
-def _last_query_id(source: Source, index: int) -> pa.Scalar:
-    *_, last = source.read(source.row_groups[index], columns=["query_id"])
-    return last.column("query_id")[-1]
+def query_ids(source: Source, group: RowGroup) -> pa.Array:
+    """The query_id of each row of a row group."""
+    parts = [part.column("query_id") for part in source.read(group, columns=["query_id"])]
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
 
 
-def _length_of_first_run(rows: pa.Table, query_id: pa.Scalar) -> int:
+def _length_of_first_run(query_ids: pa.Array | pa.ChunkedArray, query_id: pa.Scalar) -> int:
     """How many rows at the head carry this query_id; null equals null."""
-    column = rows.column("query_id")
-    same = pc.fill_null(pc.equal(column, query_id), False) if query_id.is_valid else column.is_null()
+    same = pc.fill_null(pc.equal(query_ids, query_id), False) if query_id.is_valid else query_ids.is_null()
     other = pc.index(same, False).as_py()
-    return rows.num_rows if other < 0 else int(other)
+    return len(query_ids) if other < 0 else int(other)
 
 
 def run_offsets(query_id: pa.Array) -> Offsets:

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from jobs.columns import Layout
 from jobs.publish import ERRORS, PartReport
-from jobs.source import Layout
 from rerank.candidates import CANDIDATES, CandidateSets, combined
 from rerank.errors import OutputError
 from rerank.paths import Location

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
+from jobs.columns import Layout
 from jobs.publish import STAGING
 from jobs.sink import ranked_rows
-from jobs.source import Layout
 from rerank import Reranker
 from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine

@@ -136,6 +136,19 @@ def test_ids_keep_the_type_that_they_have_in_the_run(tmp_path: Path) -> None:
         open_run(str(tmp_path / "run"), **places, renames={}, limit=None)
 
 
+def test_ids_may_be_any_that_64_bits_hold(tmp_path: Path) -> None:
+    ids, docs = [2**64 - 1, 5, 2**64 - 1], [2**53 + 1, 2**53 + 2, 2**63 + 3]
+    table = pa.table(
+        {"query_id": pa.array(ids, pa.uint64()), "query": ["a", "b", "a"], "doc_id": pa.array(docs, pa.uint64())}
+    )
+    pq.write_table(table.append_column("text", pa.array(["x", "y", "z"])), tmp_path / "pairs")
+    found = gather_here(open_unclustered(str(tmp_path / "pairs"), renames={}, limit=None))
+    assert {row["query_id"]: [candidate["doc_id"] for candidate in row["candidates"]] for row in found} == {
+        2**64 - 1: [2**53 + 1, 2**63 + 3],
+        5: [2**53 + 2],
+    }
+
+
 def test_each_table_has_renames_of_its_own(tmp_path: Path) -> None:
     pq.write_table(pa.table({"qid": ["q"], "doc_id": ["d"], "score": [1.0]}), tmp_path / "run")
     pq.write_table(pa.table({"_id": ["d"], "text": ["document"]}), tmp_path / "corpus")
@@ -144,7 +157,7 @@ def test_each_table_has_renames_of_its_own(tmp_path: Path) -> None:
     places = {name: str(tmp_path / name) for name in ("corpus", "queries")}
     (found,) = gather_here(open_run(str(tmp_path / "run"), **places, renames=renames, limit=None))
     assert (found["query"], found["candidates"][0]["text"]) == ("question", "document")
-    with pytest.raises(ConfigError, match="expected a column of the run, corpus"):
+    with pytest.raises(ConfigError, match="expected a column of the run, or corpus"):
         open_run(str(tmp_path / "run"), **places, renames={"docs.text": "body"}, limit=None)
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.columns import Layout
 from jobs.limit import first_queries
 from jobs.scan import scan
 from jobs.sink import count, ranked_rows, rejected_rows
-from jobs.source import Layout, Source, open_source
+from jobs.source import Source, open_source
 from jobs.splits import plan_splits, read_split
 from jobs.summary import Expected, check_nothing_lost
 from rerank import Reranker

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from jobs.columns import Layout
 from jobs.publish import SCORES, STAGING, publish
 from jobs.sink import RankedSink
-from jobs.source import Layout
 from rerank.paths import locate
 from rerank.reranker import Reranker
 from tests.fakes import ListedEngine, candidate_sets

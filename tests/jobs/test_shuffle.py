@@ -15,10 +15,10 @@ import pytest
 import ray
 
 from jobs import shuffle
+from jobs.columns import Layout
 from jobs.gather import open_unclustered
 from jobs.input import open_input
 from jobs.shuffle import gather
-from jobs.source import Layout
 from rerank.errors import ConfigError, InputError
 from rerank.paths import locate
 from tests.jobs.test_gather import gather_here, write_run

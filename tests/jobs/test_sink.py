@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.columns import Layout
 from jobs.publish import ERRORS, STAGING
 from jobs.sink import RankedSink, count, ranked_rows, rejected_rows
-from jobs.source import Layout
 from rerank.errors import OutputError
 from rerank.paths import locate
 from rerank.reranker import Reranker

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.source import Layout, open_source
+from jobs.columns import Layout
+from jobs.scan import scan
+from jobs.source import open_source
 from rerank.errors import InputError
 from tests.fakes import candidate_sets
 from tests.jobs.tables import pairs_table
@@ -42,6 +44,53 @@ def test_takes_a_directory_a_glob_or_a_file(tmp_path: Path, pattern: str) -> Non
     pq.write_table(pairs_table(ROWS), tmp_path / "in" / "_errors" / "part-0.parquet")
     (tmp_path / "in" / "_SUCCESS").touch()
     assert len(open_source(f"{tmp_path}/{pattern}").row_groups) == 1
+
+
+def test_a_glob_goes_down_only_where_it_says_so(pairs: Path, tmp_path: Path) -> None:
+    for name in ("in/a.parquet", "in/out/part-0.parquet", "in/day=1/x.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(pairs.read_bytes())
+
+    def found(pattern: str) -> list[str]:
+        groups = open_source(f"{tmp_path}/{pattern}").row_groups
+        return [str(Path(group.path).relative_to(tmp_path)) for group in groups]
+
+    assert found("in/*.parquet") == ["in/a.parquet"]
+    assert found("in/day=*") == found("in/day*/*.parquet") == ["in/day=1/x.parquet"]
+    assert found("in/**/*.parquet") == ["in/a.parquet", "in/day=1/x.parquet", "in/out/part-0.parquet"]
+
+
+def test_lists_and_texts_may_have_any_of_arrows_types(tmp_path: Path) -> None:
+    entry = pa.struct([("doc_id", pa.large_string()), ("text", pa.large_string())])
+    table = candidate_sets(ROWS)
+    table = table.set_column(2, "candidates", table["candidates"].cast(pa.large_list(entry)))
+    for name in ("query_id", "query"):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string_view()))
+    pq.write_table(table, tmp_path / "in.parquet")
+    source = open_source(str(tmp_path))
+    (read,) = source.read(source.row_groups[0])
+    assert (source.layout, scan(source).queries, read.to_pylist()) == (Layout.QUERIES, 2, table.to_pylist())
+
+
+def test_what_cannot_be_read_any_more_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pairs_table(ROWS * 1000), path, compression="zstd", use_dictionary=False)
+    source = open_source(str(path))
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\x00" * (len(content) // 2) + content[100 + len(content) // 2 :])
+    with pytest.raises(InputError, match=r"in\.parquet: cannot be read: "):
+        list(source.read(source.row_groups[0]))
+    path.unlink()
+    with pytest.raises(InputError, match=r"in\.parquet: cannot be read: .*No such file"):
+        list(source.read(source.row_groups[0]))
+
+
+def test_the_head_of_a_row_group(pairs: Path) -> None:
+    source = open_source(str(pairs))
+    head = source.row_groups[0].head(2)
+    assert (head.rows, head.pairs) == (2, 2)
+    assert pa.concat_tables(source.read(head))["doc_id"].to_pylist() == ["a", "b"]
+    assert source.row_groups[0].head(3) is source.row_groups[0]
 
 
 def test_opens_a_file_uri(pairs: Path) -> None:
@@ -119,6 +168,14 @@ def test_names_the_file_whose_columns_differ(tmp_path: Path) -> None:
     pq.write_table(pairs_table(ROWS).drop_columns(["bm25"]), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"b\.parquet has other columns than a\.parquet"):
         open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("renames", [{}, {"text": "body"}])
+def test_refuses_two_columns_of_one_name(tmp_path: Path, renames: dict[str, str]) -> None:
+    table = pairs_table(ROWS).append_column("body" if renames else "text", pa.array(["1", "2", "3"]))
+    pq.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="two columns are called 'text', expected one"):
+        open_source(str(tmp_path), renames=renames)
 
 
 def test_refuses_a_rename_from_a_column_that_is_not_there(pairs: Path) -> None:

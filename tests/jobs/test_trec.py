@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.columns import Layout
 from jobs.publish import PartReport, WrittenFile
-from jobs.source import Layout
 from jobs.trec import check_trec, write_trec
 from rerank.errors import OutputError
 from rerank.paths import locate
