@@ -7,14 +7,14 @@ from typing import Any
 import ray
 
 from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.columns import Layout
 from jobs.input import Input, check_mixable, open_input
 from jobs.memory import damaged_parts, open_memory, resolve
 from jobs.pipeline import rank_dataset
 from jobs.progress import progress, say
-from jobs.publish import ATTEMPTS, SCORES, STAGING, check_output, publish, stage
+from jobs.publish import ATTEMPTS, SCORES, STAGING, check_apart, check_output, publish, stage
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
-from jobs.source import Layout
 from jobs.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.stop import Reached, stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
@@ -62,6 +62,8 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     """
     started = perf_counter()
     output = locate(config.output)
+    inputs = [locate(uri) for uri in (config.source, config.corpus, config.queries) if uri is not None]
+    check_apart(output, inputs=inputs, scores=locate(config.scores) if config.scores else None)
     check_output(output, overwrite=config.overwrite)
     trec = locate(config.trec) if config.trec else None
     if trec is not None:
@@ -82,7 +84,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
     summary = {
-        "source": locate(config.source).uri,
+        "source": inputs[0].uri,
         "columns": config.renames,
         "cut": config.cut.as_json(),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),

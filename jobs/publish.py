@@ -5,13 +5,15 @@ there. The manifest is written last: its existence is the commit.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyarrow import fs
 
+from jobs.files import would_list
 from rerank.errors import OutputError
-from rerank.paths import Location
+from rerank.paths import Location, join_uri
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
@@ -53,6 +55,27 @@ def publish(output: Location, reports: list[PartReport], manifest: dict[str, Any
         raise OutputError(f"{output.uri}: cannot publish the result: {problem}") from problem
 
 
+def check_apart(output: Location, *, inputs: Sequence[Location], scores: Location | None) -> None:
+    """Refuse an output that the next run would read as input, or what would be lost in it. Raises OutputError."""
+    for given in inputs:
+        if given.filesystem != output.filesystem:
+            continue
+        if would_list(given, output.join("part-0.parquet").path):
+            raise OutputError(
+                f"{output.uri}: lies in {given.uri}, where the next run would read it as input; give a folder elsewhere"
+            )
+        if given.path.startswith(f"{output.path}/"):
+            raise OutputError(f"{given.uri}: lies in {output.uri}, which is to be written; give a folder elsewhere")
+    if scores is None or scores.filesystem != output.filesystem:
+        return
+    inside = f"{scores.path}/".removeprefix(f"{output.path}/")
+    if inside != f"{scores.path}/" and (inside[:1] != "_" or inside.split("/")[0] in {STAGING, ERRORS}):
+        raise OutputError(
+            f"{scores.uri}: lies in {output.uri}, whose files readers take for the result; give a folder elsewhere, "
+            f"or {join_uri(output.uri, SCORES)}"
+        )
+
+
 def stage(output: Location) -> None:
     """Make the staging folder anew: what a run that was stopped left in it is gone. Raises OutputError."""
     filesystem, staging = output.filesystem, output.join(STAGING)
@@ -84,8 +107,10 @@ def check_output(output: Location, *, overwrite: bool) -> None:
 
 
 def _remove_published(output: Location) -> None:
+    """Delete an earlier result, its manifest first: without that it is none."""
     filesystem = output.filesystem
-    for entry in filesystem.get_file_info(fs.FileSelector(output.path)):
+    found = filesystem.get_file_info(fs.FileSelector(output.path))
+    for entry in sorted(found, key=lambda entry: entry.base_name != MANIFEST):
         if entry.base_name in {MANIFEST, REPORT} or entry.base_name.startswith("part-"):
             filesystem.delete_file(entry.path)
         elif entry.base_name == ERRORS:

@@ -1,13 +1,14 @@
 """What may be written to, and the one step in which staged parts become a result."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.publish import ERRORS, MANIFEST, REPORT, STAGING, PartReport, WrittenFile, check_output, publish
+from jobs.publish import ERRORS, MANIFEST, REPORT, STAGING, PartReport, WrittenFile, check_apart, check_output, publish
 from jobs.publish import stage as make_staging
 from rerank.errors import OutputError
 from rerank.paths import locate
@@ -71,6 +72,35 @@ def test_refuses_parts_that_no_run_of_ours_left(tmp_path: Path) -> None:
     (tmp_path / "part-0.parquet").touch()
     with pytest.raises(OutputError, match="holds parts that no run of ours left there"):
         check_output(locate(str(tmp_path)), overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [("in", "in"), ("in", "in/out"), ("in/*", "in/out"), ("in/**/*.parquet", "in/out"), (".", "in")],
+)
+def test_refuses_an_output_that_is_input_too(tmp_path: Path, given: str, output: str) -> None:
+    with pytest.raises(OutputError, match="where the next run would read it as input"):
+        check_apart(locate(str(tmp_path / output)), inputs=[locate(str(tmp_path / given))], scores=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "output"), [("in", "out"), ("in", "in/_out"), ("in/*.parquet", "in/out"), ("in.parquet", "in")]
+)
+def test_takes_an_output_that_no_run_would_read(tmp_path: Path, given: str, output: str) -> None:
+    check_apart(locate(str(tmp_path / output)), inputs=[locate(str(tmp_path / given))], scores=None)
+
+
+def test_refuses_to_write_over_its_input(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"part-0\.parquet: lies in .*, which is to be written"):
+        check_apart(locate(str(tmp_path)), inputs=[locate(str(tmp_path / "part-0.parquet"))], scores=None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_taken"), [("out/_scores", True), ("scores", True), ("out", False), ("out/s", False)]
+)
+def test_a_store_among_the_parts_of_a_result_is_refused(tmp_path: Path, scores: str, is_taken: bool) -> None:
+    with nullcontext() if is_taken else pytest.raises(OutputError, match="whose files readers take for the result"):
+        check_apart(locate(str(tmp_path / "out")), inputs=[], scores=locate(str(tmp_path / scores)))
 
 
 def test_refuses_a_file(tmp_path: Path) -> None:
