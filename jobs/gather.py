@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from jobs.columns import Kind, Layout
 from jobs.renames import by_table
+from jobs.scan import RUNS, THREADS
 from jobs.source import RowGroup, Source, open_source, open_table
 from jobs.splits import query_ids
 from rerank.errors import InputError
@@ -25,7 +26,6 @@ ROW, DOCUMENT, QUERY = "row.", "document.", "query."
 
 PAIRS_PER_ROW_GROUP = 1_000  # of what is gathered; a split of the run that follows is one at least
 
-_THREADS = 8
 _RUN = {"query_id": Kind.ID, "doc_id": Kind.ID, "score": Kind.NUMBER}
 _CORPUS = {"doc_id": Kind.ID, "text": Kind.TEXT}
 _QUERIES = {"query_id": Kind.ID, "query": Kind.TEXT}
@@ -107,17 +107,18 @@ def open_unclustered(uri: str, *, renames: dict[str, str], limit: int | None) ->
 
 def _counted(rows: Source, limit: int | None) -> Gathering:
     """The distinct query ids and the rows that belong to them; memory for one id per query."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        groups = list(pool.map(lambda group: pc.unique(query_ids(rows, group)), rows.row_groups))
-        ids = pc.unique(pa.chunked_array(groups, type=rows.schema.field("query_id").type))
+    with ThreadPoolExecutor(THREADS) as pool:
+        runs = rows.runs(RUNS)
+        found = list(pool.map(lambda run: pc.unique(query_ids(rows, *run)), runs))
+        ids = pc.unique(pa.chunked_array(found, type=rows.schema.field("query_id").type))
         if limit is None or limit >= len(ids):
             return Gathering(rows, ids, rows.pairs)
         ids = ids.slice(0, limit)
 
-        def wanted(group: RowGroup) -> int:
-            return int(pc.sum(pc.is_in(query_ids(rows, group), value_set=ids)).as_py() or 0)
+        def wanted(run: tuple[RowGroup, ...]) -> int:
+            return int(pc.sum(pc.is_in(query_ids(rows, *run), value_set=ids)).as_py() or 0)
 
-        return Gathering(rows, ids, sum(pool.map(wanted, rows.row_groups)), is_limited=True)
+        return Gathering(rows, ids, sum(pool.map(wanted, runs)), is_limited=True)
 
 
 def _check_same_kind(rows: Source, other: Source, by: str) -> None:

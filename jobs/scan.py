@@ -14,7 +14,7 @@ from jobs.splits import Rows, query_ids, run_offsets
 from rerank.candidates import combined
 from rerank.errors import InputError
 
-_THREADS = 8
+THREADS, RUNS = 8, 32  # that read ids, and runs of row groups for them to share, at least
 _NAMED = 3
 
 
@@ -31,12 +31,12 @@ class Scan:
 
 
 def scan(source: Source) -> Scan:
-    """Read the `query_id` column and nothing else; one thread per row group, memory for one id per query."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        groups = list(pool.map(lambda group: _heads(source, group), source.row_groups))
+    """Read the `query_id` column and nothing else, in some threads; memory for one id per query."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        heads = list(pool.map(lambda run: _heads(source, *run), source.runs(RUNS)))
     if source.layout is Layout.PAIRS:
-        groups = _without_continued(groups)
-    ids = pa.chunked_array(groups, type=source.schema.field("query_id").type)
+        heads = _without_continued(heads)
+    ids = pa.chunked_array(heads, type=source.schema.field("query_id").type)
     repeated = _repeated(ids)
     named = ids.take(pa.array(repeated[:1000])).unique().slice(0, _NAMED)
     return Scan(len(ids), repeated, tuple(named.to_pylist()))
@@ -61,12 +61,12 @@ def _repeated(ids: pa.ChunkedArray) -> Rows:
     return np.delete(places, first).astype(np.int64)
 
 
-def _heads(source: Source, group: RowGroup) -> pa.Array:
+def _heads(source: Source, *groups: RowGroup) -> pa.Array:
     """The query_id of each run of rows; of each row in the `queries` layout."""
-    ids = query_ids(source, group)
+    ids = query_ids(source, *groups)
     return ids.take(pa.array(run_offsets(ids)[:-1])) if source.layout is Layout.PAIRS else ids
 
 
 def _without_continued(heads: list[pa.Array]) -> list[pa.Array]:
-    """Row groups' runs, those that only go on with the last run of the group before left out."""
-    return heads[:1] + [group.slice(1) if group[0].equals(before[-1]) else group for before, group in pairwise(heads)]
+    """The heads of each part of the source, one that only goes on with the last of the part before left out."""
+    return heads[:1] + [part.slice(1) if part[0].equals(before[-1]) else part for before, part in pairwise(heads)]

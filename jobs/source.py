@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby
 from posixpath import basename
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from rerank.paths import Location, locate
 _FOOTER_THREADS = 16
 _BYTES_READ_AHEAD = 256 << 20
 _BYTES_AT_ONCE = 8 << 20
+_BYTES_PER_SLICE = 16 << 20
+_ROWS_PER_RUN = 1_000_000
 
 Groups = list[tuple[str, int, pq.RowGroupMetaData]]
 """Row groups by file and place in it."""
@@ -56,26 +59,41 @@ class Source:
         """Candidates in all files, as the footers tell."""
         return sum(group.pairs for group in self.row_groups)
 
-    def read(self, group: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """One row group under our names in slices of bounded size, all columns or the named ones. Raises InputError."""
-        try:
-            yield from self._slices(group, columns)
-        except (OSError, pa.ArrowException) as problem:
-            raise InputError(f"{group.path}: cannot be read: {problem}") from problem
+    def runs(self, count: int) -> list[tuple[RowGroup, ...]]:
+        """The row groups in order, those of a file together: `count` runs or more, of a million rows at most.
 
-    def _slices(self, group: RowGroup, columns: list[str] | None) -> Iterator[pa.Table]:
+        Whoever opens a file parses the footers of all its row groups: one by one that is quadratic.
+        """
+        groups_per_run = _ROWS_PER_RUN * len(self.row_groups) // sum(group.rows for group in self.row_groups)
+        most = max(1, min(len(self.row_groups) // count, groups_per_run))
+        files = (tuple(groups) for _, groups in groupby(self.row_groups, key=lambda group: group.path))
+        return [groups[start : start + most] for groups in files for start in range(0, len(groups), most)]
+
+    def read(self, *groups: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Row groups in slices of bounded size, under our names, all columns or the named ones. Raises InputError.
+
+        Of these only the last may be the head of one.
+        """
+        for path, run in groupby(groups, key=lambda group: group.path):
+            try:
+                yield from self._slices(path, list(run), columns)
+            except (OSError, pa.ArrowException) as problem:
+                raise InputError(f"{path}: cannot be read: {problem}") from problem
+
+    def _slices(self, path: str, groups: list[RowGroup], columns: list[str] | None) -> Iterator[pa.Table]:
         theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
-        with self.location.filesystem.open_input_file(group.path) as opened:
-            # Read ahead where a row group is small: buffered, it is in memory whole before its first row comes.
-            ahead = group.is_whole and group.bytes <= _BYTES_READ_AHEAD
+        fields = [field for field in self.schema if columns is None or field.name in columns]
+        rows, size = sum(group.rows for group in groups), sum(group.bytes for group in groups)
+        with self.location.filesystem.open_input_file(path) as opened:
+            # Read ahead where it is little: buffered, it is in memory whole before its first row comes.
+            ahead = groups[-1].is_whole and size <= _BYTES_READ_AHEAD
             file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
-            fields = [field for field in self.schema if columns is None or field.name in columns]
-            left = group.rows
-            for batch in file.iter_batches(_slice_rows(group), row_groups=[group.index], columns=theirs):
+            step = max(1, min(rows, _BYTES_PER_SLICE * rows // max(1, size)))
+            for batch in file.iter_batches(step, row_groups=[group.index for group in groups], columns=theirs):
                 arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
-                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, left)
-                left -= batch.num_rows
-                if left <= 0:
+                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, rows)
+                rows -= batch.num_rows
+                if rows <= 0:
                     return
 
 
@@ -167,8 +185,3 @@ def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) 
     paths = {column.path_in_schema: int(column.num_values) for column in columns}
     inner = [path for path in paths if path.startswith(f"{lists}.") and path.endswith(f".{doc_id}")]
     return paths[min(inner, key=lambda path: path.count("."))]
-
-
-def _slice_rows(group: RowGroup) -> int:
-    """Rows per slice: about 16 MiB of them."""
-    return max(1, min(group.rows, (16 << 20) * group.rows // max(1, group.bytes)))

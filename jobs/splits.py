@@ -88,18 +88,14 @@ def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
 
 def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
     if source.is_ours:
-        for group in source.row_groups[split.start : split.stop]:
-            yield from source.read(group)
+        yield from source.read(*source.row_groups[split.start : split.stop])
         return
     repeated, first = np.array(split.repeated, dtype=np.int64), 0
-    for group in source.row_groups[split.start : split.stop]:
-        for table in source.read(group):
-            codes = np.zeros(table.num_rows, dtype=np.int8)
-            codes[repeated[(repeated >= first) & (repeated < first + table.num_rows)] - first] = (
-                Reason.QUERY_ID_DUPLICATE
-            )
-            first += table.num_rows
-            yield _with_refused(_without_refused_inside(table), codes)
+    for table in source.read(*source.row_groups[split.start : split.stop]):
+        codes = np.zeros(table.num_rows, dtype=np.int8)
+        codes[repeated[(repeated >= first) & (repeated < first + table.num_rows)] - first] = Reason.QUERY_ID_DUPLICATE
+        first += table.num_rows
+        yield _with_refused(_without_refused_inside(table), codes)
 
 
 def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
@@ -119,15 +115,14 @@ def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
     """Rows of the split without the end of a query that began before it, and with the end of its own last query."""
     before = query_ids(source, source.row_groups[split.start - 1])[-1] if split.start else None
     owned: pa.Scalar | None = None
-    for group in source.row_groups[split.start : split.stop]:
-        for rows in source.read(group):
-            if before is not None:
-                rows = rows.slice(_length_of_first_run(rows.column("query_id"), before))
-                if not rows.num_rows:
-                    continue
-                before = None
-            owned = rows.column("query_id")[-1]
-            yield rows
+    for rows in source.read(*source.row_groups[split.start : split.stop]):
+        if before is not None:
+            rows = rows.slice(_length_of_first_run(rows.column("query_id"), before))
+            if not rows.num_rows:
+                continue
+            before = None
+        owned = rows.column("query_id")[-1]
+        yield rows
     if owned is None:
         return
     for group in source.row_groups[split.stop :]:
@@ -138,9 +133,9 @@ def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
             return
 
 
-def query_ids(source: Source, group: RowGroup) -> pa.Array:
-    """The query_id of each row of a row group."""
-    parts = [part.column("query_id") for part in source.read(group, columns=["query_id"])]
+def query_ids(source: Source, *groups: RowGroup) -> pa.Array:
+    """The query_id of each row of these row groups."""
+    parts = [part.column("query_id") for part in source.read(*groups, columns=["query_id"])]
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
 
 

@@ -12,7 +12,7 @@ from jobs.scan import scan
 from jobs.source import open_source
 from rerank.errors import InputError
 from tests.fakes import candidate_sets
-from tests.jobs.tables import pairs_table
+from tests.jobs.tables import pairs_table, write_parts
 
 ROWS = [("q1", "one", [("a", "x"), ("b", "y")]), ("q2", "two", [("a", "x")])]
 
@@ -83,6 +83,20 @@ def test_what_cannot_be_read_any_more_is_a_sentence(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match=r"in\.parquet: cannot be read: .*No such file"):
         list(source.read(source.row_groups[0]))
+
+
+def test_row_groups_of_a_file_are_read_together(tmp_path: Path) -> None:
+    table = pairs_table(ROWS * 20)
+    write_parts(table, tmp_path, cuts=[50], row_group_size=3)
+    source = open_source(str(tmp_path))
+    assert len(source.row_groups) == 21
+    (first, second) = source.read(*source.row_groups)
+    assert pa.concat_tables([first, second])["doc_id"].to_pylist() == table["doc_id"].to_pylist()
+    for count in (1, 4, 1000):
+        runs = source.runs(count)
+        assert [group for run in runs for group in run] == list(source.row_groups)
+        assert all(len({group.path for group in run}) == 1 for run in runs)
+        assert len(runs) >= min(count, 21)
 
 
 def test_the_head_of_a_row_group(pairs: Path) -> None:
