@@ -11,6 +11,7 @@ from rerank.errors import ConfigError, InputError, ModelError, OutputError, Rera
 USAGE = 2
 TOO_MANY_REJECTED = 3
 INTERRUPTED = 130
+_RAYS_ADVICE = "\nFailed to apply UDF"  # Ray 2.60 appends how to have it tried again to what a task raised
 _USAGE_ERRORS = (ConfigError, InputError, OutputError, ModelError)
 
 
@@ -25,7 +26,7 @@ def exit_codes() -> Iterator[None]:
         known = _ours(problem)
         if known is None:
             raise
-        typer.echo(f"rerank: {known}", err=True)
+        typer.echo(f"rerank: {str(known).partition(_RAYS_ADVICE)[0]}", err=True)
         raise SystemExit(USAGE if isinstance(known, _USAGE_ERRORS) else 1) from None
 
 

@@ -27,6 +27,7 @@ def chained(problem: BaseException) -> Exception:
         (RerankError("lost"), 1, "rerank: lost\n"),
         (from_a_worker(OutputError("disk full")), 2, "rerank: disk full\n"),
         (chained(from_a_worker(OutputError("disk full"))), 2, "rerank: disk full\n"),
+        (InputError("gone\nFailed to apply UDF transform after 1/1 attempts.\nTo change …"), 2, "rerank: gone\n"),
         (chained(ActorDiedError()), 1, "rerank: workers died too often (ActorDiedError: "),
     ],
 )
