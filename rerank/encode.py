@@ -16,6 +16,8 @@ from tokenizers import Encoding, Tokenizer
 
 from rerank.errors import ModelError
 from rerank.ragged import IntArray, Offsets, Ragged, offsets_of, spans
+from rerank.truncate import pair_limit, refuse_cut, truncate_longest_first
+from rerank.types import AS_THE_MODEL, TokenLimits
 
 # Texts are cut before they are tokenised where they are longer than this many characters per token of max_length: an
 # encoding takes a hundred times the bytes of its text. Some words more are read: a cut may change those beside it.
@@ -109,9 +111,18 @@ class PairEncoder(Protocol):
         ...
 
     def encode(
-        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Pair i of query query_of[i] and document document_of[i], cut to max_length. Query rows keep their order."""
+        """Pair i of query query_of[i] and document document_of[i], cut to max_length and to lower `limits`.
+
+        Query rows keep their order. Raises TooLongError for the first pair that must not be cut and has to be,
+        InputError where the limit of a pair leaves no room for text.
+        """
         ...
 
 
@@ -138,10 +149,15 @@ class Encoder:
             )
 
     def encode(
-        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Tokenise each text once and join them into pairs, cut to max_length."""
-        return self.pair(self.tokenize(queries), self.tokenize(documents), query_of, document_of)
+        """Tokenise each text once and join them into pairs, see `PairEncoder.encode`."""
+        return self.pair(self.tokenize(queries), self.tokenize(documents), query_of, document_of, limits)
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
         """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile.
@@ -166,32 +182,26 @@ class Encoder:
                 rows[row] = ids
         return rows
 
-    def pair(self, queries: Ragged, documents: Ragged, query_of: IntArray, document_of: IntArray) -> EncodedPairs:
-        """Join query and document rows into pairs, cut to max_length as the tokeniser would (longest first)."""
+    def pair(
+        self,
+        queries: Ragged,
+        documents: Ragged,
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
+    ) -> EncodedPairs:
+        """Join query and document rows into pairs, cut as the tokeniser would (longest first)."""
+        most = pair_limit(limits, self.max_length, special_count=self.template.special_count)
+        whole = documents.lengths
+        if limits.document is not None:
+            whole = np.minimum(whole, min(limits.document, np.iinfo(whole.dtype).max))
         query_lengths, document_lengths = truncate_longest_first(
-            queries.lengths[query_of], documents.lengths[document_of], self.max_length - self.template.special_count
+            queries.lengths[query_of], whole[document_of], most - self.template.special_count
         )
+        if limits.strict:
+            cut = query_lengths + document_lengths < queries.lengths[query_of] + whole[document_of]
+            refuse_cut(cut, most)
         return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
-
-
-def truncate_longest_first(
-    first: npt.NDArray[np.integer], second: npt.NDArray[np.integer], budget: int
-) -> tuple[IntArray, IntArray]:
-    """Lengths of both texts after truncation to `budget` tokens together.
-
-    The longer text is cut down to the shorter one, then both alike, the longer keeping the odd token: what the
-    tokenizers library does for `longest_first` (its `utils/truncation.rs`).
-    """
-    short, long = np.minimum(first, second), np.maximum(first, second)
-    over = short + long > budget
-    halved = over & (short > budget - short)
-    cut_long = np.where(halved, budget - budget // 2, np.where(over, budget - short, long))
-    cut_short = np.where(halved, budget // 2, short)
-    first_is_long = first > second
-    return (
-        np.where(first_is_long, cut_long, cut_short).astype(np.int32),
-        np.where(first_is_long, cut_short, cut_long).astype(np.int32),
-    )
 
 
 def _head(text: str, characters: int) -> str:

@@ -19,6 +19,22 @@ class InputError(RerankError):
     code = "input"
 
 
+class TooLongError(InputError):
+    """A pair of more than `most` tokens where nothing may be cut; `index` is its document's place in `field`."""
+
+    code = "too_long"
+
+    def __init__(self, index: int, most: int, field: str = "documents") -> None:
+        super().__init__(index, most, field)
+        self.index, self.most, self.field = index, most, field
+
+    def __str__(self) -> str:
+        return (
+            f"{self.field}[{self.index}] must have at most {self.most} tokens together with its query, got more, "
+            "and truncation is switched off"
+        )
+
+
 class OutputError(RerankError):
     """A place that cannot be written to: it holds something else, is full, or is forbidden."""
 

@@ -1,6 +1,7 @@
 """Pairs as the tokeniser's own pair call gives them: for tokenisers whose pairs cannot be joined from parts."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -8,9 +9,12 @@ from tokenizers import Tokenizer
 from rerank.encode import EncodedPairs, PairTemplate
 from rerank.errors import ModelError
 from rerank.ragged import IntArray, Ragged
+from rerank.truncate import pair_limit, refuse_cut
+from rerank.types import AS_THE_MODEL, TokenLimits
 
 _PAIRS_AT_ONCE = 256  # an encoding takes a hundred times the bytes of its text
 _PROBE_TOKENS = 64
+_UNLIMITED = 2**31 - 1
 
 
 class PairCallEncoder:
@@ -32,23 +36,26 @@ class PairCallEncoder:
         kinds = set(probe.type_ids)
         if len(kinds) != 1:
             raise ModelError(f"pairs of this tokeniser must have a single token type, got {sorted(kinds)}")
-        tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._tokenizer = tokenizer
+        self._turn = Lock()  # the length that pairs are cut to is a property of the tokeniser
         self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
     def encode(
-        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """The pairs of query_of[i] and document_of[i], cut to max_length; parallel."""
+        """The pairs of query_of[i] and document_of[i], see `PairEncoder.encode`; parallel."""
+        special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        most = pair_limit(limits, self.max_length, special_count=special_count)
+        if limits.document is not None:
+            documents = self._heads(documents, limits.document)
         texts = [(queries[query], documents[document]) for query, document in zip(query_of, document_of, strict=True)]
-        rows = Ragged.from_rows(
-            [
-                encoding.ids
-                for start in range(0, len(texts), _PAIRS_AT_ONCE)
-                for encoding in self._tokenizer.encode_batch_fast(texts[start : start + _PAIRS_AT_ONCE])
-            ]
-        )
+        rows = Ragged.from_rows(self._call(texts, most, strict=limits.strict))
         return EncodedPairs(
             template=self.template,
             queries=Ragged.from_rows([()] * len(queries)),
@@ -58,3 +65,32 @@ class PairCallEncoder:
             query_lengths=np.zeros(len(rows), dtype=np.int32),
             document_lengths=rows.lengths.astype(np.int32),
         )
+
+    def _call(self, pairs: Sequence[tuple[str, str]], most: int, *, strict: bool) -> list[list[int]]:
+        """The tokeniser's ids of each pair, cut to `most` tokens. Raises TooLongError, if `strict`."""
+        rows, cut = [], []
+        with self._turn:
+            self._tokenizer.enable_truncation(most, strategy="longest_first")
+            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+                encodings = self._tokenizer.encode_batch_fast(pairs[start : start + _PAIRS_AT_ONCE])
+                rows += [encoding.ids for encoding in encodings]
+                cut += [bool(encoding.overflowing) for encoding in encodings]
+        if strict:
+            refuse_cut(np.array(cut), most)
+        return rows
+
+    def _heads(self, documents: Sequence[str], most: int) -> list[str]:
+        """The beginning of each document, as far as it gives at most so many tokens where it is alone."""
+        heads: list[str] = []
+        with self._turn:
+            self._tokenizer.enable_truncation(min(most, _UNLIMITED))
+            for start in range(0, len(documents), _PAIRS_AT_ONCE):
+                texts = list(documents[start : start + _PAIRS_AT_ONCE])
+                for side in (1, 0):  # behind the last token, and before it where what is left gives one more
+                    encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+                    texts = [
+                        text[: encoding.offsets[-1][side]] if encoding.overflowing else text
+                        for text, encoding in zip(texts, encodings, strict=True)
+                    ]
+                heads += texts
+        return heads

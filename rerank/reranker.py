@@ -145,10 +145,10 @@ class Reranker:
         return self.finish(request, pairs, self.engine.score(pairs).logits)
 
     def encode(self, request: RerankRequest) -> EncodedPairs:
-        """The request's pairs, in document order."""
+        """The request's pairs, in document order. Raises TooLongError, see `TokenLimits`."""
         count = len(request.documents)
         rows = np.arange(count, dtype=np.int32)
-        return self.encoder.encode([request.query], request.documents, np.zeros_like(rows), rows)
+        return self.encoder.encode([request.query], request.documents, np.zeros_like(rows), rows, request.token_limits)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """The pairs of all requests; each distinct document is tokenised once."""

@@ -6,6 +6,25 @@ from rerank.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """What texts are cut to beyond the model's own limit, in its tokens: each `document` before it is paired, and each
+    `pair` with its special tokens. Where `strict`, a pair that is too long is refused instead of cut.
+    """
+
+    document: int | None = None
+    pair: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("document", "pair"):
+            if (most := getattr(self, name)) is not None and most < 1:
+                raise InputError(f"the token limit of a {name} must be at least 1, got {most}")
+
+
+AS_THE_MODEL = TokenLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class RerankRequest:
     """One query and its documents, in first-stage order. Raises InputError where they cannot be ranked.
 
@@ -16,6 +35,7 @@ class RerankRequest:
     documents: tuple[str, ...]
     top_k: int | None = None
     timeout_s: float | None = None
+    token_limits: TokenLimits = AS_THE_MODEL
 
     def __post_init__(self) -> None:
         _check_text("query", self.query)

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rerank.errors import DeadlineError, RerankError
+from rerank.errors import DeadlineError, RerankError, TooLongError
 from rerank.types import RerankRequest, RerankResult
 from serve.codec import decode, encode, sends_msgpack, wants_json
 from serve.keys import Keys
@@ -103,7 +103,10 @@ class Endpoint:
         requests = within(asked, self._server.limits, timeout_s)
         name, scorer = self._server.models.find(request.path_params.get("model", asked.model))
         record.model, record.documents = name, sum(len(one.documents) for one in requests)
-        results = await _rank_all(scorer, requests, timeout_s)
+        try:
+            results = await _rank_all(scorer, requests, timeout_s)
+        except TooLongError as problem:
+            raise TooLongError(problem.index, problem.most, asked.field) from None
         record.ranked(results)
         return asked.render(Answer(record.request_id, name, results))
 

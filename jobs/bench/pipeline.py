@@ -18,6 +18,7 @@ from jobs.progress import say
 from rerank.encode import EncodedPairs, PairTemplate
 from rerank.engines import Scores
 from rerank.ragged import IntArray, Ragged
+from rerank.types import AS_THE_MODEL, TokenLimits
 
 _CANDIDATES = 100
 _WORDS = 200
@@ -35,7 +36,12 @@ class FreeEncoder:
     max_length: int = 512
 
     def encode(
-        self, queries: Sequence[str], documents: Sequence[str], query_of: IntArray, document_of: IntArray
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
         """Pairs of nothing."""
         none = np.zeros(len(query_of), dtype=np.int32)

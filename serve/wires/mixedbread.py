@@ -13,7 +13,8 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.problems import body_for_all as error
 from serve.wires import Answer, Asked
-from serve.wires.read import check_echo, check_top, read_body, read_texts
+from serve.wires.fields import Count, Documents, Query, Unread
+from serve.wires.read import check_echo, check_top, read_body, read_texts, text_keys
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -25,11 +26,12 @@ class Body(BaseModel):
     """A rerank request; its `input` is what others call documents."""
 
     model: str | None = None
-    query: str
-    input: list[Any]
+    query: Query
+    input: Documents
     rank_fields: list[str] | None = None
-    top_k: int | None = None
+    top_k: Count = None
     return_input: bool | None = None
+    rewrite_query: Unread = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
@@ -37,7 +39,7 @@ def parse(values: Mapping[str, Any]) -> Asked:
     body = read_body(Body, values)
     if not body.input:
         raise InputError("input must hold at least one document, got none")
-    texts = read_texts(body.input, "input", keys=body.rank_fields or ("text",))
+    texts = read_texts(body.input, "input", keys=text_keys(body.rank_fields))
     if body.return_input:
         check_echo(body.input, "input")
     request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))

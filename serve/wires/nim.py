@@ -4,15 +4,16 @@ Source: https://docs.nvidia.com/nim/nemo-retriever/text-reranking/latest/referen
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rerank.errors import InputError
-from rerank.types import RerankRequest
+from rerank.types import RerankRequest, TokenLimits
 from serve.problems import body_for_all as error
 from serve.wires import Answer, Asked
-from serve.wires.read import read_body, read_texts
+from serve.wires.fields import Count, TextOrObject, TextsOrObjects
+from serve.wires.read import check_top, read_body, read_texts, refuse_keys
 from serve.wires.write import entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -24,8 +25,12 @@ class Body(BaseModel):
     """A ranking request; `query` and each passage are `{"text": …}`, plain strings pass too."""
 
     model: str | None = None
-    query: Any
-    passages: list[Any]
+    query: TextOrObject
+    passages: TextsOrObjects
+    truncate: Literal["NONE", "END", None] = Field(
+        default=None, description="NONE: a passage that is too long for the model is refused; it is cut otherwise."
+    )
+    top_k: Count = Field(default=None, description="How many rankings come back, best first; all if left out.")
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
@@ -34,7 +39,9 @@ def parse(values: Mapping[str, Any]) -> Asked:
     if not body.passages:
         raise InputError("passages must hold at least one passage, got none")
     (query,) = read_texts([body.query], "query", numbered=False)
-    request = RerankRequest(query, read_texts(body.passages, "passages"))
+    refuse_keys(body.passages, "passages", ("image",))
+    passages, top_k = read_texts(body.passages, "passages"), check_top(body.top_k, "top_k")
+    request = RerankRequest(query, passages, top_k, token_limits=TokenLimits(strict=body.truncate == "NONE"))
     return Asked(body.model, (request,), _render, "passages")
 
 

@@ -32,9 +32,16 @@ def read_body(kind: type[Body], body: Mapping[str, Any]) -> Body:
         name = ".".join(str(part) for part in error["loc"])
         if error["type"] == "missing":
             raise InputError(f"{name} is missing") from None
-        expected = _EXPECTED.get(error["type"])
+        expected = _EXPECTED.get(error["type"]) or _choices(error)
         what = f"must be {expected}" if expected else error["msg"].lower()
         raise InputError(f"{name} {what}, got {shown(error['input'])}") from None
+
+
+def _choices(error: Any) -> str | None:
+    """The values of a field that takes only some, in JSON's words."""
+    if error["type"] != "literal_error":
+        return None
+    return str(error["ctx"]["expected"]).replace("None", "null")
 
 
 def read_texts(
@@ -58,6 +65,22 @@ def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
     except UnicodeEncodeError:
         raise InputError(f"{name} must be valid Unicode, got {shown(text)}") from None
     return text
+
+
+def text_keys(rank_fields: list[str] | None) -> Sequence[str]:
+    """Which fields of a document object are its text. Raises InputError."""
+    if rank_fields == []:
+        raise InputError("rank_fields must name at least one field, got a list of 0")
+    return rank_fields or ("text",)
+
+
+def refuse_keys(values: Sequence[Any], field: str, keys: Sequence[str], *, numbered: bool = True) -> None:
+    """Refuse objects that bring what no model here reads, like images. Raises InputError with the value's place."""
+    for index, value in enumerate(values):
+        for key in keys:
+            if isinstance(value, Mapping) and value.get(key) is not None:
+                name = f"{field}[{index}]" if numbered else field
+                raise InputError(f"{name}.{key} must be left out: no model here reads it")
 
 
 def _joined(value: Any, name: str, keys: Sequence[str]) -> str:

@@ -13,12 +13,15 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.problems import Problem
 from serve.wires import Answer, Asked
-from serve.wires.read import read_body, read_texts, shown
+from serve.wires.fields import Item, Items, Unread
+from serve.wires.read import read_body, read_texts, refuse_keys, shown
 from serve.wires.write import decimal
 
 __all__ = ["STATUS", "Body", "error", "parse"]
 
 STATUS: Mapping[str, int] = {}
+
+_NOT_TEXT = ("images", "audio", "video", "document", "multivector")
 
 _CODES = {400: "INVALID_INPUT", 404: "MODEL_NOT_FOUND", 429: "RATE_LIMIT", 503: "MODEL_LOADING"}
 
@@ -26,9 +29,10 @@ _CODES = {400: "INVALID_INPUT", 404: "MODEL_NOT_FOUND", 429: "RATE_LIMIT", 503: 
 class Body(BaseModel):
     """A score request; an item is `{"id"?, "text"}`."""
 
-    query: dict[str, Any]
-    items: list[dict[str, Any]]
-    instruction: str | None = None
+    query: Item
+    items: Items
+    instruction: Unread = None
+    options: Unread = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
@@ -36,8 +40,8 @@ def parse(values: Mapping[str, Any]) -> Asked:
     body = read_body(Body, values)
     if not body.items:
         raise InputError("items must hold at least one item, got none")
-    if body.instruction:
-        raise InputError("instruction must be left out: none of the models here reads one")
+    refuse_keys([body.query], "query", _NOT_TEXT, numbered=False)
+    refuse_keys(body.items, "items", _NOT_TEXT)
     (query,) = read_texts([body.query], "query", numbered=False)
     request = RerankRequest(query, read_texts(body.items, "items"))
     query_id = _read_id(body.query, "query")

@@ -5,31 +5,39 @@ Source: https://huggingface.github.io/text-embeddings-inference (rerank), router
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from rerank.types import RerankRequest
+from rerank.types import RerankRequest, TokenLimits
 from serve.problems import EmptyError, Problem
 from serve.wires import Answer, Asked
-from serve.wires.read import read_body, read_texts
+from serve.wires.fields import Count, Query, Texts
+from serve.wires.read import check_top, read_body, read_texts
 from serve.wires.write import echoing, entries
 
 __all__ = ["STATUS", "Body", "error", "parse"]
 
-STATUS: Mapping[str, int] = {"input": 422, "not_json": 422, "empty": 400, "limit": 413, "model": 424}
+STATUS: Mapping[str, int] = {"input": 422, "not_json": 422, "empty": 400, "limit": 413, "too_long": 413, "model": 424}
 
 _TYPES = {429: "Overloaded", 503: "Unhealthy", 424: "Backend", 500: "Backend", 504: "Backend"}
 
 
 class Body(BaseModel):
-    """A rerank request; `truncate` is always on, whatever it says."""
+    """A rerank request."""
 
     model: str | None = None
-    query: str
-    texts: list[Any]
-    raw_scores: bool | None = None
+    query: Query
+    texts: Texts
+    top_n: Count = Field(default=None, description="How many scores come back, best first; LiteLLM sends it.")
+    raw_scores: bool | None = Field(default=None, description="Logits instead of relevance scores.")
     return_text: bool | None = None
+    truncate: bool | None = Field(
+        default=None, description="false: a text that is too long for the model is refused; it is cut otherwise."
+    )
+    truncation_direction: Literal["right", "Right", None] = Field(
+        default=None, description="Texts are cut at their end."
+    )
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
@@ -38,7 +46,9 @@ def parse(values: Mapping[str, Any]) -> Asked:
     if not body.texts:
         raise EmptyError("texts must hold at least one text, got none")
     texts = read_texts(body.texts, "texts", keys=())
-    return Asked(body.model, (RerankRequest(body.query, texts),), partial(_render, body), "texts")
+    limits = TokenLimits(strict=body.truncate is False)
+    request = RerankRequest(body.query, texts, check_top(body.top_n, "top_n"), token_limits=limits)
+    return Asked(body.model, (request,), partial(_render, body), "texts")
 
 
 def _render(body: Body, answer: Answer) -> list[dict[str, Any]]:

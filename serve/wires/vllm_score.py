@@ -4,14 +4,15 @@ Source: vllm/entrypoints, the score protocol.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-
-from pydantic import BaseModel
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.problems import body_for_all as error
 from serve.wires import Answer, Asked
+from serve.wires.fields import OneOrMore
+from serve.wires.options import VllmOptions
 from serve.wires.read import read_body, read_texts
 from serve.wires.write import decimal, usage
 
@@ -22,16 +23,16 @@ STATUS: Mapping[str, int] = {}
 _FIELDS = (("text_1", "text_2"), ("queries", "documents"), ("data_1", "data_2"))
 
 
-class Body(BaseModel):
+class Body(VllmOptions):
     """A score request: one of `text_1`/`text_2`, `queries`/`documents`, `data_1`/`data_2`, each a text or a list."""
 
     model: str | None = None
-    text_1: Any = None
-    text_2: Any = None
-    queries: Any = None
-    documents: Any = None
-    data_1: Any = None
-    data_2: Any = None
+    text_1: OneOrMore = None
+    text_2: OneOrMore = None
+    queries: OneOrMore = None
+    documents: OneOrMore = None
+    data_1: OneOrMore = None
+    data_2: OneOrMore = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
@@ -39,17 +40,20 @@ def parse(values: Mapping[str, Any]) -> Asked:
     body = read_body(Body, values)
     for first, second in _FIELDS:
         if getattr(body, first) is not None:
-            return Asked(body.model, _requests(body, first, second), _render, second)
+            return Asked(body.model, _requests(body, first, second), partial(_render, body), second)
     raise InputError(f"a pair of fields is missing, accepted are {' or '.join('/'.join(pair) for pair in _FIELDS)}")
 
 
 def _requests(body: Body, first: str, second: str) -> tuple[RerankRequest, ...]:
     left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second)
+    limits = body.token_limits
     if len(left) == 1:
-        return (RerankRequest(left[0], right),)
+        return (RerankRequest(left[0], right, token_limits=limits),)
     if len(left) != len(right):
         raise InputError(f"{first} must be one text or as many as {second} ({len(right)}), got {len(left)}")
-    return tuple(RerankRequest(query, (document,)) for query, document in zip(left, right, strict=True))
+    return tuple(
+        RerankRequest(query, (document,), token_limits=limits) for query, document in zip(left, right, strict=True)
+    )
 
 
 def _texts(value: Any, field: str) -> tuple[str, ...]:
@@ -58,14 +62,16 @@ def _texts(value: Any, field: str) -> tuple[str, ...]:
     return read_texts(value, field) if isinstance(value, list) else read_texts([value], field, numbered=False)
 
 
-def _render(answer: Answer) -> dict[str, Any]:
+def _render(body: Body, answer: Answer) -> dict[str, Any]:
+    name = "logit" if body.use_activation is False else "score"
     in_order = [place for result in answer.results for place in sorted(result.ranked, key=lambda place: place.index)]
     return {
         "id": answer.id,
         "object": "list",
         "model": answer.model,
         "data": [
-            {"index": row, "object": "score", "score": decimal(place.score)} for row, place in enumerate(in_order)
+            {"index": row, "object": "score", "score": decimal(getattr(place, name))}
+            for row, place in enumerate(in_order)
         ],
         "usage": usage(answer.results),
     }

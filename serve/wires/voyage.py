@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from rerank.errors import InputError
-from rerank.types import RerankRequest
+from rerank.types import RerankRequest, TokenLimits
 from serve.problems import body_for_all as error
 from serve.wires import Answer, Asked
+from serve.wires.fields import Count, Query, TextsOrObjects
 from serve.wires.read import check_top, read_body, read_texts
 from serve.wires.write import echoing, entries, usage
 
@@ -25,20 +25,21 @@ class Body(BaseModel):
     """A rerank request."""
 
     model: str | None = None
-    query: str
-    documents: list[Any]
-    top_k: int | None = None
-    truncation: bool | None = None
+    query: Query
+    documents: TextsOrObjects
+    top_k: Count = None
+    truncation: bool | None = Field(
+        default=None, description="false: a document that is too long for the model is refused; it is cut otherwise."
+    )
     return_documents: bool | None = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
-    if body.truncation is False:
-        raise InputError("truncation must be true or null, got false: texts above the model's limit are always cut")
     texts = read_texts(body.documents, "documents")
-    request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))
+    limits = TokenLimits(strict=body.truncation is False)
+    request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"), token_limits=limits)
     return Asked(body.model, (request,), partial(_render, texts if body.return_documents else None))
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from rerank.config import ScorerConfig
-from rerank.encode import Encoder, UnjoinableError, truncate_longest_first
+from rerank.encode import Encoder, UnjoinableError
 from rerank.errors import ModelError
 from rerank.load import load_encoder
+from rerank.truncate import truncate_longest_first
 from tests.models import CORPUS, MAX_LENGTH
 
 SPECIALS = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<|endoftext|>", "<|im_end|>")

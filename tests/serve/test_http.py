@@ -79,6 +79,21 @@ def test_a_full_queue_refuses_at_once_what_does_not_fit(http):
             assert answer.json()["message"].startswith("900 pairs wait to be scored and at most 1000 may")
 
 
+def test_documents_are_cut_where_it_is_asked_for_and_refused_where_it_is_not(http):
+    long = " ".join(["dict.copy() returns a shallow copy of the dictionary."] * 90)
+    whole, cut, head = (
+        http.post("/v2/rerank", json={**BODY, "documents": [text], **more}).json()
+        for text, more in ((long, {}), (long, {"max_tokens_per_doc": 4}), ("dict.copy", {}))
+    )
+    assert cut["results"] == head["results"] != whole["results"]
+    assert cut["usage"] == head["usage"] != whole["usage"]
+    texts = {"query": BODY["query"], "texts": [*DOCUMENTS, long]}
+    refused = http.post("/rerank", json={**texts, "truncate": False})
+    assert (refused.status_code, refused.json()["error_type"]) == (413, "Validation")
+    assert refused.json()["error"].startswith("texts[2] must have at most ")
+    assert http.post("/rerank", json={**texts, "texts": DOCUMENTS, "truncate": False}).status_code == 200
+
+
 def test_a_deadline_ends_the_work_and_leaves_the_queue_free(http):
     late = http.post("/v1/rerank", json={**LONG, "model": "tight"}, headers={"X-Request-Timeout": "0.02"})
     assert late.status_code == 504

@@ -21,7 +21,7 @@ def main(url: str) -> None:
         ranked = litellm.rerank(
             model=f"{provider}/length", query="q", documents=DOCUMENTS, top_n=2, api_base=base, api_key="secret"
         )
-        assert [place["index"] for place in ranked.results][:2] == [1, 2], (provider, ranked)
+        assert [place["index"] for place in ranked.results] == [1, 2], (provider, ranked)
         assert abs(ranked.results[0]["relevance_score"] - 0.95257413) < 1e-6, (provider, ranked)
 
 

@@ -1,0 +1,142 @@
+"""Every option that a dialect accepts does what it says, or is refused by name: none is ignored."""
+
+import pytest
+
+from rerank.errors import TooLongError
+from rerank.types import TokenLimits
+
+DOCUMENTS = {"query": "q", "documents": ["four", "sixsix"]}
+TEI = {"query": "q", "texts": ["four", "sixsix"]}
+MIXEDBREAD = {"query": "q", "input": ["four", "sixsix"]}
+NIM = {"query": {"text": "q"}, "passages": [{"text": "four"}, {"text": "sixsix"}]}
+PAIRS = {"text_1": "q", "text_2": ["four", "sixsix"]}
+SIE = {"query": {"text": "q"}, "items": [{"text": "four"}, {"text": "sixsix"}]}
+JSON = {"Accept": "application/json"}
+
+STRICT = TokenLimits(strict=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "change", "asked"),
+    [
+        ("/v2/rerank", DOCUMENTS, {"max_tokens_per_doc": 300}, TokenLimits(document=300)),
+        ("/v2/rerank", DOCUMENTS, {"relevant_spans": {"mode": "disabled"}, "priority": 3}, TokenLimits()),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 10}, TokenLimits()),
+        ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": 200}, TokenLimits(pair=200)),
+        ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": -1, "truncation_side": "right"}, TokenLimits()),
+        ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": 9, "max_tokens_per_doc": 5}, TokenLimits(5, 9)),
+        ("/v1/score", PAIRS, {"truncate_prompt_tokens": 20, "instruction": ""}, TokenLimits(pair=20)),
+        ("/v1/rerank", DOCUMENTS, {"truncation": False}, STRICT),
+        ("/v1/rerank", DOCUMENTS, {"truncation": True}, TokenLimits()),
+        ("/rerank", TEI, {"truncate": False}, STRICT),
+        ("/rerank", TEI, {"truncate": True, "truncation_direction": "Right"}, TokenLimits()),
+        ("/v1/ranking", NIM, {"truncate": "NONE"}, STRICT),
+        ("/v1/ranking", NIM, {"truncate": "END"}, TokenLimits()),
+        ("/v1/reranking", MIXEDBREAD, {"rewrite_query": False}, TokenLimits()),
+        ("/v1/score/length", SIE, {"options": {}, "instruction": None}, TokenLimits()),
+    ],
+)
+def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, asked):
+    assert client(path, json={**body, **change}, headers=JSON).status_code == 200
+    assert [request.token_limits for request in scorer.asked] == [asked]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "change", "message"),
+    [
+        ("/v2/rerank", DOCUMENTS, {"max_tokens_per_doc": 0}, "max_tokens_per_doc must be at least 1, got 0"),
+        (
+            "/v2/rerank",
+            DOCUMENTS,
+            {"relevant_spans": {"mode": "enabled"}},
+            "relevant_spans.mode must be 'disabled': no",
+        ),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be at least 1, got 0"),
+        ("/v1/rerank", DOCUMENTS, {"instruction": "rank"}, "instruction must be left out: no model here reads it, got"),
+        ("/rerank", DOCUMENTS, {"truncation_side": "left"}, "truncation_side must be 'right' or null, got 'left'"),
+        (
+            "/rerank",
+            DOCUMENTS,
+            {"truncate_prompt_tokens": 0},
+            "truncate_prompt_tokens must be at least 1, or -1, got 0",
+        ),
+        ("/rerank", DOCUMENTS, {"chat_template": "{{ x }}"}, "chat_template must be left out"),
+        ("/v1/score", PAIRS, {"mm_processor_kwargs": {"a": 1}}, "mm_processor_kwargs must be left out"),
+        ("/v1/ranking", NIM, {"truncate": "START"}, "truncate must be 'NONE', 'END' or null, got 'START'"),
+        ("/v1/ranking", NIM, {"top_k": 0}, "top_k must be at least 1, got 0"),
+        ("/v1/ranking", NIM, {"passages": [{"text": "a", "image": "i"}]}, "passages[0].image must be left out"),
+        (
+            "/v1/reranking",
+            MIXEDBREAD,
+            {"rewrite_query": True},
+            "rewrite_query must be left out: no model here reads it",
+        ),
+        ("/v1/reranking", MIXEDBREAD, {"rank_fields": []}, "rank_fields must name at least one field"),
+        ("/v1/score/length", SIE, {"options": {"profile": "x"}}, "options must be left out"),
+        ("/v1/score/length", SIE, {"query": {"text": "q", "images": ["i"]}}, "query.images must be left out"),
+        ("/v1/score/length", SIE, {"items": [{"text": "a", "audio": "i"}]}, "items[0].audio must be left out"),
+    ],
+)
+def test_what_no_model_here_can_do_is_refused_by_name(client, scorer, path, body, change, message):
+    answer = client(path, json={**body, **change}, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(message)
+    assert scorer.asked == []
+
+
+def test_tei_refuses_to_cut_on_the_left_in_its_own_words(client, scorer):
+    answer = client("/rerank", json={**TEI, "truncation_direction": "Left"})
+    assert (answer.status_code, answer.json()["error_type"]) == (422, "Validation")
+    assert answer.json()["error"] == "truncation_direction must be 'right', 'Right' or null, got 'Left'"
+    assert scorer.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        ("/v1/rerank", {**DOCUMENTS, "truncation": False}, 400, "documents"),
+        ("/rerank", {**TEI, "truncate": False}, 413, "texts"),
+        ("/v1/ranking", {**NIM, "truncate": "NONE"}, 400, "passages"),
+    ],
+)
+def test_a_text_that_must_not_be_cut_is_refused_under_the_dialects_name(client, scorer, path, body, status, field):
+    scorer.failure = TooLongError(1, 512)
+    answer = client(path, json=body)
+    assert (answer.status_code, answer.json()["message"]) == (
+        status,
+        f"{field}[1] must have at most 512 tokens together with its query, got more, and truncation is switched off",
+    )
+
+
+def test_vllm_s_clients_may_ask_for_logits(client):
+    ranked = client("/rerank", json={**DOCUMENTS, "use_activation": False}).json()["results"]
+    assert [place["relevance_score"] for place in ranked] == [3, 1]
+    scored = client("/v1/score", json={**PAIRS, "use_activation": False}).json()["data"]
+    assert [place["score"] for place in scored] == [1, 3]
+
+
+def test_litellm_may_ask_nim_and_tei_for_the_best(client):
+    assert client("/v1/ranking", json={**NIM, "top_k": 1}).json()["rankings"] == [{"index": 1, "logit": 3.0}]
+    assert client("/rerank", json={**TEI, "top_n": 1}).json() == [{"index": 1, "score": 0.95257413}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rerank", DOCUMENTS),
+        ("/v2/rerank", DOCUMENTS),
+        ("/v1/rerank", {**DOCUMENTS, "top_k": None}),
+        ("/rerank", TEI),
+        ("/rerank", {**DOCUMENTS, "truncate_prompt_tokens": None}),
+        ("/v1/reranking", MIXEDBREAD),
+        ("/v1/ranking", NIM),
+        ("/v1/score", PAIRS),
+        ("/v1/score/length", SIE),
+    ],
+)
+def test_a_deadline_is_504_in_every_dialect(client, scorer, path, body):
+    """All SDKs that retry do so on 504, and Voyage's on no 408."""
+    scorer.seconds = 10
+    answer = client(path, json=body, headers={"X-Request-Timeout": "0.01", **JSON})
+    assert answer.status_code == 504
+    assert "the answer was not ready within 0.01 seconds" in str(answer.json()["detail"])
