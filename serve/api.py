@@ -4,7 +4,9 @@ import re
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response, Security
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +15,7 @@ from rerank.errors import RerankError
 from serve.endpoint import Endpoint, Server
 from serve.examples import DOCUMENTED, documentation
 from serve.problems import INTERNAL, Problem, body_for_all, problem_of
-from serve.status import add_status_routes
+from serve.status import add_open_routes, add_status_routes
 from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
 
 # What clients join from a base URL and their own path: the Cohere SDK onto a base that ends in /v1, Voyage's onto one
@@ -34,34 +36,39 @@ _BY_KEY: dict[str, Wire] = {
 
 def create_api(server: Server) -> FastAPI:
     """The ASGI application over these models."""
-    api = FastAPI(
+    api = FastAPIOffline(
+        redoc_url=None,
         title="rerank",
         description="Rank documents for a query with cross-encoders.",
         version=version("rerank"),
         license_info={"name": "Apache-2.0"},
     )
     api.add_middleware(_OneSlash)
+    bearer = [Security(HTTPBearer(auto_error=False))] if server.keys else []  # a field on the page: endpoints check it
+    keyed = APIRouter(dependencies=bearer)
     for path, wire in _BY_KEY.items():
-        _post(api, path, Endpoint(server, path, wire, by_key=True))
+        _post(keyed, path, Endpoint(server, path, wire, by_key=True))
     for path in ("/score", "/v1/score"):
-        _post(api, path, Endpoint(server, path, vllm_score))
+        _post(keyed, path, Endpoint(server, path, vllm_score))
     path = "/v1/score/{model}"
-    _post(api, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
-    add_status_routes(api, server)
+    _post(keyed, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
+    add_status_routes(keyed, server)
+    api.include_router(keyed)
+    add_open_routes(api, server)
     api.add_exception_handler(RerankError, _refuse)
     api.add_exception_handler(HTTPException, _refuse)
     api.add_exception_handler(Exception, _fail)
     return api
 
 
-def _post(api: FastAPI, path: str, endpoint: Endpoint, *, route: str | None = None) -> None:
+def _post(router: APIRouter, path: str, endpoint: Endpoint, *, route: str | None = None) -> None:
     """Add a path; it is documented where `serve.examples` has it, the others are its aliases."""
 
     async def answer(request: Request) -> Response:
         return await endpoint.answer(request)
 
     documented = path in DOCUMENTED
-    api.add_api_route(
+    router.add_api_route(
         route or path,
         answer,
         methods=["POST"],

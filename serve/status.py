@@ -4,9 +4,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from serve.answers import errors
 from serve.endpoint import Server
 from serve.models import Models
 
@@ -16,17 +18,16 @@ _POLICY = (
 )
 
 
-def add_status_routes(api: FastAPI, server: Server) -> None:
-    """Add the routes; /v1/models, /info and /metrics ask for a key where there are keys, the probes and / do not."""
-    _add_open_routes(api, server)
+def add_status_routes(router: APIRouter, server: Server) -> None:
+    """Add /v1/models, /info and /metrics, which ask for a key where there are keys."""
 
-    @api.get("/v1/models")
+    @router.get("/v1/models", responses=errors(401, 503))
     async def models(request: Request) -> dict[str, Any]:
         """The models by name, in the shape of OpenAI (`data`) and of SIE (`models`)."""
         server.check_key(request)
         return await describe_all(server.models)
 
-    @api.get("/info")
+    @router.get("/info", responses=errors(401, 503))
     async def info(request: Request) -> dict[str, Any]:
         """The first model and the limits, in the shape of text-embeddings-inference."""
         server.check_key(request)
@@ -43,19 +44,21 @@ def add_status_routes(api: FastAPI, server: Server) -> None:
             "version": version("rerank"),
         }
 
-    @api.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse, responses=errors(401))
     async def metrics(request: Request) -> Response:
         """Counts and durations of this ingress replica; those of all replicas are at Ray's own metrics endpoints."""
         server.check_key(request)
         return Response(server.local.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_open_routes(api: FastAPI, server: Server) -> None:
+def add_open_routes(api: FastAPI, server: Server) -> None:
+    """Add the playground and the probes, which anybody may read."""
+
     @api.get("/", include_in_schema=False)
     async def playground() -> Response:
         return Response(_PLAYGROUND.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
-    @api.get("/readyz")
+    @api.get("/readyz", responses=errors(503))
     async def ready() -> dict[str, str]:
         """Whether every model that is always there answers; 503 until then."""
         for name in set(server.models.names) - server.models.may_sleep:

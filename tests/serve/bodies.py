@@ -23,8 +23,11 @@ PATHS = (
     "/v1/score/length",
     "/v1/score/org/none",
 )
-_EXAMPLES = {path: [body for _, body in examples.values()] for path, (_, examples) in DOCUMENTED.items()}
-_OPTIONS = ("model", "rank_fields", "raw_scores", "return_text", "return_documents", "instruction", "data_1", "data_2")
+_EXAMPLES = {path: [dialect.body for dialect in examples.values()] for path, (_, examples) in DOCUMENTED.items()}
+_OPTIONS = (
+    *("model", "rank_fields", "raw_scores", "return_text", "return_documents", "data_1", "data_2"),
+    *("instruction", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
+)
 _KEYS = (*_OPTIONS, "id", "text", *sorted({key for bodies in _EXAMPLES.values() for body in bodies for key in body}))
 
 _texts = st.one_of(st.text(max_size=12), st.sampled_from(["\ud800", " ", "length", "short", "0", "a" * 61]))
@@ -100,6 +103,8 @@ def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a JSON schema allows, of the keywords that pydantic writes for the bodies here."""
     if "anyOf" in schema:
         return st.one_of(*map(allowed, schema["anyOf"]))
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
     match schema.get("type"):
         case "object" if "properties" in schema:
             fields = {name: allowed(field) for name, field in schema["properties"].items()}

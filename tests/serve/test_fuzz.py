@@ -43,12 +43,14 @@ def check(path: str, sent: Any, answer: httpx.Response, body: Any) -> None:
 def ranking(path: str, sent: dict[str, Any], body: Any) -> tuple[list[int], int | None]:
     """Indices in an answer, and how many there must be; None where the places must be 0, 1, 2 …"""
     if isinstance(body, list):
-        return [place["index"] for place in body], len(sent["texts"])
+        top = int(sent.get("top_n") or 0) or len(sent["texts"])
+        return [place["index"] for place in body], min(top, len(sent["texts"]))
     if "scores" in body:
         assert len(body["scores"]) == len(sent["items"])
         return [place["rank"] for place in body["scores"]], None
     if "rankings" in body:
-        return [place["index"] for place in body["rankings"]], len(sent["passages"])
+        top = int(sent.get("top_k") or 0) or len(sent["passages"])
+        return [place["index"] for place in body["rankings"]], min(top, len(sent["passages"]))
     if "results" in body:
         top = int(sent.get("top_n") or 0) or len(sent["documents"])
         return [place["index"] for place in body["results"]], min(top, len(sent["documents"]))

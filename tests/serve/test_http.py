@@ -57,6 +57,8 @@ def test_the_server_describes_its_models(http):
     assert http.get("/readyz").status_code == 200
     assert "rerank_requests_total" in http.get("/metrics").text
     assert http.get("/").text.startswith("<!doctype html>")
+    script = http.get("/docs").text.partition('script src="')[2].partition('"')[0]
+    assert len(http.get(script).content) > 1_000_000
 
 
 def test_a_bad_request_is_an_error_body(http):

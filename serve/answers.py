@@ -1,0 +1,86 @@
+"""What the OpenAPI page says comes back: a JSON schema for each protocol's answer, and for errors."""
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_SCORE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_LOGIT: Schema = {"type": "number"}
+
+
+def _object(optional: Schema | None = None, /, **fields: Schema) -> Schema:
+    return {"type": "object", "properties": {**fields, **(optional or {})}, "required": list(fields)}
+
+
+def _list(optional: Schema | None = None, /, **fields: Schema) -> Schema:
+    return {"type": "array", "items": _object(optional, **fields)}
+
+
+_USAGE = _object(prompt_tokens=_COUNT, total_tokens=_COUNT)
+
+COHERE = _object(
+    id=_TEXT,
+    model=_TEXT,
+    results=_list(
+        {"document": _object(text=_TEXT)},
+        index=_COUNT,
+        relevance_score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`, or without `use_activation`"},
+    ),
+    usage=_USAGE,
+    meta=_object(billed_units=_object(search_units=_COUNT)),
+)
+VOYAGE = _object(
+    object={"const": "list"},
+    data=_list({"document": _TEXT}, index=_COUNT, relevance_score=_SCORE),
+    model=_TEXT,
+    usage=_USAGE,
+)
+MIXEDBREAD = _object(
+    object={"const": "list"},
+    data=_list({"input": {}}, index=_COUNT, score=_SCORE, object={"const": "rank_result"}),
+    model=_TEXT,
+    usage=_USAGE,
+    top_k=_COUNT,
+    return_input={"type": "boolean"},
+)
+TEI = _list({"text": _TEXT}, index=_COUNT, score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`"})
+NIM = _object(rankings=_list(index=_COUNT, logit=_LOGIT), usage=_USAGE)
+VLLM_SCORE = _object(
+    id=_TEXT,
+    object={"const": "list"},
+    model=_TEXT,
+    data=_list(index=_COUNT, object={"const": "score"}, score=_LOGIT),
+    usage=_USAGE,
+)
+SIE = _object(
+    {"query_id": _TEXT},
+    model=_TEXT,
+    scores=_list(item_id=_TEXT, score=_SCORE, rank=_COUNT),
+    usage=_object(input_tokens=_COUNT),
+)
+
+_ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
+_STATUSES = {
+    400: "The request cannot be read; the message names the field.",
+    401: "A key is needed, or this one is not known.",
+    404: "No model of this name is served.",
+    413: "The body is too large.",
+    422: "text-embeddings-inference: the request cannot be read; the message names the field.",
+    429: "The queue is full; `Retry-After` says when to come back.",
+    500: "The server is at fault.",
+    503: "The model does not run at the moment; `Retry-After` says when to come back.",
+    504: "The answer was not ready in time, see `X-Request-Timeout`.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, Schema]:
+    """The responses of an operation with these error statuses; all by default."""
+    content = {"application/json": {"schema": _ERROR}}
+    return {str(status): {"description": _STATUSES[status], "content": content} for status in statuses or _STATUSES}
+
+
+def answered(schema: Schema, *media_types: str) -> Schema:
+    """The response of status 200 in this shape."""
+    return {"200": {"description": "Ranked.", "content": {kind: {"schema": schema} for kind in media_types}}}
