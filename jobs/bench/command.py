@@ -6,6 +6,7 @@ from jobs.bench.job import job
 from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
 from jobs.bench.serve import serve
+from jobs.bench.soak import soak
 from jobs.bench.sweep import sweep
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine: the pipeline, the scorer, the job.")
@@ -14,3 +15,4 @@ app.command("scorer")(scorer)
 app.command("job")(job)
 app.command("sweep")(sweep)
 app.command("serve")(serve)
+app.command("soak")(soak)

@@ -22,7 +22,7 @@ from rerank.candidates import CANDIDATES
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.reranker import Reranker
 
-_BODIES = 32
+BODIES = 32
 _LONG, _SHORT = 1_000, 4  # documents of the two clients of the mix
 _SHORT_PER_SECOND = 10.0
 _TIMES_TOO_MUCH = 10
@@ -70,7 +70,7 @@ async def measure(
 ) -> list[Row]:
     """The results of all servers: in turns where rates are compared, the overload last because it leaves a queue."""
     rows = []
-    bodies = bodies_of(lengths, documents, _BODIES)
+    bodies = bodies_of(lengths, documents, BODIES)
     for clients in concurrencies:
         loads = {name: Load() for name in urls}
         for turn in range(rounds):
@@ -97,7 +97,7 @@ async def mix(client: Client, name: str, lengths: Lengths, *, seconds: float) ->
     """One client with long requests back to back, and one with a short request every 100 ms."""
     long, short = await asyncio.gather(
         client.closed(bodies_of(lengths, _LONG, 1), clients=1, seconds=seconds),
-        client.open(bodies_of(lengths, _SHORT, _BODIES), per_second=_SHORT_PER_SECOND, seconds=seconds),
+        client.open(bodies_of(lengths, _SHORT, BODIES), per_second=_SHORT_PER_SECOND, seconds=seconds),
     )
     return [row_of(f"mix: {_LONG:,}", name, long), row_of(f"mix: {_SHORT}", name, short)]
 
@@ -112,11 +112,11 @@ def bodies_of(lengths: Lengths, documents: int, count: int) -> list[Body]:
 
 def bare_row(config: ScorerConfig, lengths: Lengths, documents: int) -> Row:
     """The scorer without a server round it, over the documents of all requests at once."""
-    reranker, table = Reranker(config), made_up(lengths, documents * _BODIES)
+    reranker, table = Reranker(config), made_up(lengths, documents * BODIES)
     reranker.rank_table(table.slice(0, 1))
     started = perf_counter()
     reranker.rank_table(table)
-    return row_of("no server", _OURS, Load(pairs=documents * _BODIES, took_s=perf_counter() - started))
+    return row_of("no server", _OURS, Load(pairs=documents * BODIES, took_s=perf_counter() - started))
 
 
 def row_of(load: str, server: str, seen: Load) -> Row:

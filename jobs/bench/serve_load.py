@@ -4,10 +4,10 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 import aiohttp
@@ -74,11 +74,19 @@ class Client:
 
     async def closed(self, bodies: Sequence[Body], *, clients: int, seconds: float) -> Load:
         """`clients` that each ask again as soon as they are answered; answers that come late still count."""
-        load, turns, started = Load(), count(), time.perf_counter()
+        end = time.perf_counter() + seconds
+        return await self._in_turn(bodies, takewhile(lambda _: time.perf_counter() < end, count()), clients)
+
+    async def counted(self, bodies: Sequence[Body], *, clients: int, requests: int) -> Load:
+        """So many requests by `clients` that each ask again as soon as they are answered."""
+        return await self._in_turn(bodies, iter(range(requests)), clients)
+
+    async def _in_turn(self, bodies: Sequence[Body], turns: Iterator[int], clients: int) -> Load:
+        load, started = Load(), time.perf_counter()
 
         async def loop() -> None:
-            while time.perf_counter() - started < seconds:
-                await self.ask(bodies[next(turns) % len(bodies)], load)
+            for turn in turns:
+                await self.ask(bodies[turn % len(bodies)], load)
 
         await asyncio.gather(*(loop() for _ in range(clients)))
         load.took_s = time.perf_counter() - started

@@ -2,20 +2,29 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import uvicorn
+from rich.console import Console
 from standins import LengthScorer, free_port
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
+from jobs.bench.memory import actors_below, proportional_bytes
 from jobs.bench.scorer import Lengths
 from jobs.bench.serve import bodies_of
 from jobs.bench.serve_load import NO_ANSWER, Load, connected
-from rerank.errors import OverloadedError
+from jobs.bench.soak import table_of, watch
+from rerank.errors import OverloadedError, UnavailableError
 from serve.api import create_api
 from serve.endpoint import Server
 from serve.models import Models
@@ -85,6 +94,45 @@ def test_refusals_and_no_answer_are_counted_and_rank_nothing(url: str, scorer: L
     refused, lost = asyncio.run(loads())
     assert (refused.statuses(), refused.pairs) == ({429: 5}, 0)
     assert lost.statuses() == {NO_ANSWER: 2}
+
+
+def test_a_soak_watches_the_processes_while_it_asks(url: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        watched = {os.getpid(): "server", child.pid: "child"}
+        rows = asyncio.run(watch(url, watched, BODIES, clients=3, requests=25))
+    finally:
+        child.kill()
+        child.wait()
+    assert [row["requests"] for row in rows] == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25]
+    assert sum(row["statuses"].get("200", 0) for row in rows) == 25
+    assert all(row["bytes"][str(os.getpid())] > 50 * 2**20 > row["bytes"][str(child.pid)] > 2**20 for row in rows)
+    with StringIO() as out:
+        Console(file=out, width=100).print(table_of(rows, watched))
+        assert "child MiB" in out.getvalue() and "growth" in out.getvalue()
+    with pytest.raises(UnavailableError, match=f"process {child.pid} ended while it was watched"):
+        proportional_bytes(child.pid)
+
+
+def test_actors_are_told_by_their_titles_and_ancestors() -> None:
+    show = "import subprocess, sys; subprocess.run(['bash', '-c', 'exec -a \"$0\" sleep 60', sys.argv[1]])"
+    parents = [
+        subprocess.Popen([sys.executable, "-c", show, title], start_new_session=True)
+        for title in ("ray::ServeReplica:a:b", "ray::IDLE", "other")
+    ]
+    try:
+        found = {}
+        for _ in range(100):
+            found = actors_below(os.getpid())
+            if found:
+                break
+            time.sleep(0.05)
+        assert list(found.values()) == ["ServeReplica:a:b"]
+        assert actors_below(parents[1].pid) == actors_below(next(iter(found))) == {}
+    finally:
+        for parent in parents:
+            os.killpg(parent.pid, signal.SIGKILL)
+            parent.wait()
 
 
 @pytest.mark.ray
