@@ -42,7 +42,7 @@ class Scored:
     timings: Timings
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)  # `deque.remove` words its error with the repr of what it did not find
 class _Waiting:
     """A tokenised request; `order` lists its pairs longest first, of which the first `taken` have had their turn."""
 
