@@ -54,6 +54,9 @@ def run(
         int | None, typer.Option(min=8, help="Tokens per pair; the model's own if not given.")
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per forward; by device if not given.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Each pair by itself: the same bits in any company; slower.")
+    ] = False,
     actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool; one per GPU if not given.")] = None,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS, else this machine alone.")] = None,
@@ -68,6 +71,7 @@ def run(
             "dtype": dtype,
             "max_length": max_length,
             "batch_tokens": batch_tokens,
+            "deterministic": deterministic,
         }
         with redirect_stdout(sys.stderr):  # where Ray says what died; stdout is for the summary
             summary = run_job(

@@ -23,6 +23,7 @@ class ScorerConfig(BaseModel):
     revision: str | None = None  # branch, tag or commit of a Hub model
     max_length: int | None = Field(default=None, ge=8)  # tokens per pair; None: what the model says
     trust_remote_code: bool = False
+    deterministic: bool = False  # each pair by itself: the same bits in any company, given as many threads
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

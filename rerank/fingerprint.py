@@ -25,7 +25,8 @@ class ModelIdentity:
 
     The precision is part of it: bf16 moves logits by about 0.01, enough to swap neighbours, and who asks for float32
     must not be given bf16 scores. The engine, device, batch and torch version are not: they change the order in which
-    the same numbers are added, as the neighbours in a batch do within a single run.
+    the same numbers are added, as the neighbours in a batch do within a single run. Who asks for deterministic scores
+    must not be given those of other batches either.
     """
 
     name: str
@@ -36,11 +37,13 @@ class ModelIdentity:
     trust_remote_code: bool = False
     truncation: str = "longest_first"
     passages: str = "whole"
+    deterministic: bool = False
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits over all fields but the name: a folder may be moved."""
-        fields = {field: value for field, value in self.as_json().items() if field != "name"}
+        """32 hexadecimal digits over all fields but the name, for a folder may be moved, and what is not asked for."""
+        left_out = {"name"} if self.deterministic else {"name", "deterministic"}
+        fields = {field: value for field, value in self.as_json().items() if field not in left_out}
         return xxh3_128(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
@@ -56,7 +59,15 @@ def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, d
     """
     folder = Path(config.location).expanduser()
     content = f"files:{_digest(folder)}" if folder.is_dir() else _hub_content(config)
-    return ModelIdentity(config.model, content, max_length, template, dtype, config.trust_remote_code)
+    return ModelIdentity(
+        config.model,
+        content,
+        max_length,
+        template,
+        dtype,
+        trust_remote_code=config.trust_remote_code,
+        deterministic=config.deterministic,
+    )
 
 
 def _hub_content(config: ScorerConfig) -> str:

@@ -43,7 +43,8 @@ class CrossEncoderEngine:
         """`packed` says whether families that can be packed are; by default where the device has a kernel for it."""
         self._device = pick_device(config.device)
         self._dtype = pick_dtype(config.dtype, self._device)
-        self._batch_tokens = config.batch_tokens or pick_batch_tokens(self._device)
+        # A batch of one pair has the same shape in whatever company, and equal shapes are computed alike.
+        self._batch_tokens = 1 if config.deterministic else config.batch_tokens or pick_batch_tokens(self._device)
         if self._device.type == "cpu":
             torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)

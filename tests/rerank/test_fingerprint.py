@@ -49,6 +49,7 @@ def test_the_format_stays_the_same():
         {"truncation": "only_second"},
         {"passages": "best of 3"},
         {"trust_remote_code": True},
+        {"deterministic": True},
     ],
 )
 def test_what_changes_a_logit_changes_it(folder, change):
@@ -69,6 +70,11 @@ def test_files_that_are_not_loaded_and_the_place_do_not_count(folder, tmp_path):
         (folder / name).write_text("x")
     shutil.move(folder, tmp_path / "elsewhere")
     assert of(tmp_path / "elsewhere").fingerprint == before
+
+
+def test_deterministic_scores_are_kept_apart(folder):
+    assert of(folder, deterministic=True).fingerprint != of(folder).fingerprint
+    assert of(folder, deterministic=False).fingerprint == of(folder).fingerprint
 
 
 def test_device_batches_and_threads_do_not_count(folder):
