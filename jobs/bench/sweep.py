@@ -17,7 +17,7 @@ from rerank.candidates import CANDIDATES
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.reranker import Reranker
 
-_CPU_BUDGETS = (1_024, 2_048, 4_096, 8_192, 16_384)
+_CPU_BUDGETS = (512, 1_024, 2_048, 4_096, 8_192)
 _GPU_BUDGETS = (16_384, 32_768, 65_536, 131_072, 262_144)
 _ENOUGH = 0.98  # of the best rate: the smallest such budget is recommended, it takes the least memory
 
