@@ -8,6 +8,7 @@ from jobs.bench.scorer import scorer
 from jobs.bench.serve import serve
 from jobs.bench.soak import soak
 from jobs.bench.sweep import sweep
+from jobs.bench.tokenize import tokenize
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine: the pipeline, the scorer, the job.")
 app.command("pipeline")(pipeline)
@@ -16,3 +17,4 @@ app.command("job")(job)
 app.command("sweep")(sweep)
 app.command("serve")(serve)
 app.command("soak")(soak)
+app.command("tokenize")(tokenize)

@@ -1,7 +1,11 @@
-"""What the scorer is measured against: sentence-transformers' `predict`, and the matrix products of the device."""
+"""What the scorer is measured against: other libraries with the same weights, and the device's matrix products."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import groupby
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +19,8 @@ from rerank.engines.device import pick_device, pick_dtype
 from rerank.ragged import IntArray
 
 _SIDE, _PRODUCTS = 2048, 8
-_LARGE_BATCH = 256
+_DEFAULT_BATCH = 32
+_BATCHES = {"cpu": (8, 32, 128), "cuda": (32, 128, 512)}
 
 Texts = Sequence[tuple[str, str]]
 
@@ -28,39 +33,89 @@ class Rival:
     score: Callable[[Texts], int]
 
 
-def rivals(config: ScorerConfig) -> list[Rival]:
-    """`predict` as it comes; in bf16 where this device multiplies it faster; and with batches of 256 on a GPU."""
+def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
+    """`predict` as it comes, in bf16 where this device multiplies it faster, and with the batch that takes `sample`
+    the least time; FlagEmbedding's and rerankers' rerankers where those are installed.
+    """
     disable_progress_bar()
     device = pick_device(config.device)
     fastest = pick_dtype("auto", device)
-    found = [_predict(config, torch.float32, 32)]
-    if fastest != torch.float32:
-        found.append(_predict(config, fastest, 32))
-    if device.type == "cuda":
-        found.append(_predict(config, fastest, _LARGE_BATCH))
-    return found
+    dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
+    models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
+    best = _best_batch(models[-1], sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
+    found = [_predict(model, dtype, _DEFAULT_BATCH) for model, dtype in zip(models, dtypes, strict=True)]
+    if best != _DEFAULT_BATCH:
+        found.append(_predict(models[-1], dtypes[-1], best))
+    makers = {"FlagEmbedding": _flag_reranker, "rerankers": _rerankers}
+    return found + [make(config, import_module(name)) for name, make in makers.items() if find_spec(name)]
 
 
-def _predict(config: ScorerConfig, dtype: torch.dtype, batch: int) -> Rival:
-    model = CrossEncoder(
+def _load_cross_encoder(config: ScorerConfig, dtype: torch.dtype) -> CrossEncoder:
+    return CrossEncoder(
         config.location,
         device=str(pick_device(config.device)),
         model_kwargs={"dtype": dtype},
         max_length=config.max_length,
     )
+
+
+def _best_batch(model: CrossEncoder, sample: Texts, batches: Sequence[int]) -> int:
+    def seconds(batch: int) -> float:
+        started = perf_counter()
+        model.predict(list(sample), batch_size=batch, show_progress_bar=False)
+        return perf_counter() - started
+
+    seconds(batches[0])
+    return min(batches, key=lambda batch: min(seconds(batch) for _ in range(2)))
+
+
+def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
+    def score(pairs: Texts) -> None:
+        model.predict(list(pairs), batch_size=batch, show_progress_bar=False)
+
+    return _counting(f"predict {str(dtype).removeprefix('torch.')}, batch {batch}", model[0], score)
+
+
+def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:
+    """As its documentation has it: half precision on a GPU."""
+    device = pick_device(config.device)
+    limit = {"max_length": config.max_length} if config.max_length else {}
+    half = device.type == "cuda"
+    reranker = package.FlagReranker(config.location, use_fp16=half, devices=str(device), **limit)
+
+    def score(pairs: Texts) -> None:
+        reranker.compute_score(list(pairs))
+
+    return _counting(f"FlagReranker {'float16' if half else 'float32'}", reranker.model, score)
+
+
+def _rerankers(config: ScorerConfig, package: Any) -> Rival:
+    """It takes a query at a time."""
+    options = {"tokenizer_kwargs": {"model_max_length": config.max_length}} if config.max_length else {}
+    device = str(pick_device(config.device))
+    reranker = package.Reranker(config.location, model_type="cross-encoder", device=device, verbose=0, **options)
+
+    def score(pairs: Texts) -> None:
+        for query, group in groupby(pairs, key=itemgetter(0)):
+            reranker.rank(query, [text for _, text in group])
+
+    return _counting("rerankers float32", reranker.model, score)
+
+
+def _counting(name: str, model: torch.nn.Module, score: Callable[[Texts], None]) -> Rival:
     padded = [0]
 
-    def count(_: Any, args: tuple[dict[str, Any], ...]) -> None:
-        padded[0] += args[0]["input_ids"].numel()
+    def count(_: Any, positional: tuple[dict[str, Any], ...], named: dict[str, Any]) -> None:
+        padded[0] += (positional[0] if positional else named)["input_ids"].numel()
 
-    model[0].register_forward_pre_hook(count)
+    model.register_forward_pre_hook(count, with_kwargs=True)
 
-    def score(pairs: Texts) -> int:
+    def counted(pairs: Texts) -> int:
         before = padded[0]
-        model.predict(list(pairs), batch_size=batch, show_progress_bar=False)
+        score(pairs)
         return padded[0] - before
 
-    return Rival(f"predict {str(dtype).removeprefix('torch.')}, batch {batch}", score)
+    return Rival(name, counted)
 
 
 def flops_of(config: ScorerConfig, lengths: IntArray) -> float:

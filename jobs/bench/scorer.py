@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import typer
 
+from jobs.bench.turns import in_turns
 from jobs.exits import exit_codes
 from jobs.progress import say
 from jobs.source import open_source
@@ -23,6 +23,7 @@ from rerank.reranker import Reranker
 
 _CANDIDATES = 100
 _WORDS = 20_000
+_SAMPLE = 128  # pairs that rivals warm up on
 
 
 class Lengths(StrEnum):
@@ -76,7 +77,7 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     def ours(some: pa.Table) -> int:
         return sum(row["computed_tokens"] for row in reranker.rank_table(some).column("usage").to_pylist())
 
-    others = rivals(config)
+    others = rivals(config, texts[:_SAMPLE])
     description = reranker.engine.description
     runs: list[tuple[str, Callable[[], int]]] = [
         (f"rerank {description['engine']} {description['dtype']}", partial(ours, table)),
@@ -84,15 +85,9 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     ]
     ours(table.slice(0, 1))
     for other in others:
-        other.score(texts[:64])
-    seconds, padded = np.empty((rounds, len(runs))), [0] * len(runs)
+        other.score(texts[:_SAMPLE])
     peak = peak_flops(config)
-    for turn in range(rounds):
-        for place, (name, score) in enumerate(runs):
-            started = perf_counter()
-            padded[place] = score()
-            seconds[turn, place] = perf_counter() - started
-            say(f"round {turn + 1} of {rounds}: {name} took {seconds[turn, place]:.2f} s")
+    padded, seconds = in_turns(runs, rounds=rounds)
     return [
         {
             "name": name,
@@ -130,21 +125,29 @@ def head_of(uri: str, pairs: int) -> pa.Table:
     return pa.concat_tables(taken)
 
 
-def made_up(lengths: Lengths, pairs: int) -> pa.Table:
-    """Candidate sets of words without meaning; lengths are log-normal, the same each time."""
+def made_up(lengths: Lengths, pairs: int, *, texts: int | None = None) -> pa.Table:
+    """Candidate sets of words without meaning; lengths are log-normal, the same each time.
+
+    Every pair has a text of its own, or one drawn from so many `texts`, which must be enough for a candidate set.
+    """
     rng = np.random.default_rng(0)
     mean, spread = (105.0, 0.5) if lengths is Lengths.NQ else (30.0, 0.3)  # words; a word is about 1.5 tokens
-    sizes = np.maximum(5, rng.lognormal(np.log(mean) - spread**2 / 2, spread, pairs)).astype(int)
+    sizes = np.maximum(5, rng.lognormal(np.log(mean) - spread**2 / 2, spread, texts or pairs)).astype(int)
 
     def words(count: int) -> str:
         return " ".join(f"word{number}" for number in rng.zipf(1.3, count) % _WORDS)
 
     documents = [{"doc_id": str(place), "text": words(size)} for place, size in enumerate(sizes.tolist())]
     starts = range(0, pairs, _CANDIDATES)
+    own = np.arange(pairs)
+    places = [
+        own[start : start + _CANDIDATES] if texts is None else rng.choice(texts, _CANDIDATES, replace=False)
+        for start in starts
+    ]
     return pa.table(
         {
             "query_id": [str(start) for start in starts],
             "query": [words(8) for _ in starts],
-            CANDIDATES: [documents[start : start + _CANDIDATES] for start in starts],
+            CANDIDATES: [[documents[place] for place in row] for row in places],
         }
     )

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
-from jobs.bench.rivals import flops_of
+from jobs.bench.rivals import flops_of, rivals
 from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
 from jobs.bench.sweep import recommended
 from rerank.candidates import CandidateSets
@@ -41,11 +42,52 @@ def test_results_belong_together(folder_of, tmp_path: Path) -> None:
         assert 0 <= row["padding_share"] < 0.9 and row["flops_share"] > 0
 
 
+def test_what_is_installed_is_measured_too(folder_of, monkeypatch) -> None:
+    """Stand-ins of the two libraries, with their calls as they are: FlagEmbedding 1.4 and rerankers 0.10."""
+    from sentence_transformers import CrossEncoder
+
+    asked: list[object] = []
+
+    class Library:
+        def __init__(self, name: str, **options: object) -> None:
+            asked.append(options)
+            loaded = CrossEncoder(name, device="cpu")
+            self.model, self.predict = loaded[0], loaded.predict
+
+        def compute_score(self, pairs: list[tuple[str, str]]) -> None:
+            self.predict(pairs)
+
+        def rank(self, query: str, docs: list[str]) -> None:
+            asked.append((query, docs))
+            self.predict([(query, text) for text in docs])
+
+    packages = {"FlagEmbedding": SimpleNamespace(FlagReranker=Library), "rerankers": SimpleNamespace(Reranker=Library)}
+    monkeypatch.setattr("jobs.bench.rivals.find_spec", packages.get)
+    monkeypatch.setattr("jobs.bench.rivals.import_module", packages.get)
+    pairs = [("a", "b"), ("a", "c d"), ("e", "f")]
+    *_, flag, other = rivals(ScorerConfig(model=str(folder_of("bert")), device="cpu", max_length=32), pairs)
+    assert asked[0] == {"use_fp16": False, "devices": "cpu", "max_length": 32}
+    assert (flag.name, other.name) == ("FlagReranker float32", "rerankers float32")
+    assert flag.score(pairs) > other.score(pairs) > 0, "three pairs filled up to one length, or two and one"
+    assert asked[2:] == [("a", ["b", "c d"]), ("e", ["f"])]
+
+
 def test_the_work_of_a_forward_grows_with_the_square_of_its_length(folder_of) -> None:
     config = ScorerConfig(model=str(folder_of("bert")))
     one, two = flops_of(config, np.array([10])), flops_of(config, np.array([20]))
     assert two > 2 * one
     assert two - 2 * one == 4 * 3 * 32 * (400 - 200)
+
+
+def test_all_encoders_give_as_many_tokens(folder_of, tmp_path: Path) -> None:
+    arguments = ["tokenize", "--model", str(folder_of("bert")), "--pairs", "1000", "--rounds", "1"]
+    arguments += ["--lengths", "short", "--max-length", "40", "--json", str(tmp_path / "out.json")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert [row["name"] for row in results] == ["rerank", "transformers' pair call", "tokenizers' pair call"]
+    assert len({row["tokens"] for row in results}) == 1 and results[0]["tokens"] > 10_000
+    assert {(row["pairs"], row["distinct_texts"]) for row in results} == {(1_000, 100)}
 
 
 def test_sweep_tries_the_budgets_and_recommends_one(folder_of, tmp_path: Path) -> None:

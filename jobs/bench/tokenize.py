@@ -1,0 +1,114 @@
+"""`rerank bench tokenize`: pairs a second from text to token ids, ours and the tokeniser's own pair call in turns."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
+from jobs.bench.turns import in_turns
+from jobs.exits import exit_codes
+from jobs.progress import say
+from rerank.candidates import CandidateSets
+from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.encode import PairEncoder
+from rerank.load import load_encoder
+from rerank.prepare import encode
+
+_SHARED_BY = 10  # queries that a made-up text is a candidate of, on average
+_AT_ONCE = 1_000  # pairs of a pair call: it holds a hundred bytes a token
+
+Texts = Sequence[tuple[str, str]]
+
+
+def tokenize(
+    candidates: Annotated[
+        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to encode; made-up texts if not given.")
+    ] = None,
+    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
+    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    pairs: Annotated[int, typer.Option(min=1_000, help="How many pairs, from the head of IN, as one block.")] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 3,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+) -> None:
+    """Encode the same pairs in turns: ours, then the tokeniser's pair call; the median of the rounds counts."""
+    with exit_codes():
+        table = made_up(lengths, pairs, texts=pairs // _SHARED_BY) if candidates is None else head_of(candidates, pairs)
+        config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
+        results = measure(table, config, rounds=rounds)
+        first = results[0]["pairs_per_second"]
+        for row in results:
+            rate = row["pairs_per_second"]
+            say(f"{row['name']}: {rate:,.0f} pairs/s, ours is {first / rate:.2f} times as fast")
+        typer.echo(json.dumps(results))
+        if output is not None:
+            output.write_text(json.dumps(results))
+
+
+def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
+    """Pairs and tokens of ours, of transformers' pair call and of the bare one that is below it."""
+    sets, encoder = CandidateSets.from_table(table), load_encoder(config)
+    texts = texts_of(sets)
+    runs: list[tuple[str, Callable[[], int]]] = [
+        ("rerank", partial(_ours, sets, encoder)),
+        ("transformers' pair call", _transformers(config, texts, encoder.max_length)),
+        ("tokenizers' pair call", _tokenizers(config, texts, encoder.max_length)),
+    ]
+    tokens, seconds = in_turns(runs, rounds=rounds)
+    return [
+        {
+            "name": name,
+            "pairs_per_second": round(len(texts) / took, 1),
+            "seconds": [round(value, 3) for value in seconds[:, place].tolist()],
+            "pairs": len(texts),
+            "distinct_texts": len({text for _, text in texts}),
+            "tokens": tokens[place],
+        }
+        for place, ((name, _), took) in enumerate(zip(runs, np.median(seconds, axis=0).tolist(), strict=True))
+    ]
+
+
+def _ours(sets: CandidateSets, encoder: PairEncoder) -> int:
+    pairs = encode(sets, np.arange(sets.pair_count, dtype=np.int32), encoder)
+    ids, _, _ = pairs.join(np.arange(len(pairs)))
+    return len(ids)
+
+
+def _transformers(config: ScorerConfig, texts: Texts, max_length: int) -> Callable[[], int]:
+    tokenizer = _load(config)
+
+    def run() -> int:
+        calls = (tokenizer(part, truncation=True, max_length=max_length) for part in _parts(texts))
+        return sum(len(ids) for call in calls for ids in call["input_ids"])
+
+    return run
+
+
+def _tokenizers(config: ScorerConfig, texts: Texts, max_length: int) -> Callable[[], int]:
+    tokenizer = _load(config).backend_tokenizer
+    tokenizer.enable_truncation(max_length, strategy="longest_first")
+    tokenizer.no_padding()
+
+    def run() -> int:
+        calls = (tokenizer.encode_batch_fast(part) for part in _parts(texts))
+        return sum(len(encoding.ids) for call in calls for encoding in call)
+
+    return run
+
+
+def _parts(texts: Texts) -> Iterator[Texts]:
+    return (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
+
+
+def _load(config: ScorerConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        config.location, revision=config.revision, trust_remote_code=config.trust_remote_code
+    )

@@ -1,0 +1,28 @@
+"""Runs in turns, A B A B: what slows the machine down for a while slows all of them down alike."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.progress import say
+
+Result = TypeVar("Result")
+
+
+def in_turns(
+    runs: Sequence[tuple[str, Callable[[], Result]]], *, rounds: int
+) -> tuple[list[Result], npt.NDArray[np.float64]]:
+    """What each run gave at last, and its seconds, [rounds, runs]; each time is told on stderr."""
+    seconds = np.empty((rounds, len(runs)))
+    results: list[Result] = []
+    for turn in range(rounds):
+        results.clear()
+        for place, (name, run) in enumerate(runs):
+            started = perf_counter()
+            results.append(run())
+            seconds[turn, place] = perf_counter() - started
+            say(f"round {turn + 1} of {rounds}: {name} took {seconds[turn, place]:.2f} s")
+    return results, seconds
