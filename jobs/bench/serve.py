@@ -81,12 +81,12 @@ async def measure(
                 say(f"round {turn + 1} of {rounds}, {name}: {load.pairs / load.took_s:,.0f} pairs/s, {clients} clients")
                 loads[name] = loads[name].joined(load)
         rows += [row_of(f"{clients} client{'s' * (clients > 1)}", name, load) for name, load in loads.items()]
+    most = {name: max(row["pairs_per_second"] for row in rows if row["server"] == name) for name in urls}
     for name, url in urls.items():
         async with connected(url, key=key if name == _OURS else None) as client:
             rows += await mix(client, name, lengths, seconds=seconds)
     for name, url in urls.items():
-        most = max(row["pairs_per_second"] for row in rows if row["server"] == name)
-        per_second = _TIMES_TOO_MUCH * most / documents
+        per_second = _TIMES_TOO_MUCH * most[name] / documents
         async with connected(url, key=key if name == _OURS else None) as client:
             load = await client.open(bodies, per_second=per_second, seconds=seconds)
         rows.append(row_of(f"{_TIMES_TOO_MUCH}x load", name, load))
