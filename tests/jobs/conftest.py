@@ -6,9 +6,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_address() -> Iterator[str]:
-    """The address of a cluster that all tests of this folder may use."""
+    """The address of a cluster that all tests of a module may use."""
     head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster.address

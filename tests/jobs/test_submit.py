@@ -25,11 +25,17 @@ ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d} of {q}") for d in range(4)
 @pytest.fixture
 def dashboard() -> Iterator[str]:
     """A head node with its job server on free ports, in a process group that is ended afterwards."""
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent = free_port(), free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     folder = mkdtemp(prefix="ray-")  # sockets lie in it, and their paths must be short
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
-    command += [f"--dashboard-port={dashboard}", "--num-cpus=4", "--include-dashboard=true", f"--temp-dir={folder}"]
+    command += [
+        f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={agent}",
+        "--num-cpus=4",
+        "--include-dashboard=true",
+        f"--temp-dir={folder}",
+    ]
     head = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
