@@ -154,7 +154,7 @@ def test_the_bundled_model_equals_the_oracle():
 
 @bundled
 def test_the_bundled_model_is_close_in_bf16():
-    """Measured with trained weights: at most 0.021 off, 0.005 in the mean, where logits have a deviation of 2.0."""
+    """On 180 pairs of the demo: at most 0.13 off, 0.05 in the mean, where logits have a deviation of 2.5."""
     ours = Reranker(exact(DOCS_MINI))
     rough = CrossEncoderEngine(exact(DOCS_MINI).model_copy(update={"dtype": "bfloat16"}))
     pairs = encoded(ours, PAIRS[: len(CORPUS)])
