@@ -17,8 +17,8 @@ from jobs.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, r
 from rerank.config import ScorerConfig
 from rerank.cores import available_cores
 
-# The head of a docstring says what a thing does; 128 tokens of it keep the demo within minutes on two cores.
-_MAX_LENGTH = 128
+# The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.
+_MAX_LENGTH = 96
 _MOST_ACTORS = 4  # each loads torch and the model: half a gigabyte
 _EXAMPLES = 3
 
