@@ -1,6 +1,7 @@
 """Parquet files behind a path, directory, glob or URI."""
 
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from posixpath import relpath
 
@@ -25,7 +26,8 @@ def list_parquet(location: Location) -> list[str]:
     if info.type == fs.FileType.File:
         return [root]
     found = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    paths = sorted(entry.path for entry in found if entry.type == fs.FileType.File and would_list(location, entry.path))
+    listed = _listed(location)
+    paths = sorted(entry.path for entry in found if entry.type == fs.FileType.File and listed(entry.path))
     if not paths:
         raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
     return paths
@@ -33,15 +35,24 @@ def list_parquet(location: Location) -> list[str]:
 
 def would_list(location: Location, path: str) -> bool:
     """Whether `list_parquet` of a folder or a glob would list this file, if it were there."""
+    return _listed(location)(path)
+
+
+def _listed(location: Location) -> Callable[[str], bool]:
     root = _root(location)
-    if not path.startswith(f"{root.rstrip('/')}/") or any(part[0] in "_." for part in relpath(path, root).split("/")):
-        return False
-    if root == location.path:
-        return path.endswith(".parquet")
-    matches = re.compile(glob_translate(location.path)).match
-    return bool(matches(path)) or (
-        path.endswith(".parquet") and any(matches(str(parent)) for parent in PurePosixPath(path).parents)
-    )
+    inside = f"{root.rstrip('/')}/"
+    matches = None if root == location.path else re.compile(glob_translate(location.path)).match
+
+    def listed(path: str) -> bool:
+        if not path.startswith(inside) or any(part[0] in "_." for part in relpath(path, root).split("/")):
+            return False
+        if matches is None:
+            return path.endswith(".parquet")
+        return bool(matches(path)) or (
+            path.endswith(".parquet") and any(matches(str(parent)) for parent in PurePosixPath(path).parents)
+        )
+
+    return listed
 
 
 def _root(location: Location) -> str:
