@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from jobs.bench.serve_process import free_port
 from tests.jobs.tables import pairs_table
 
 ROOT = Path(__file__).parents[2]
@@ -49,13 +50,6 @@ def dashboard() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
         rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(port: int, *, seconds: float = 90) -> None:

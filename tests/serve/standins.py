@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from jobs.bench.serve_process import free_port
 from rerank.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.api import create_api
@@ -82,11 +82,3 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
         finally:
             serve.shutdown()
             ray.shutdown()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

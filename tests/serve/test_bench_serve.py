@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 import uvicorn
 from rich.console import Console
-from standins import LengthScorer, free_port
+from standins import LengthScorer
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
 from jobs.bench.memory import actors_below, proportional_bytes
-from jobs.bench.scorer import Lengths
+from jobs.bench.options import Lengths
 from jobs.bench.serve import bodies_of
 from jobs.bench.serve_load import NO_ANSWER, Load, connected
+from jobs.bench.serve_process import free_port
 from jobs.bench.soak import table_of, watch
 from rerank.errors import OverloadedError, UnavailableError
 from serve.api import create_api

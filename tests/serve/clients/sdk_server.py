@@ -10,8 +10,9 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from standins import LengthScorer, free_port
+from standins import LengthScorer
 
+from jobs.bench.serve_process import free_port
 from rerank.errors import OverloadedError
 from serve.api import create_api
 from serve.endpoint import Server
