@@ -1,6 +1,5 @@
 """`rerank bench job`: what the job costs beside the bare scorer, and what the score store saves the next night."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 
+from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, hand_over
 from jobs.bench.scorer import head_of
 from jobs.exits import exit_codes
 from jobs.job import RunConfig, run
@@ -28,12 +28,12 @@ _TOP_K = 10
 
 def job(
     candidates: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets to rank.")],
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    model: Model = BUNDLED,
+    max_length: MaxLength = None,
     actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool.")] = None,
-    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 10_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 2,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    pairs: Pairs = 10_000,
+    rounds: Rounds = 2,
+    output: Output = None,
 ) -> None:
     """Rank the same pairs bare, as a job, the next night with 5 % of them changed, and with another --top-k, in turns.
 
@@ -48,9 +48,7 @@ def job(
                 f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['pairs_scored']:,} of {row['pairs']:,} "
                 f"scored, {row['seconds']:.1f} s with start and end, {row['pairs_per_second'] / bare:.0%} of bare"
             )
-        typer.echo(json.dumps(results))
-        if output is not None:
-            output.write_text(json.dumps(results))
+        hand_over(results, output)
 
 
 def measure(

@@ -1,16 +1,14 @@
 """`rerank bench scorer`: pairs a second from text to logits, ours and `CrossEncoder.predict` in turns."""
 
-import json
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import typer
 
+from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, Rounds, hand_over
 from jobs.bench.turns import in_turns
 from jobs.exits import exit_codes
 from jobs.progress import say
@@ -26,25 +24,16 @@ _WORDS = 20_000
 _SAMPLE = 128  # pairs that rivals warm up on
 
 
-class Lengths(StrEnum):
-    """Made-up texts: Natural Questions' mean of about 170 tokens a pair with its long tail, or short passages."""
-
-    NQ = "nq"
-    SHORT = "short"
-
-
 def scorer(
-    candidates: Annotated[
-        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to score; made-up texts if not given.")
-    ] = None,
-    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    candidates: Candidates = None,
+    lengths: MadeUp = Lengths.NQ,
+    model: Model = BUNDLED,
+    max_length: MaxLength = None,
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="Of our engine: auto, float32, bfloat16, float16.")] = "auto",
-    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 1_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 3,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    pairs: Pairs = 1_000,
+    rounds: Rounds = 3,
+    output: Output = None,
 ) -> None:
     """Score the same pairs with the same weights, in turns: ours, then `predict`; the median of the rounds counts."""
     with exit_codes():
@@ -59,9 +48,7 @@ def scorer(
                 f"padding {row['padding_share']:.1%}, {row['flops_share']:.0%} of the matrix products' peak, "
                 f"ours is {first / row['pairs_per_second']:.2f} times as fast"
             )
-        typer.echo(json.dumps(results))
-        if output is not None:
-            output.write_text(json.dumps(results))
+        hand_over(results, output)
 
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import cycle, islice
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -13,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.scorer import Lengths, made_up
+from jobs.bench.options import Device, Lengths, MadeUp, Output
+from jobs.bench.scorer import made_up
 from jobs.bench.serve_load import Body, Client, Load, connected
 from jobs.bench.serve_process import ended_by_sigterm, our_server, rival_server
 from jobs.exits import exit_codes
@@ -35,14 +35,14 @@ def serve(
     url: Annotated[str | None, typer.Option(help="A server that runs; one is started if not given.")] = None,
     key: Annotated[str | None, typer.Option(envvar="RERANK_KEY", help="A key of that server.")] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model; what --url serves.")] = BUNDLED,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
-    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
+    device: Device = "auto",
+    lengths: MadeUp = Lengths.NQ,
     documents: Annotated[int, typer.Option(min=1, max=1_000, help="Documents of a request.")] = 32,
     concurrency: Annotated[int, typer.Option(min=2, help="Clients at once, beside runs with one alone.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each run.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each server takes.")] = 2,
     rival: Annotated[bool, typer.Option(help="Measure FastAPI over CrossEncoder.predict in turns with it.")] = True,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    output: Output = None,
 ) -> None:
     """Ask a server in turns with its rival: one client, many, a mix of long and short, and ten times too much."""
     with exit_codes(), ended_by_sigterm(), ExitStack() as running:
@@ -71,11 +71,12 @@ async def measure(
     """The results of all servers: in turns where rates are compared, the overload last because it leaves a queue."""
     rows = []
     bodies = bodies_of(lengths, documents, BODIES)
+    keys = {_OURS: key}
     for clients in concurrencies:
         loads = {name: Load() for name in urls}
         for turn in range(rounds):
             for name, url in urls.items():
-                async with connected(url, key=key if name == _OURS else None) as client:
+                async with connected(url, key=keys.get(name)) as client:
                     await client.ask(bodies[0], Load())
                     load = await client.closed(bodies, clients=clients, seconds=seconds)
                 say(f"round {turn + 1} of {rounds}, {name}: {load.pairs / load.took_s:,.0f} pairs/s, {clients} clients")
@@ -83,11 +84,11 @@ async def measure(
         rows += [row_of(f"{clients} client{'s' * (clients > 1)}", name, load) for name, load in loads.items()]
     most = {name: max(row["pairs_per_second"] for row in rows if row["server"] == name) for name in urls}
     for name, url in urls.items():
-        async with connected(url, key=key if name == _OURS else None) as client:
+        async with connected(url, key=keys.get(name)) as client:
             rows += await mix(client, name, lengths, seconds=seconds)
     for name, url in urls.items():
         per_second = _TIMES_TOO_MUCH * most[name] / documents
-        async with connected(url, key=key if name == _OURS else None) as client:
+        async with connected(url, key=keys.get(name)) as client:
             load = await client.open(bodies, per_second=per_second, seconds=seconds)
         rows.append(row_of(f"{_TIMES_TOO_MUCH}x load", name, load))
     return rows

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.memory import actors_below, proportional_bytes
-from jobs.bench.scorer import Lengths
+from jobs.bench.options import Device, Lengths, Model, Output
 from jobs.bench.serve import BODIES, bodies_of
 from jobs.bench.serve_load import Body, Load, connected
 from jobs.bench.serve_process import ended_by_sigterm, our_server
@@ -27,12 +26,12 @@ Row = dict[str, Any]
 
 
 def soak(
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    model: Model = BUNDLED,
+    device: Device = "auto",
     requests: Annotated[int, typer.Option(min=_SAMPLES, help="How many requests are sent.")] = 50_000,
     documents: Annotated[int, typer.Option(min=1, max=1_000, help="Documents of a request.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 32,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    output: Output = None,
 ) -> None:
     """Send a server many requests, and see whether its processes keep their size."""
     with exit_codes(), ended_by_sigterm():

@@ -1,8 +1,6 @@
 """`rerank bench sweep`: the token budget of a batch that suits this device, this model and these lengths."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -10,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.scorer import Lengths, head_of, made_up
+from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, hand_over
+from jobs.bench.scorer import head_of, made_up
 from jobs.exits import exit_codes
 from jobs.progress import say
 from rerank.candidates import CANDIDATES
@@ -23,20 +22,18 @@ _ENOUGH = 0.98  # of the best rate: the smallest such budget is recommended, it 
 
 
 def sweep(
-    candidates: Annotated[
-        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to score; made-up texts if not given.")
-    ] = None,
-    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    candidates: Candidates = None,
+    lengths: MadeUp = Lengths.NQ,
+    model: Model = BUNDLED,
+    max_length: MaxLength = None,
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    pairs: Annotated[int, typer.Option(min=100, help="How many pairs, from the head of IN.")] = 1_000,
+    pairs: Pairs = 1_000,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each budget takes.")] = 3,
     budget: Annotated[
         list[int] | None, typer.Option(min=1, help="Tokens per forward to try, repeatable; by device if not given.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    output: Output = None,
 ) -> None:
     """Score the same pairs with each token budget, in turns, and recommend one; the median of the rounds counts."""
     with exit_codes():
@@ -46,9 +43,7 @@ def sweep(
         for row in results:
             say(f"{row['batch_tokens']:,} tokens: {row['pairs_per_second']:,.1f} pairs/s")
         say(f"recommended: --batch-tokens {recommended(results)}")
-        typer.echo(json.dumps(results))
-        if output is not None:
-            output.write_text(json.dumps(results))
+        hand_over(results, output)
 
 
 def measure(

@@ -1,16 +1,15 @@
 """`rerank bench tokenize`: pairs a second from text to token ids, ours and the tokeniser's own pair call in turns."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
+from jobs.bench.options import Candidates, Lengths, MadeUp, MaxLength, Model, Output, Rounds, hand_over
+from jobs.bench.scorer import head_of, made_up, texts_of
 from jobs.bench.turns import in_turns
 from jobs.exits import exit_codes
 from jobs.progress import say
@@ -27,15 +26,13 @@ Texts = Sequence[tuple[str, str]]
 
 
 def tokenize(
-    candidates: Annotated[
-        str | None, typer.Argument(metavar="[IN]", help="Candidate sets to encode; made-up texts if not given.")
-    ] = None,
-    lengths: Annotated[Lengths, typer.Option(help="Lengths of made-up texts.")] = Lengths.NQ,
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    candidates: Candidates = None,
+    lengths: MadeUp = Lengths.NQ,
+    model: Model = BUNDLED,
+    max_length: MaxLength = None,
     pairs: Annotated[int, typer.Option(min=1_000, help="How many pairs, from the head of IN, as one block.")] = 20_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each takes.")] = 3,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    rounds: Rounds = 3,
+    output: Output = None,
 ) -> None:
     """Encode the same pairs in turns: ours, then the tokeniser's pair call; the median of the rounds counts."""
     with exit_codes():
@@ -46,9 +43,7 @@ def tokenize(
         for row in results:
             rate = row["pairs_per_second"]
             say(f"{row['name']}: {rate:,.0f} pairs/s, ours is {first / rate:.2f} times as fast")
-        typer.echo(json.dumps(results))
-        if output is not None:
-            output.write_text(json.dumps(results))
+        hand_over(results, output)
 
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from jobs.bench.command import app
 from jobs.bench.job import changed
-from jobs.bench.scorer import Lengths, made_up
+from jobs.bench.options import Lengths
+from jobs.bench.scorer import made_up
 from rerank.candidates import CANDIDATES
 
 

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
+from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
-from jobs.bench.scorer import Lengths, head_of, made_up, texts_of
+from jobs.bench.scorer import head_of, made_up, texts_of
 from jobs.bench.sweep import recommended
 from rerank.candidates import CandidateSets
 from rerank.config import ScorerConfig
