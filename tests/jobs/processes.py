@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.bench.memory import descendants
 from rerank.store import open_stores
 from rerank.store.upkeep import content
 from tests.fakes import candidate_sets
@@ -24,17 +24,9 @@ def ordered(table: pa.Table) -> pa.Table:
     return table.sort_by([("query_id", "ascending"), ("rank", "ascending")])
 
 
-def descendants(root: int) -> dict[int, str]:
+def titles_below(root: int) -> dict[int, str]:
     """The processes below that one, with their command lines."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent in {root, *found}} - found:
-        found |= more
-    return {pid: titles[pid] for pid in found if pid in titles}
+    return {pid: " ".join(command) for pid, command in descendants(root).items()}
 
 
 def wait_until_gone(processes: dict[int, str]) -> None:
@@ -43,7 +35,7 @@ def wait_until_gone(processes: dict[int, str]) -> None:
         pid: title for pid, title in processes.items() if re.search(r"ray::(?!\S*Agent)|raylet |gcs_server", title)
     }
     deadline = time.monotonic() + 60
-    while left := {pid for pid, title in descendants(1).items() if processes.get(pid) == title}:
+    while left := {pid for pid, title in titles_below(1).items() if processes.get(pid) == title}:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
 

@@ -22,7 +22,7 @@ from jobs.sink import ranked_rows
 from rerank import Reranker
 from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine
-from tests.jobs.processes import PATIENCE_S, Job, descendants, ordered, wait_until_gone
+from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
 
 pytestmark = pytest.mark.ray
@@ -62,7 +62,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGTERM at a quarter, SIGKILL at a half, and a run to the end."""
     with Job(tmp_path, ROWS, seconds_per_pair=0.005) as job:
         job.wait_until(lambda: job.scored() > PAIRS / 4)
-        children = descendants(job.process.pid)
+        children = titles_below(job.process.pid)
         job.process.send_signal(signal.SIGTERM)
         stopped = time.monotonic()
         _, err = job.process.communicate(timeout=60)
@@ -79,7 +79,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
     with Job(tmp_path, ROWS, seconds_per_pair=0.005) as job:
         job.wait_until(lambda: kept + job.scored() > PAIRS / 2)
-        children = descendants(job.process.pid)
+        children = titles_below(job.process.pid)
         job.process.kill()
     wait_until_gone(children)
     killed_at = job.stored()
@@ -122,7 +122,7 @@ def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
     """Each process that works for the job is killed once while it runs: actor, tally, those that read."""
     with Job(tmp_path, ROWS, seconds_per_pair=0.01, use_store=False) as job:
         job.wait_until(lambda: job.scored() > PAIRS / 6)
-        workers = {pid: name for pid, name in descendants(job.process.pid).items() if name.startswith("ray::")}
+        workers = {pid: name for pid, name in titles_below(job.process.pid).items() if name.startswith("ray::")}
         workers = {pid: name for pid, name in workers.items() if "Agent" not in name}  # those are half of a node
         assert {"MapWorker", "Tally"} <= {found for name in workers.values() for found in re.findall(r"\w+", name)}
         for worker in workers:
