@@ -2,13 +2,14 @@
 
 Whenever the engine is free it is given the next turn at once: a budget of tokens, split evenly between the requests
 that wait, so that a small request is done in its first turn however large its neighbours are. What a request leaves of
-its share goes to the others. It knows neither models nor protocols.
+its share goes to the others. Where several wait a turn is longer, for batches of more pairs have less padding. It knows
+neither models nor protocols.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -28,8 +29,10 @@ from rerank.types import RerankRequest, Timings
 Value = TypeVar("Value")
 
 _FIRST_BUDGET = 4_096
-_BUDGETS = (256, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
-_TURN_SECONDS = 0.05  # what a turn should take: the time that a small request waits for the one before it
+_BUDGETS = (512, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
+_TURN_SECONDS = 0.05  # what a turn of one request should take: a small one behind it waits for so long
+_MOST_BUDGETS = 4  # in a turn, one for each request that waits
+_HOPED_FOR = 0.5  # share of its deadline after which a request that is taken on should be done: others come after it
 _TOKENIZER_THREADS = 4  # so that four long requests must be in the way before a short one waits to be tokenised
 
 
@@ -92,26 +95,28 @@ class Batcher:
         *,
         turn_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
+        engine: Executor | None = None,
     ) -> None:
         """Score what `encode` makes of requests. `turn_tokens` fixes a turn, which adapts to the engine's speed if left
-        out; with more than `max_waiting_pairs` at hand a further request is refused.
+        out; with more than `max_waiting_pairs` at hand a further request is refused. `engine` is the one thread that
+        `score` runs in.
         """
         self._encode = encode
         self._score = score
         self._fixed = turn_tokens is not None
         self._budget = turn_tokens or _FIRST_BUDGET
         self._max_waiting = max_waiting_pairs
-        self._waiting_pairs = 0
+        self._admitted: list[int] = []  # pairs of each request
         self._pairs_per_second = 0.0
         self._queue: deque[_Waiting] = deque()
         self._drain: asyncio.Task[None] | None = None
         self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._engine = engine or ThreadPoolExecutor(1, thread_name_prefix="engine")
 
     @property
     def waiting_pairs(self) -> int:
         """Pairs of the requests that are being tokenised, wait or are scored."""
-        return self._waiting_pairs
+        return sum(self._admitted)
 
     async def score(self, request: RerankRequest) -> Scored:
         """Score a request's pairs. Cancelling frees them before they are scored.
@@ -120,8 +125,8 @@ class Batcher:
         `encode` or `score` raises for this request.
         """
         size = len(request.documents)
-        self._admit(size)
-        self._waiting_pairs += size
+        self._admit(size, request.timeout_s)
+        self._admitted.append(size)
         try:
             async with asyncio.timeout(request.timeout_s) as limit:
                 return await self._tokenize_and_wait(request)
@@ -130,17 +135,25 @@ class Batcher:
                 raise
             raise DeadlineError(f"the answer was not ready within {request.timeout_s:g} seconds") from None
         finally:
-            self._waiting_pairs -= size
+            self._admitted.remove(size)
 
-    def _admit(self, size: int) -> None:
-        """Refuse what does not fit beside the others; a request alone is always taken on."""
-        if not self._waiting_pairs or self._waiting_pairs + size <= self._max_waiting:
+    def _admit(self, size: int, timeout_s: float | None) -> None:
+        """Refuse what does not fit beside the others, or would be late; a request alone is always taken on."""
+        if not self._admitted:
             return
-        seconds = ceil(self._waiting_pairs / self._pairs_per_second) if self._pairs_per_second else 1
-        raise OverloadedError(
-            f"{self._waiting_pairs} pairs wait to be scored and at most {self._max_waiting} may, come back later",
-            retry_after_s=min(max(seconds, 1), 60),
-        )
+        waiting, rate = self.waiting_pairs, self._pairs_per_second
+        if waiting + size > self._max_waiting:
+            problem = f"{waiting} pairs wait to be scored and at most {self._max_waiting} may"
+        elif timeout_s is not None and rate and self._turns_before(size) / rate > timeout_s * _HOPED_FOR:
+            problem = f"{waiting} pairs wait to be scored, too many to be ready within {timeout_s:g} seconds"
+        else:
+            return
+        seconds = ceil(waiting / rate) if rate else 1
+        raise OverloadedError(f"{problem}, come back later", retry_after_s=min(max(seconds, 1), 60))
+
+    def _turns_before(self, size: int) -> int:
+        """Pairs that are scored until a request of this size is done: of no other one more than of it."""
+        return size + sum(min(size, other) for other in self._admitted)
 
     async def _tokenize_and_wait(self, request: RerankRequest) -> Scored:
         arrived = perf_counter()
@@ -167,7 +180,7 @@ class Batcher:
 
     def _next_turn(self) -> _Turn:
         """The pairs of the next turn, shared out in rounds; who could not be served is the first in the next turn."""
-        budget = self._budget
+        budget = self._budget if self._fixed else self._budget * min(len(self._queue), _MOST_BUDGETS)
         starts: dict[_Waiting, int] = {}
         while self._queue and budget > 0:
             share, served = budget // len(self._queue), 0
@@ -228,7 +241,8 @@ class Batcher:
         self._pairs_per_second += (rate - self._pairs_per_second) * (0.2 if self._pairs_per_second else 1.0)
         if self._fixed or tokens < self._budget // 2:
             return
-        if seconds < _TURN_SECONDS / 2:
+        planned = _TURN_SECONDS * max(1.0, tokens / self._budget)
+        if seconds < planned / 2:
             self._budget = min(self._budget * 2, _BUDGETS[1])
-        elif seconds > _TURN_SECONDS * 2:
+        elif seconds > planned * 2:
             self._budget = max(self._budget // 2, _BUDGETS[0])

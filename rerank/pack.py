@@ -7,12 +7,13 @@ from rerank.ragged import IntArray
 
 
 def plan_batches(
-    lengths: npt.NDArray[np.integer], *, batch_tokens: int, padded: bool = True
+    lengths: npt.NDArray[np.integer], *, batch_tokens: int, padded: bool = True, batch_cost: int | None = None
 ) -> list[npt.NDArray[np.intp]]:
     """Indices of the pairs of each batch, which holds at most `batch_tokens` tokens or is one pair.
 
-    What counts are all places of the grid, rows times longest row, or without padding the tokens alone. Pairs without
-    tokens are in no batch. Equal lengths keep their order, so the same pairs always give the same batches.
+    What counts are all places of the grid, rows times longest row, or without padding the tokens alone. A padded batch
+    is cut in two where that spares more places than `batch_cost`. Pairs without tokens are in no batch. Equal lengths
+    keep their order, so the same pairs always give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     ends = np.cumsum(lengths[order], dtype=np.int64)
@@ -24,9 +25,19 @@ def plan_batches(
         else:
             before = ends[start] - lengths[order[start]]
             rows = int(np.searchsorted(ends, before + batch_tokens, side="right")) - start
-        batches.append(order[start : start + max(1, rows)])
+        batch = order[start : start + max(1, rows)]
+        batches += [batch] if batch_cost is None or not padded else _parted(batch, lengths[batch], batch_cost)
         start += max(1, rows)
     return batches
+
+
+def _parted(batch: npt.NDArray[np.intp], lengths: npt.NDArray[np.integer], cost: int) -> list[npt.NDArray[np.intp]]:
+    """The batch, longest first, in parts of like lengths: again and again cut where most padding goes."""
+    spared = (lengths[0] - lengths) * np.arange(len(lengths), 0, -1)
+    cut = int(spared.argmax())
+    if spared[cut] <= cost:
+        return [batch]
+    return _parted(batch[:cut], lengths[:cut], cost) + _parted(batch[cut:], lengths[cut:], cost)
 
 
 def computed_tokens(lengths: npt.NDArray[np.integer], *, padded: bool) -> int:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import cycle, islice
+from itertools import count, cycle, islice
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from jobs.bench.options import Device, Lengths, MadeUp, Output
 from jobs.bench.scorer import made_up
 from jobs.bench.serve_load import Body, Client, Load, connected
-from jobs.bench.serve_process import ended_by_sigterm, our_server, rival_server
+from jobs.bench.serve_process import ended_by_sigterm, infinity_server, our_server, rival_server
 from jobs.exits import exit_codes
 from jobs.progress import say
 from rerank.candidates import CANDIDATES
@@ -26,9 +27,31 @@ BODIES = 32
 _LONG, _SHORT = 1_000, 4  # documents of the two clients of the mix
 _SHORT_PER_SECOND = 10.0
 _TIMES_TOO_MUCH = 10
-_OURS, _RIVAL = "rerank", "predict"
+_OURS, _RIVAL, _INFINITY, _BARE = "rerank", "predict", "infinity", "no server"
 
 Row = dict[str, Any]
+
+
+class Bare:
+    """The scorer without a server round it."""
+
+    def __init__(self, config: ScorerConfig) -> None:
+        """Load it, and score once: the first time is slower."""
+        self._reranker = Reranker(config)
+        self._reranker.rank("warm", ["up"])
+
+    def closed(self, bodies: Sequence[Body], *, clients: int, seconds: float) -> Load:
+        """Requests one by one for one client; for more all of them in one go, than which no server can be faster."""
+        load, started = Load(), perf_counter()
+        for turn in count():
+            asked = [bodies[turn % len(bodies)]] if clients == 1 else bodies
+            since = perf_counter()
+            self._reranker.rank_many([body["query"] for body in asked], [body["documents"] for body in asked])
+            load.add(200, perf_counter() - since, sum(len(body["documents"]) for body in asked))
+            if perf_counter() > started + seconds:
+                break
+        load.took_s = perf_counter() - started
+        return load
 
 
 def serve(
@@ -42,17 +65,22 @@ def serve(
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each run.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each server takes.")] = 2,
     rival: Annotated[bool, typer.Option(help="Measure FastAPI over CrossEncoder.predict in turns with it.")] = True,
+    infinity: Annotated[
+        Path | None, typer.Option(help="Python of an environment with infinity_emb[torch,server], to measure it too.")
+    ] = None,
     output: Output = None,
 ) -> None:
-    """Ask a server in turns with its rival: one client, many, a mix of long and short, and ten times too much."""
+    """Ask a server in turns with its rivals: one client, many, a mix of long and short, and ten times too much."""
     with exit_codes(), ended_by_sigterm(), ExitStack() as running:
         config = parse_config(ScorerConfig, {"model": model, "device": device}, source="flags")
-        bare = bare_row(config, lengths, documents)
+        bare = Bare(config)
         urls = {_OURS: url or running.enter_context(our_server(config))}
         if rival:
             urls[_RIVAL] = running.enter_context(rival_server(config))
-        measured = measure(urls, lengths, documents, [1, concurrency], seconds=seconds, rounds=rounds, key=key)
-        rows = [bare, *asyncio.run(measured)]
+        if infinity is not None:
+            urls[_INFINITY] = running.enter_context(infinity_server(config, infinity))
+        measured = measure(urls, bare, lengths, documents, [1, concurrency], seconds=seconds, rounds=rounds, key=key)
+        rows = asyncio.run(measured)
         Console().print(table_of(rows))
         if output is not None:
             output.write_text(json.dumps(rows))
@@ -60,6 +88,7 @@ def serve(
 
 async def measure(
     urls: dict[str, str],
+    bare: Bare,
     lengths: Lengths,
     documents: int,
     concurrencies: Sequence[int],
@@ -73,12 +102,15 @@ async def measure(
     bodies = bodies_of(lengths, documents, BODIES)
     keys = {_OURS: key}
     for clients in concurrencies:
-        loads = {name: Load() for name in urls}
+        loads = {name: Load() for name in (_BARE, *urls)}
         for turn in range(rounds):
-            for name, url in urls.items():
-                async with connected(url, key=keys.get(name)) as client:
-                    await client.ask(bodies[0], Load())
-                    load = await client.closed(bodies, clients=clients, seconds=seconds)
+            for name in loads:
+                if name == _BARE:
+                    load = bare.closed(bodies, clients=clients, seconds=seconds)
+                else:
+                    async with connected(urls[name], key=keys.get(name)) as client:
+                        await client.ask(bodies[0], Load())
+                        load = await client.closed(bodies, clients=clients, seconds=seconds)
                 say(f"round {turn + 1} of {rounds}, {name}: {load.pairs / load.took_s:,.0f} pairs/s, {clients} clients")
                 loads[name] = loads[name].joined(load)
         rows += [row_of(f"{clients} client{'s' * (clients > 1)}", name, load) for name, load in loads.items()]
@@ -95,29 +127,23 @@ async def measure(
 
 
 async def mix(client: Client, name: str, lengths: Lengths, *, seconds: float) -> list[Row]:
-    """One client with long requests back to back, and one with a short request every 100 ms."""
-    long, short = await asyncio.gather(
+    """A short request every 100 ms, alone and then beside a client with long requests back to back."""
+    short = bodies_of(lengths, _SHORT, BODIES)
+    alone = await client.open(short, per_second=_SHORT_PER_SECOND, seconds=seconds)
+    long, beside = await asyncio.gather(
         client.closed(bodies_of(lengths, _LONG, 1), clients=1, seconds=seconds),
-        client.open(bodies_of(lengths, _SHORT, BODIES), per_second=_SHORT_PER_SECOND, seconds=seconds),
+        client.open(short, per_second=_SHORT_PER_SECOND, seconds=seconds),
     )
-    return [row_of(f"mix: {_LONG:,}", name, long), row_of(f"mix: {_SHORT}", name, short)]
+    loads = {f"{_SHORT} alone": alone, f"mix: {_LONG:,}": long, f"mix: {_SHORT}": beside}
+    return [row_of(load, name, seen) for load, seen in loads.items()]
 
 
-def bodies_of(lengths: Lengths, documents: int, count: int) -> list[Body]:
+def bodies_of(lengths: Lengths, documents: int, requests: int) -> list[Body]:
     """Requests of so many made-up documents each."""
-    table = made_up(lengths, documents * count)
+    table = made_up(lengths, documents * requests)
     queries = cycle(table.column("query").to_pylist())
     texts = iter([place["text"] for row in table.column(CANDIDATES).to_pylist() for place in row])
-    return [{"query": next(queries), "documents": list(islice(texts, documents))} for _ in range(count)]
-
-
-def bare_row(config: ScorerConfig, lengths: Lengths, documents: int) -> Row:
-    """The scorer without a server round it, over the documents of all requests at once."""
-    reranker, table = Reranker(config), made_up(lengths, documents * BODIES)
-    reranker.rank_table(table.slice(0, 1))
-    started = perf_counter()
-    reranker.rank_table(table)
-    return row_of("no server", _OURS, Load(pairs=documents * BODIES, took_s=perf_counter() - started))
+    return [{"query": next(queries), "documents": list(islice(texts, documents))} for _ in range(requests)]
 
 
 def row_of(load: str, server: str, seen: Load) -> Row:

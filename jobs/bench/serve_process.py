@@ -23,6 +23,7 @@ _START_S = 300.0
 _STOP_S = 15.0
 _OF_RAY = {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}  # Ray's own is 15, and the rival's 0
 _RUN_SERVE = "from ray.serve.scripts import cli; cli()"
+_RUN_INFINITY = "from infinity_emb.cli import cli; cli()"
 
 
 @contextmanager
@@ -71,6 +72,17 @@ def rival_server(config: ScorerConfig) -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def infinity_server(config: ScorerConfig, python: Path) -> Iterator[str]:
+    """The address of infinity_emb, which lives in the environment of this interpreter. Raises UnavailableError."""
+    port = free_port()
+    options = {"model-id": config.location, "port": port, "url-prefix": "/v1", "host": "127.0.0.1", "engine": "torch"}
+    flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    command = [str(python), "-c", _RUN_INFINITY, "v2", *flags]
+    with _running(command, port, {"DO_NOT_TRACK": "1"}, ready="/v1/models") as url:
+        yield url
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
@@ -80,7 +92,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[str]:
+def _running(
+    command: Sequence[str], port: int, environment: Mapping[str, str], *, ready: str = "/readyz"
+) -> Iterator[str]:
     """A server's address once it is ready; the server and what it started are gone afterwards."""
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
         process = subprocess.Popen(
@@ -88,7 +102,7 @@ def _running(command: Sequence[str], port: int, environment: Mapping[str, str]) 
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            if not _is_ready(url, process):
+            if not _is_ready(f"{url}{ready}", process):
                 log.seek(0)
                 lines = log.read().decode(errors="replace").splitlines()[-5:]
                 raise UnavailableError(f"{' '.join(command[1:])} did not start: {' / '.join(lines)}")
@@ -101,7 +115,7 @@ def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < until:
         try:
-            with urlopen(f"{url}/readyz", timeout=5) as answer:
+            with urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return True
         except (URLError, OSError):

@@ -11,7 +11,7 @@ from rerank.config import ScorerConfig
 from rerank.cores import available_cores
 from rerank.encode import EncodedPairs
 from rerank.engines.contract import Scores
-from rerank.engines.device import pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.device import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.failures import check_device, free_memory, is_out_of_memory
 from rerank.engines.families import family_of
 from rerank.engines.packed import PackedForward, has_packed_kernel
@@ -82,7 +82,9 @@ class CrossEncoderEngine:
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
         lengths, padded = pairs.lengths, self._forward.padded
-        batches = plan_batches(lengths, batch_tokens=self._batch_tokens, padded=padded)
+        batches = plan_batches(
+            lengths, batch_tokens=self._batch_tokens, padded=padded, batch_cost=pick_batch_cost(self._device)
+        )
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
             scored = torch.cat([self._forward(pairs, batch) for batch in batches])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from jobs.bench.memory import descendants
 from jobs.bench.serve_process import free_port
 from tests.jobs.tables import pairs_table
 
@@ -25,7 +27,7 @@ ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d} of {q}") for d in range(4)
 
 @pytest.fixture
 def dashboard() -> Iterator[str]:
-    """A head node with its job server on free ports, in a process group that is ended afterwards."""
+    """A head node with its job server on free ports, which ends with all that it started."""
     port, dashboard, agent = free_port(), free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     folder = mkdtemp(prefix="ray-")  # sockets lie in it, and their paths must be short
@@ -44,11 +46,10 @@ def dashboard() -> Iterator[str]:
         wait_for(dashboard)
         yield f"http://127.0.0.1:{dashboard}"
     finally:
-        head.terminate()  # it ends the processes that it started
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
+        for pid in [*descendants(head.pid), head.pid]:  # a head that is asked to leave takes half a minute
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        head.wait()
         rmtree(folder, ignore_errors=True)
 
 

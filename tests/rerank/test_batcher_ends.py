@@ -101,6 +101,22 @@ def test_a_full_queue_refuses_before_tokenising():
     run(scenario())
 
 
+def test_what_would_be_late_is_refused_at_once():
+    async def scenario():
+        engine = Engine(free=False)
+        batcher = Batcher(encode, engine.score)
+        batcher._pairs_per_second = 100.0
+        tasks = await queued(batcher, engine, request(1, 300), request(2, 300))
+        with pytest.raises(OverloadedError, match="601 pairs wait to be scored, too many to be ready within 8 seconds"):
+            await batcher.score(request(3, 200, timeout_s=8))  # 6 seconds: 200 pairs of each, and the one before
+        small = asyncio.create_task(batcher.score(request(4, 20, timeout_s=8)))  # its turn comes within a second
+        patient = asyncio.create_task(batcher.score(request(5, 200, timeout_s=20)))
+        engine.go.release(100)
+        await asyncio.gather(small, patient, *tasks)
+
+    run(scenario())
+
+
 def test_an_engine_error_reaches_only_the_request_that_causes_it():
     async def scenario():
         engine = Engine(free=False)

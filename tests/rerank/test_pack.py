@@ -22,6 +22,19 @@ def test_batches_hold_every_pair_with_tokens_once_within_the_budget(lengths, bat
         assert computed_tokens(more, padded=padded) > batch_tokens, f"{following[0]} would have fitted"
 
 
+@given(lengths=st.lists(st.integers(0, 60), max_size=40), batch_tokens=st.integers(1, 300), cost=st.integers(0, 100))
+def test_batches_are_cut_where_the_padding_costs_more_than_a_batch(lengths, batch_tokens, cost):
+    sizes = np.array(lengths, dtype=np.int32)
+    whole, cut = (plan_batches(sizes, batch_tokens=batch_tokens, batch_cost=each) for each in (None, cost))
+    assert [pair for batch in cut for pair in batch] == [pair for batch in whole for pair in batch]
+    places = [sum(computed_tokens(sizes[batch], padded=True) for batch in batches) for batches in (whole, cut)]
+    assert places[0] - places[1] >= (cost + 1) * (len(cut) - len(whole))
+    for batch in cut:
+        for rows in range(1, len(batch)):
+            parts = (computed_tokens(sizes[part], padded=True) for part in (batch[:rows], batch[rows:]))
+            assert computed_tokens(sizes[batch], padded=True) - sum(parts) <= cost
+
+
 def test_tokens_are_counted_with_the_padding_or_without():
     lengths = np.array([5, 3, 3], dtype=np.int32)
     assert (computed_tokens(lengths, padded=True), computed_tokens(lengths, padded=False)) == (15, 11)

@@ -76,7 +76,7 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
         ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
             port = free_port()
-            serve.start(http_options={"port": port})
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(build(args))
             yield f"http://127.0.0.1:{port}"
         finally:
