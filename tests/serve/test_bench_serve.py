@@ -144,12 +144,17 @@ def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Pa
     done = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "out.json").read_text())
-    loads = ["1 client", "3 clients", "mix: 1,000", "mix: 4", "10x load"]
+    compared = ["1 client", "3 clients"]
+    loads = [*compared, "4 alone", "mix: 1,000", "mix: 4", "10x load"]
     assert {(row["load"], row["server"]) for row in rows} == {
-        ("no server", "rerank"),
+        *((load, "no server") for load in compared),
         *((load, server) for load in loads for server in ("rerank", "predict")),
     }
-    for row in rows[1:]:
-        assert row["requests"] > 0 and row["pairs_per_second"] > 0 and sum(row["shares"].values()) == pytest.approx(1)
+    for row in rows:
+        assert row["pairs_per_second"] > 0
+        if (row["load"], row["server"]) == ("3 clients", "no server"):  # all in one go: no request has a time
+            assert row["requests"] == 0 and row["p50_ms"] is None
+            continue
+        assert row["requests"] > 0 and sum(row["shares"].values()) == pytest.approx(1)
         assert row["p50_ms"] <= row["p99_ms"] or row["load"] == "10x load"
     assert all(load in done.output for load in loads)
