@@ -41,7 +41,7 @@ class Bare:
         self._reranker.rank("warm", ["up"])
 
     def closed(self, bodies: Sequence[Body], *, clients: int, seconds: float) -> Load:
-        """Requests one by one for one client; for more all in one go, as fast as can be, where none has a time of its own."""
+        """Requests one by one for one client; for more all in one go, where none has a time of its own."""
         load, started = Load(), perf_counter()
         for turn in count():
             asked = [bodies[turn % len(bodies)]] if clients == 1 else bodies
