@@ -2,7 +2,7 @@
 
 Whenever the engine is free it is given the next turn at once: a budget of tokens, split evenly between the requests
 that wait, so that a small request is done in its first turn however large its neighbours are. What a request leaves of
-its share goes to the others. Where several wait a turn is longer, for batches of more pairs have less padding. It knows
+its share goes to the others. Where many wait a turn is longer, for batches of more pairs have less padding. It knows
 neither models nor protocols.
 """
 
@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 _FIRST_BUDGET = 4_096
 _BUDGETS = (512, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
 _TURN_SECONDS = 0.05  # what a turn of one request should take: a small one behind it waits for so long
-_MOST_BUDGETS = 4  # in a turn, one for each request that waits
+_MOST_BUDGETS = 4  # in a turn, one for each request that waits beside the first
 _HOPED_FOR = 0.5  # share of its deadline after which a request that is taken on should be done: others come after it
 _TOKENIZER_THREADS = 4  # so that four long requests must be in the way before a short one waits to be tokenised
 
@@ -180,7 +180,8 @@ class Batcher:
 
     def _next_turn(self) -> _Turn:
         """The pairs of the next turn, shared out in rounds; who could not be served is the first in the next turn."""
-        budget = self._budget if self._fixed else self._budget * min(len(self._queue), _MOST_BUDGETS)
+        beside = len(self._queue) - 1
+        budget = self._budget if self._fixed else self._budget * min(max(1, beside), _MOST_BUDGETS)
         starts: dict[_Waiting, int] = {}
         while self._queue and budget > 0:
             share, served = budget // len(self._queue), 0

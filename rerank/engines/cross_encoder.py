@@ -49,6 +49,7 @@ class CrossEncoderEngine:
             torch.set_num_threads(config.threads or available_cores())
         loaded = _load(config, self._device, self._dtype)
         model = loaded.model.eval()
+        self._batch_cost = pick_batch_cost(self._device, self._dtype, getattr(model.config, "hidden_size", None))
         if family_of(model) is None:
             packed = False
         elif packed is None:
@@ -82,9 +83,7 @@ class CrossEncoderEngine:
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
         lengths, padded = pairs.lengths, self._forward.padded
-        batches = plan_batches(
-            lengths, batch_tokens=self._batch_tokens, padded=padded, batch_cost=pick_batch_cost(self._device)
-        )
+        batches = plan_batches(lengths, batch_tokens=self._batch_tokens, padded=padded, batch_cost=self._batch_cost)
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
             scored = torch.cat([self._forward(pairs, batch) for batch in batches])
