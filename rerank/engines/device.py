@@ -10,9 +10,9 @@ from rerank.errors import ConfigError
 # Tokens per forward, padding included. CPU: what stays in the caches of a few cores, measured on two of Zen 3 with
 # MiniLM's shape: 16 % faster than 4,096. GPU: enough to fill the chip.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 16_384, "cuda": 131_072}
-# What has to be spared for a batch more on a CPU, in tokens times the width of their states squared, which is their work
-# in a layer: a batch took 6 ms there, like 32 tokens of width 384 in float32, and should gain as much again. bf16 is
-# taken where it is some ten times faster.
+# What has to be spared for a batch more on a CPU, in tokens times the width of their states squared: their work in a
+# layer. A batch took 6 ms there, like 32 tokens of width 384 in float32, and should gain as much again. bf16 is taken
+# where it is some ten times faster.
 _CPU_BATCH_WORK = {torch.float32: 64 * 384**2, torch.bfloat16: 640 * 384**2}
 
 
