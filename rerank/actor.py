@@ -3,7 +3,6 @@
 import os
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -47,11 +46,6 @@ class RerankActor:
         `max_waiting_pairs` bounds the queue of `rerank`.
         """
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
-        # Requests are scored in the thread that loaded the model: OpenMP keeps a team of threads for each thread that
-        # computes, and as soon as two teams are more than the cores, small batches take a tenth longer.
-        engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        if preload:
-            engine_thread.submit(lambda: self._reranker.engine).result()
         self._cut = cut
         self._lost: EngineLostError | None = None
         self._on_block = on_block
@@ -63,8 +57,11 @@ class RerankActor:
             lambda pairs: self._reranker.engine.score(pairs).logits,
             turn_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
-            engine=engine_thread,
         )
+        # Loaded in the thread that scores requests: OpenMP keeps a team of threads for each thread that computes, and
+        # as soon as two teams are more than the cores, small batches take a tenth longer.
+        if preload:
+            self._batcher.call(lambda: self._reranker.engine)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""

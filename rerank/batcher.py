@@ -9,7 +9,7 @@ neither models nor protocols.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -95,11 +95,9 @@ class Batcher:
         *,
         turn_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
-        engine: Executor | None = None,
     ) -> None:
         """Score what `encode` makes of requests. `turn_tokens` fixes a turn, which adapts to the engine's speed if left
-        out; with more than `max_waiting_pairs` at hand a further request is refused. `engine` is the one thread that
-        `score` runs in.
+        out; with more than `max_waiting_pairs` at hand a further request is refused.
         """
         self._encode = encode
         self._score = score
@@ -111,7 +109,11 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._drain: asyncio.Task[None] | None = None
         self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
-        self._engine = engine or ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    def call(self, function: Callable[[], Value]) -> Value:
+        """What the function gives or raises, run in the thread that scores; waits for it, so not for an event loop."""
+        return self._engine.submit(function).result()
 
     @property
     def waiting_pairs(self) -> int:

@@ -13,7 +13,7 @@ def actors_below(ancestor: int) -> dict[int, str]:
     """Process ids and names of the Ray actors among a process's descendants. Raises ConfigError outside Linux."""
     if not (_PROC / "self" / "smaps_rollup").exists():
         raise ConfigError("memory is read from /proc/PID/smaps_rollup, which this system does not have")
-    titles = {pid: command[0] for pid, command in descendants(ancestor).items() if command}
+    titles = {pid: command[0] for pid, command in descendants(ancestor).items()}
     return {
         pid: title.removeprefix(_RAY).strip()
         for pid, title in titles.items()

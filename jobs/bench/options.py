@@ -31,5 +31,10 @@ Output = Annotated[Path | None, typer.Option("--json", help="Write the results t
 def hand_over(results: Sequence[dict[str, Any]], output: Path | None) -> None:
     """One JSON line on stdout, and the same in the file."""
     typer.echo(json.dumps(results))
+    save(results, output)
+
+
+def save(results: Sequence[dict[str, Any]], output: Path | None) -> None:
+    """The results as JSON in the file, where one was asked for."""
     if output is not None:
         output.write_text(json.dumps(results))

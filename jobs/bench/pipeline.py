@@ -1,6 +1,5 @@
 """`rerank bench pipeline`: the job with an engine that costs nothing, so that all that is measured is moving pairs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
+from jobs.bench.options import Output, hand_over
 from jobs.exits import exit_codes
 from jobs.job import RunConfig, run
 from jobs.progress import say
@@ -72,7 +72,7 @@ def pipeline(
     pairs: Annotated[
         int, typer.Option(min=1000, help="Pairs of the smaller input; the larger has ten times as many.")
     ] = 100_000,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the results to this file too.")] = None,
+    output: Output = None,
 ) -> None:
     """Move pairs through the whole job with an engine that costs nothing: n pairs, then 10 n."""
     with exit_codes(), TemporaryDirectory() as folder:
@@ -87,10 +87,7 @@ def pipeline(
         ratio = large["pipeline_seconds"] / small["pipeline_seconds"]
         memory = large["peak_memory_bytes"] / small["peak_memory_bytes"]
         say(f"ten times the input takes {ratio:.2f} times the time and {memory:.2f} times the memory")
-        text = json.dumps(results)
-        typer.echo(text)
-        if output is not None:
-            output.write_text(text)
+        hand_over(results, output)
 
 
 def _measure(folder: Path, pairs: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`rerank bench serve`: pairs a second and latencies of a server, beside the usual one and the bare scorer."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count, cycle, islice
@@ -13,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.options import Device, Lengths, MadeUp, Output
+from jobs.bench.options import Device, Lengths, MadeUp, Output, save
 from jobs.bench.scorer import made_up
 from jobs.bench.serve_load import Body, Client, Load, connected
 from jobs.bench.serve_process import ended_by_sigterm, infinity_server, our_server, rival_server
@@ -84,8 +83,7 @@ def serve(
         measured = measure(urls, bare, lengths, documents, [1, concurrency], seconds=seconds, rounds=rounds, key=key)
         rows = asyncio.run(measured)
         Console().print(table_of(rows))
-        if output is not None:
-            output.write_text(json.dumps(rows))
+        save(rows, output)
 
 
 async def measure(

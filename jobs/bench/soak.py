@@ -1,7 +1,6 @@
 """`rerank bench soak`: the memory of a server's processes over many requests."""
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.memory import actors_below, proportional_bytes
-from jobs.bench.options import Device, Lengths, Model, Output
+from jobs.bench.options import Device, Lengths, Model, Output, save
 from jobs.bench.serve import BODIES, bodies_of
 from jobs.bench.serve_load import Body, Load, connected
 from jobs.bench.serve_process import ended_by_sigterm, our_server
@@ -41,8 +40,7 @@ def soak(
             bodies = bodies_of(Lengths.SHORT, documents, BODIES)
             rows = asyncio.run(watch(url, watched, bodies, clients=concurrency, requests=requests))
         Console().print(table_of(rows, watched))
-        if output is not None:
-            output.write_text(json.dumps(rows))
+        save(rows, output)
 
 
 async def watch(

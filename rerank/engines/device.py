@@ -46,7 +46,7 @@ def pick_batch_tokens(device: torch.device) -> int:
 
 
 def pick_batch_cost(device: torch.device, dtype: torch.dtype, width: int | None) -> int | None:
-    """Tokens that might be computed in the time that one batch more takes; None where nobody measured it."""
+    """Tokens of padding that a batch more has to spare to be worth it; None where nobody measured that."""
     work = _CPU_BATCH_WORK.get(dtype) if device.type == "cpu" else None
     return work // width**2 if work and width else None
 
