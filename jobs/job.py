@@ -9,7 +9,7 @@ import ray
 from jobs.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.columns import Layout
 from jobs.input import Input, check_mixable, open_input
-from jobs.memory import damaged_parts, open_memory, resolve
+from jobs.memory import damaged_parts, open_memory, resolve_and_ship
 from jobs.pipeline import rank_dataset
 from jobs.progress import progress, say
 from jobs.publish import ATTEMPTS, SCORES, STAGING, check_apart, check_output, publish, stage
@@ -111,7 +111,8 @@ def _on_cluster(
     output = locate(config.output)
     pool = choose_pool(actors=config.actors, device=config.scorer.device)
     wait_for_room(pool)
-    scorer, model = ray.get(ray.remote(resolve).options(num_gpus=pool.gpus).remote(config.scorer))
+    resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
+    scorer, model, shipped = ray.get(resolving)
     if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
     scores = config.scores or join_uri(config.output, SCORES)
@@ -142,6 +143,6 @@ def _on_cluster(
             report=report,
             attempts=attempts,
             engine=engine,
-            encoder=encoder,
+            encoder=encoder or shipped,
         ).write_datasink(sink)
         return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)

@@ -2,12 +2,14 @@
 
 import getpass
 import os
+import pickle
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from rerank.config import ScorerConfig
+from rerank.encode import PairEncoder
 from rerank.fingerprint import ModelIdentity, identify
 from rerank.store import Damage, Part, ScoreStore, Snapshot
 
@@ -39,8 +41,8 @@ def damaged_parts(memory: Memory) -> list[Damage]:
     return open_snapshot(memory).damaged
 
 
-def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity]:
-    """The settings with their precision pinned to what this machine's device takes, and the scorer's identity.
+def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:
+    """The settings with their precision pinned to what this machine's device takes, the scorer's identity and encoder.
 
     Runs on a worker like those that will score: the driver may have neither their GPU nor the model. Raises ModelError
     where the model cannot be loaded, ConfigError where the device is not there.
@@ -51,4 +53,17 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity]:
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
     encoder = load_encoder(scorer)
     identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
-    return scorer.model_copy(update={"dtype": dtype}), identity
+    return scorer.model_copy(update={"dtype": dtype}), identity, encoder
+
+
+def resolve_and_ship(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder | None]:
+    """What `resolve` gives, with None for an encoder that cannot travel: its tokeniser has parts written in Python.
+
+    Who is given an encoder need not import transformers, and with it torch, to load one: seconds for each process.
+    """
+    resolved, identity, encoder = resolve(scorer)
+    try:
+        pickle.dumps(encoder)
+    except Exception:  # tokenizers raises no narrower one
+        return resolved, identity, None
+    return resolved, identity, encoder

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -61,19 +62,18 @@ def rank_dataset(
     """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
 
     An actor gets blocks of `queries_per_block` queries at least, and of about `block_bytes` bytes where those are more.
-    `engine` and `encoder` stand in for those that `scorer` names.
+    `encoder` is that of `scorer`, None where each process has to load it; `engine` stands in for what `scorer` names.
     """
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset.context.target_max_block_size = block_bytes
     dataset = dataset.map_batches(
         _read_and_prepare,
         fn_kwargs={
-            "shared": ray.put((source, memory)),
+            "shared": ray.put((source, memory, encoder)),
             "scorer": scorer,
             "keep_text": keep_text,
             "depth": cut.depth,
             "report": report,
-            "encoder": encoder,
         },
         batch_size=1,
         batch_format="pyarrow",
@@ -112,10 +112,9 @@ def _read_and_prepare(
     keep_text: bool,
     depth: int | None,
     report: Report | None,
-    encoder: PairEncoder | None,
 ) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
-    source, memory = ray.get(shared)
+    source, memory, encoder = _fetch(shared)
     encoder = encoder or load_encoder(scorer)
     lookup = open_snapshot(memory).lookup if memory else None
     tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
@@ -125,6 +124,13 @@ def _read_and_prepare(
         if report is not None:
             report({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
         yield prepared
+
+
+@lru_cache(maxsize=1)
+def _fetch(shared: Any) -> tuple[Source, Memory | None, PairEncoder | None]:
+    """What all tasks share, unpacked once in each process."""
+    fetched: tuple[Source, Memory | None, PairEncoder | None] = ray.get(shared)
+    return fetched
 
 
 def _ahead(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, float]]:

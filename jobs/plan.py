@@ -72,8 +72,8 @@ def make_plan(
 
     Raises ModelError where the model cannot be loaded.
     """
-    resolved, identity = resolve(scorer)
-    reranker = Reranker(resolved)
+    resolved, identity, encoder = resolve(scorer)
+    reranker = Reranker(resolved, encoder=encoder)
     on_gpu = reranker.engine.description["device"].startswith("cuda")
     target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu))
     sets = CandidateSets.from_table(sample(given.source, target_pairs=target))

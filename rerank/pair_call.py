@@ -41,6 +41,9 @@ class PairCallEncoder:
         self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self._tokenizer, self.max_length)
+
     def encode(
         self,
         queries: Sequence[str],
@@ -94,3 +97,7 @@ class PairCallEncoder:
                     ]
                 heads += texts
         return heads
+
+
+def _restore(tokenizer: Tokenizer, max_length: int) -> PairCallEncoder:
+    return PairCallEncoder(tokenizer, max_length=max_length)

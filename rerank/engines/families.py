@@ -40,6 +40,11 @@ def family_of(model: Any) -> Family | None:
     return _FAMILIES.get((type(model).__name__, getattr(config, "classifier_pooling", None)))
 
 
+def is_known(architecture: str) -> bool:
+    """Whether a class of transformers' own, by its name, may be of one of these families."""
+    return any(architecture == name for name, _ in _FAMILIES)
+
+
 def is_transformers_own(model: Any) -> bool:
     """Whether transformers' code runs: a model may bring its own under the name of a known type."""
     return type(model).__module__.startswith("transformers.")

@@ -36,7 +36,7 @@ def test_counts_and_estimates(source: Input, tmp_path: Path) -> None:
 
 
 def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:
-    _, identity = resolve(ScorerConfig())
+    _, identity, _ = resolve(ScorerConfig())
     table = pairs_table(ROWS[:2])
     keys = pair_keys(table["query"], table["text"], np.arange(10, dtype=np.int32))
     store = ScoreStore(str(tmp_path / "scores"), identity.fingerprint)

@@ -1,5 +1,9 @@
 """Pairs joined from parts must be what the tokeniser's own pair call gives, token for token."""
 
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -82,6 +86,23 @@ def test_a_long_text_is_read_only_as_far_as_a_pair_can_hold_it(tokenizers):
     ids, _, offsets = pairs.join(np.arange(3))
     expected = theirs(["?"] * 3, long_ones, truncation="longest_first", max_length=MAX_LENGTH)["input_ids"]
     assert [row.tolist() for row in np.split(ids, offsets[1:-1])] == expected
+
+
+SENT = """
+import pickle, sys
+encoder, texts = pickle.load(sys.stdin.buffer)
+rows = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+pickle.dump((rows, "torch" in sys.modules), sys.stdout.buffer)
+"""
+
+
+def test_an_encoder_that_is_sent_to_a_process_is_the_same_and_brings_no_torch(model_folder):
+    encoder, texts = load_encoder(ScorerConfig(model=str(model_folder))), [*ODDITIES, *SPECIALS, *CORPUS]
+    sent = subprocess.run(
+        [sys.executable, "-c", SENT], input=pickle.dumps((encoder, texts)), capture_output=True, check=True
+    )
+    here = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+    assert pickle.loads(sent.stdout) == (here, False)
 
 
 def test_a_join_of_some_pairs_is_in_the_order_asked_for(tokenizers):

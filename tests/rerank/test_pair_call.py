@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import shutil
 
 import numpy as np
@@ -55,7 +56,9 @@ def test_pairs_are_those_of_the_tokenisers_own_call(folder):
 
     texts = [*CORPUS, "x", "", LONG * 2, "a </s> b"]
     places = [(query, document) for query in (0, 5, 10, 12) for document in range(len(texts))]
-    _, rows = rows_of(load_encoder(exact(folder)), texts, texts, *zip(*places, strict=True))
+    encoder = load_encoder(exact(folder))
+    _, rows = rows_of(encoder, texts, texts, *zip(*places, strict=True))
+    assert rows_of(pickle.loads(pickle.dumps(encoder)), texts, texts, *zip(*places, strict=True))[1] == rows
     theirs = AutoTokenizer.from_pretrained(folder)(
         *([texts[pair[side]] for pair in places] for side in (0, 1)), truncation="longest_first", max_length=MAX_LENGTH
     )

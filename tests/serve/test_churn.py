@@ -24,7 +24,7 @@ ARGUMENTS = {
             "threads": 1,
             "num_cpus": 0.5,
             "max_replicas": 3,
-            "target_ongoing_requests": 2,
+            "target_ongoing_requests": 1,
             "upscale_delay_s": 1,
             "downscale_delay_s": 1,
         },
