@@ -27,6 +27,8 @@ from rerank.engines import Engine
 from rerank.paths import join_uri, locate
 from rerank.store.parts import open_folder
 
+_WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -144,5 +146,5 @@ def _on_cluster(
             attempts=attempts,
             engine=engine,
             encoder=encoder or shipped,
-        ).write_datasink(sink)
+        ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
         return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from jobs.job import RunConfig, run
 from jobs.progress import say
 from rerank.encode import EncodedPairs, PairTemplate
 from rerank.engines import Scores
+from rerank.errors import OutputError
 from rerank.ragged import IntArray, Ragged
 from rerank.types import AS_THE_MODEL, TokenLimits
 
@@ -87,12 +89,18 @@ def pipeline(
         ratio = large["pipeline_seconds"] / small["pipeline_seconds"]
         memory = large["peak_memory_bytes"] / small["peak_memory_bytes"]
         say(f"ten times the input takes {ratio:.2f} times the time and {memory:.2f} times the memory")
+        beyond = (large["pairs"] - small["pairs"]) / (large["pipeline_seconds"] - small["pipeline_seconds"])
+        say(f"the start of the workers left out: {beyond:,.0f} pairs/s")
         hand_over(results, output)
 
 
 def _measure(folder: Path, pairs: int) -> dict[str, Any]:
     source = folder / f"in-{pairs}.parquet"
-    write_pairs(source, pairs)
+    writer = get_context("spawn").Process(target=write_pairs, args=(source, pairs))  # its memory is not the job's
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        raise OutputError(f"{source}: the input could not be written")
     summary = run(
         RunConfig(source=str(source), output=str(folder / f"out-{pairs}"), use_store=False, block_pairs=_BLOCK_PAIRS),
         engine=FreeEngine(),

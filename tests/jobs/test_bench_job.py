@@ -1,4 +1,4 @@
-"""`rerank bench job`: a small model and few pairs; what is scored, and that nothing is scored twice."""
+"""`rerank bench job` and `rerank bench pipeline`: few pairs; what is scored, and that nothing is scored twice."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,8 @@ from jobs.bench.command import app
 from jobs.bench.job import changed
 from jobs.bench.options import Lengths
 from jobs.bench.scorer import made_up
+from jobs.input import open_input
+from jobs.job import RunConfig
 from rerank.candidates import CANDIDATES
 
 
@@ -36,3 +38,16 @@ def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None
     bare, full, changed_pairs, other = json.loads((tmp_path / "out.json").read_text())
     assert [row["pairs_scored"] for row in (bare, full, changed_pairs, other)] == [400, 400, 20, 0]
     assert {row["pairs"] for row in (bare, full, changed_pairs, other)} == {400}
+
+
+def test_the_pipeline_is_measured_on_two_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(config: RunConfig, **_: object) -> dict[str, object]:
+        pairs = open_input(config.source).pairs
+        return {"pairs_ranked": pairs, "pairs_per_second": 500.0, "peak_memory_bytes": 2**20, "seconds": {}}
+
+    monkeypatch.setattr("jobs.bench.pipeline.run", count)
+    done = CliRunner().invoke(app, ["pipeline", "--pairs", "1000", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert [(result["pairs"], result["pipeline_seconds"]) for result in results] == [(1_000, 2.0), (10_000, 20.0)]
+    assert "the start of the workers left out: 500 pairs/s" in done.output
