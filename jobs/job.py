@@ -16,7 +16,7 @@ from jobs.publish import ATTEMPTS, SCORES, STAGING, check_apart, check_output, p
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.stop import Reached, stoppable
+from jobs.stop import Reached, connected, stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
 from rerank.attempts import Attempts
@@ -99,12 +99,13 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
 
 def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: PairEncoder | None) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
-    connect(address=config.address, verbose=config.verbose)
-    try:
-        with stoppable() as reached:
+    with stoppable() as reached:
+        connect(address=config.address, verbose=config.verbose)
+        connected(reached)
+        try:
             return _on_cluster(config, given, reached, engine, encoder)
-    finally:
-        disconnect()
+        finally:
+            disconnect()
 
 
 def _on_cluster(

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from rerank.store import ScoreStore
 from rerank.store.upkeep import content
 
 _GRACE_S = 1.5  # for Ray to end what it started; its processes end with ours in any case
 _COUNT_S = 0.3
+_TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(slots=True)
@@ -27,29 +29,53 @@ class Reached:
 def stoppable() -> Iterator[Reached]:
     """While this runs, SIGTERM raises SystemExit(143) and Ctrl-C KeyboardInterrupt, after a word on what is kept.
 
-    A process that SIGTERM does not end in time ends at once: what is scored is in the store, parts are staged. Must be
-    entered after `ray.init`, which sets a handler of its own. Does nothing outside the main thread.
+    A process that SIGTERM does not end in time ends at once, and so does one that has not scored yet: what is scored is
+    in the store, parts are staged, and Ray's processes end with ours. `ray.init` sets handlers of its own, `connected`
+    puts these back. Does nothing outside the main thread.
     """
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            timer = threading.Timer(_GRACE_S, os._exit, [128 + number])
-            timer.daemon = True
-            timer.start()
-        # Not by sys.stderr: the signal may have come in the middle of a write to it.
-        os.write(2, f"\nrerank: stopped; {_kept(reached)}\n".encode())
-        raise SystemExit(128 + number) if number == signal.SIGTERM else KeyboardInterrupt
-
     reached = Reached()
     if threading.current_thread() is not threading.main_thread():
         yield reached
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = _listen(reached)
     try:
         yield reached
+    except SystemExit as ending:
+        if ending.code != signal.SIGTERM:
+            raise
+        _say(reached)  # Ray's own handler, while it starts
+        os._exit(_TERMINATED)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def connected(reached: Reached) -> None:
+    """Listen to signals again after `ray.init`."""
+    if threading.current_thread() is threading.main_thread():
+        _listen(reached)
+
+
+def _listen(reached: Reached) -> dict[signal.Signals, Any]:
+    """Set the handlers, and give those that were there."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _say(reached)
+        if number != signal.SIGTERM:
+            raise KeyboardInterrupt
+        if not reached.scoring:
+            os._exit(_TERMINATED)
+        timer = threading.Timer(_GRACE_S, os._exit, [_TERMINATED])
+        timer.daemon = True
+        timer.start()
+        raise SystemExit(_TERMINATED)
+
+    return {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _say(reached: Reached) -> None:
+    # Not by sys.stderr: the signal may have come in the middle of a write to it.
+    os.write(2, f"\nrerank: stopped; {_kept(reached)}\n".encode())
 
 
 def _kept(reached: Reached) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.stop import stoppable
 from rerank.store import ScoreStore
 
 SCRIPT = """
@@ -65,5 +66,17 @@ def test_without_a_store_it_says_so() -> None:
     assert stop(signal.SIGTERM, "")[1] == "\nrerank: stopped; nothing is kept without a score store, start again\n"
 
 
-def test_before_anything_is_scored_it_says_so() -> None:
-    assert stop(signal.SIGTERM, "not yet")[1] == "\nrerank: stopped; nothing was scored yet, start again\n"
+def test_before_anything_is_scored_it_says_so_and_ends_at_once() -> None:
+    code, said, took = stop(signal.SIGTERM, "not yet", slow=30)
+    assert (code, said) == (143, "\nrerank: stopped; nothing was scored yet, start again\n")
+    assert took < 10
+
+
+def test_while_ray_starts_its_own_handler_is_understood() -> None:
+    ended: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.stop.os._exit", ended.append)
+        patch.setattr("jobs.stop._say", lambda _: ended.append(0))
+        with stoppable():
+            sys.exit(signal.SIGTERM)
+    assert ended == [0, 143]
