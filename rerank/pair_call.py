@@ -1,6 +1,7 @@
 """Pairs as the tokeniser's own pair call gives them: for tokenisers whose pairs cannot be joined from parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -42,7 +43,7 @@ class PairCallEncoder:
         self.max_length = max_length
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._tokenizer, self.max_length)
+        return partial(PairCallEncoder, max_length=self.max_length), (self._tokenizer,)
 
     def encode(
         self,
@@ -97,7 +98,3 @@ class PairCallEncoder:
                     ]
                 heads += texts
         return heads
-
-
-def _restore(tokenizer: Tokenizer, max_length: int) -> PairCallEncoder:
-    return PairCallEncoder(tokenizer, max_length=max_length)

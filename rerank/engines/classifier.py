@@ -99,8 +99,6 @@ def _load_any(config: ScorerConfig, device: torch.device, dtype: torch.dtype) ->
         device=str(device),
         model_kwargs={"dtype": dtype},
     )
-    if loaded.num_labels != 1:
-        raise ModelError(f"{config.model!r} gives {loaded.num_labels} scores per pair, a cross-encoder gives 1")
     if len(loaded) != 1 or loaded[0].transformer_task != "sequence-classification":
         modules = [type(part).__name__ for part in loaded]
         raise ModelError(f"{config.model!r} is no sequence classifier: it has the modules {', '.join(modules)}")
