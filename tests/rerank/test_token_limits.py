@@ -14,6 +14,7 @@ from rerank.errors import InputError, TooLongError
 from rerank.load import load_encoder
 from rerank.types import RerankRequest, TokenLimits
 from tests.models import CORPUS, MAX_LENGTH
+from tests.rerank.test_oracle import TOLERANCE
 
 QUERY, SHORT, LONG = CORPUS[0], CORPUS[9], " ".join(CORPUS * 2)
 DOCUMENTS = (SHORT, LONG, CORPUS[1])
@@ -114,5 +115,7 @@ def test_requests_with_and_without_limits_share_batches(folder_of):
     for limit, result in zip(limits, ranked, strict=False):
         alone = asyncio.run(rank(limit))
         assert result.tokens == alone.tokens
-        assert [place.logit for place in result.ranked] == pytest.approx([p.logit for p in alone.ranked], abs=1e-5)
+        assert [place.logit for place in result.ranked] == pytest.approx(
+            [place.logit for place in alone.ranked], abs=TOLERANCE
+        )
     assert ranked[1].tokens < ranked[2].tokens < ranked[0].tokens
