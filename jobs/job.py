@@ -16,7 +16,7 @@ from jobs.publish import ATTEMPTS, SCORES, STAGING, check_apart, check_output, p
 from jobs.shuffle import GATHERED, gathered
 from jobs.sink import RankedSink
 from jobs.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.stop import Reached, connected, stoppable
+from jobs.stop import Reached, listen, stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
 from rerank.attempts import Attempts
@@ -101,7 +101,7 @@ def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: Pa
     """Run the pipeline on a cluster, up to staged parts."""
     with stoppable() as reached:
         connect(address=config.address, verbose=config.verbose)
-        connected(reached)
+        listen(reached)  # ray.init has set its own handlers
         try:
             return _on_cluster(config, given, reached, engine, encoder)
         finally:

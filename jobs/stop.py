@@ -30,14 +30,14 @@ def stoppable() -> Iterator[Reached]:
     """While this runs, SIGTERM raises SystemExit(143) and Ctrl-C KeyboardInterrupt, after a word on what is kept.
 
     A process that SIGTERM does not end in time ends at once, and so does one that has not scored yet: what is scored is
-    in the store, parts are staged, and Ray's processes end with ours. `ray.init` sets handlers of its own, `connected`
+    in the store, parts are staged, and Ray's processes end with ours. `ray.init` sets handlers of its own, `listen`
     puts these back. Does nothing outside the main thread.
     """
     reached = Reached()
-    if threading.current_thread() is not threading.main_thread():
+    before = listen(reached)
+    if not before:
         yield reached
         return
-    before = _listen(reached)
     try:
         yield reached
     except SystemExit as ending:
@@ -50,14 +50,10 @@ def stoppable() -> Iterator[Reached]:
             signal.signal(number, handler)
 
 
-def connected(reached: Reached) -> None:
-    """Listen to signals again after `ray.init`."""
-    if threading.current_thread() is threading.main_thread():
-        _listen(reached)
-
-
-def _listen(reached: Reached) -> dict[signal.Signals, Any]:
-    """Set the handlers, and give those that were there."""
+def listen(reached: Reached) -> dict[signal.Signals, Any]:
+    """Set the handlers, and give those that were there; none outside the main thread, which alone may set them."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
 
     def stop(number: int, _frame: FrameType | None) -> None:
         _say(reached)
