@@ -20,12 +20,8 @@ _UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10
 @lru_cache(maxsize=4)
 def load_encoder(config: ScorerConfig) -> PairEncoder:
     """The encoder of a model, kept for the life of the process; warns where it is the slow one. Raises ModelError."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.location, **options)
-        model = AutoConfig.from_pretrained(config.location, **options)
+        tokenizer, model = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
         raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
     if not tokenizer.is_fast:
@@ -41,6 +37,27 @@ def load_encoder(config: ScorerConfig) -> PairEncoder:
     except UnjoinableError as problem:
         _log.warning("%s: %s; every pair is tokenised whole, which takes longer", config.model, problem)
         return PairCallEncoder(tokenizer.backend_tokenizer, max_length=max_length)
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(config: ScorerConfig) -> Any:
+    """transformers' tokeniser of a model; raises what transformers does."""
+    from transformers import AutoTokenizer
+
+    return _pretrained(AutoTokenizer, config)
+
+
+@lru_cache(maxsize=4)
+def load_settings(config: ScorerConfig) -> Any:
+    """transformers' configuration of a model, not to be changed; raises what transformers does."""
+    from transformers import AutoConfig
+
+    return _pretrained(AutoConfig, config)
+
+
+def _pretrained(kind: Any, config: ScorerConfig) -> Any:
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    return kind.from_pretrained(config.location, **options)
 
 
 def _positions(model: Any) -> int:

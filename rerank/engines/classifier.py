@@ -10,6 +10,7 @@ import torch
 from rerank.config import ScorerConfig
 from rerank.engines.families import is_known
 from rerank.errors import ModelError
+from rerank.load import load_settings, load_tokenizer
 
 # Files that tell sentence-transformers to do more than load the classifier and give it what the tokeniser gives.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"
@@ -38,8 +39,6 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
     disable_progress_bar()
     try:
         model, tokenizer = _load_plain(config, dtype) or _load_any(config, device, dtype)
-    except ModelError:
-        raise
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
     if model.config.num_labels != 1:
@@ -58,20 +57,21 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
 
     sentence-transformers loads the same, in three seconds and a hundred megabytes more for the import of itself.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
     if config.trust_remote_code or any(_holds(config, name) for name in (_MODULES, _ADAPTER)):
         return None
-    settings = AutoConfig.from_pretrained(config.location, revision=config.revision)
+    settings = load_settings(config)
     if not all(map(is_known, settings.architectures or [""])):
         return None
-    tokenizer = AutoTokenizer.from_pretrained(config.location, revision=config.revision)
+    tokenizer = load_tokenizer(config)
     if tokenizer.chat_template is not None:
         return None
-    if hasattr(settings, "use_cache"):
-        settings.use_cache = False
     load = AutoModelForSequenceClassification.from_pretrained
-    return load(config.location, revision=config.revision, config=settings, dtype=dtype), tokenizer
+    model = load(config.location, revision=config.revision, config=settings, dtype=dtype)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return model, tokenizer
 
 
 def _holds(config: ScorerConfig, name: str) -> bool:

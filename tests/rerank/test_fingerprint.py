@@ -85,21 +85,6 @@ def test_the_bundled_model_has_one():
     assert of("docs-mini").content.startswith("files:")
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch) -> Path:
-    """The cache of the Hub, as huggingface_hub lays it out, with one model at one commit."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    repo = tmp_path / "models--acme--ranker"
-    (repo / "snapshots" / ("a" * 40)).mkdir(parents=True)
-    (repo / "snapshots" / ("a" * 40) / "config.json").write_text("{}")
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("a" * 40)
-    return repo
-
-
 def test_a_hub_model_is_known_by_its_commit(hub):
     assert of("acme/ranker").content == f"hub:acme/ranker@{'a' * 40}"
     assert of("acme/ranker", revision="a" * 40).fingerprint == of("acme/ranker").fingerprint

@@ -13,6 +13,7 @@ from rerank.config import ScorerConfig
 from rerank.engines.classifier import _load_plain, load_classifier
 from rerank.reranker import Reranker
 from tests.models import CORPUS
+from tests.rerank.test_oracle import exact
 
 CPU = torch.device("cpu")
 LOADED = """
@@ -22,10 +23,6 @@ from rerank.engines import load_engine
 load_engine(ScorerConfig(model=sys.argv[1], device="cpu"))
 print("sentence_transformers" in sys.modules)
 """
-
-
-def exact(name, **options) -> ScorerConfig:
-    return ScorerConfig(model=str(name), device="cpu", dtype="float32", threads=1, **options)
 
 
 def logits(config: ScorerConfig) -> list[float]:
@@ -58,16 +55,7 @@ def test_a_folder_that_the_oracle_saved_is_left_to_it(model_folder, tmp_path):
     assert logits(exact(tmp_path)) == pytest.approx(logits(exact(model_folder)), abs=1e-6)
 
 
-def test_a_model_of_the_hub_is_loaded_from_its_cache(folder_of, tmp_path, monkeypatch):
-    import huggingface_hub.constants
-    import transformers.utils.hub
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(transformers.utils.hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    repo, commit = tmp_path / "models--acme--ranker", "a" * 40
-    shutil.copytree(folder_of("bert"), repo / "snapshots" / commit)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
+def test_a_model_of_the_hub_is_loaded_from_its_cache(folder_of, hub):
+    shutil.copytree(folder_of("bert"), hub / "snapshots" / ("a" * 40), dirs_exist_ok=True)
     assert _load_plain(exact("acme/ranker"), torch.float32) is not None
     assert np.array_equal(logits(exact("acme/ranker")), logits(exact(folder_of("bert"))))
