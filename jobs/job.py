@@ -12,10 +12,11 @@ from jobs.input import Input, check_mixable, open_input
 from jobs.memory import damaged_parts, open_memory, resolve_and_ship
 from jobs.pipeline import rank_dataset
 from jobs.progress import progress, say
-from jobs.publish import ATTEMPTS, SCORES, STAGING, check_apart, check_output, publish, stage
-from jobs.shuffle import GATHERED, gathered
+from jobs.publish import SCORES, check_apart, check_output, publish
+from jobs.shuffle import gathered
 from jobs.sink import RankedSink
 from jobs.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
+from jobs.staging import ATTEMPTS, GATHERED, Staging, stage
 from jobs.stop import Reached, listen, stoppable
 from jobs.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.trec import check_trec, write_trec
@@ -25,7 +26,7 @@ from rerank.cut import Cut
 from rerank.encode import PairEncoder
 from rerank.engines import Engine
 from rerank.paths import join_uri, locate
-from rerank.store.parts import open_folder
+from rerank.store.parts import Folder
 
 _WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
 
@@ -81,8 +82,8 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     )
     if config.cut.how is not None:
         check_mixable(given.source, config.cut.how)
-    stage(output)
-    outcome = _execute(config, given, engine, encoder)
+    staging = stage(output)
+    outcome = _execute(config, given, staging, engine, encoder)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(given.queries, given.pairs))
     summary = {
@@ -92,26 +93,32 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
     if trec is not None:
-        write_trec(trec, output.join(STAGING), outcome.parts, config.output_layout)
-    publish(output, outcome.parts, summary)
+        write_trec(trec, staging.folder, outcome.parts, config.output_layout)
+    publish(staging, outcome.parts, summary)
     return summary
 
 
-def _execute(config: RunConfig, given: Input, engine: Engine | None, encoder: PairEncoder | None) -> Outcome:
+def _execute(
+    config: RunConfig, given: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
+) -> Outcome:
     """Run the pipeline on a cluster, up to staged parts."""
     with stoppable() as reached:
         connect(address=config.address, verbose=config.verbose)
         listen(reached)  # ray.init has set its own handlers
         try:
-            return _on_cluster(config, given, reached, engine, encoder)
+            return _on_cluster(config, given, staging, reached, engine, encoder)
         finally:
             disconnect()
 
 
 def _on_cluster(
-    config: RunConfig, given: Input, reached: Reached, engine: Engine | None, encoder: PairEncoder | None
+    config: RunConfig,
+    given: Input,
+    staging: Staging,
+    reached: Reached,
+    engine: Engine | None,
+    encoder: PairEncoder | None,
 ) -> Outcome:
-    output = locate(config.output)
     pool = choose_pool(actors=config.actors, device=config.scorer.device)
     wait_for_room(pool)
     resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
@@ -122,14 +129,14 @@ def _on_cluster(
     memory = open_memory(scores, model) if config.use_store else None
     for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
         say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-    source = gathered(given, output.join(STAGING, GATHERED))
+    source = gathered(given, staging.folder.join(GATHERED))
     block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
     splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
     say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
     say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, given.queries))
-    sink = RankedSink(output, config.output_layout)
-    attempts = Attempts(open_folder(config.output).join(STAGING).join(ATTEMPTS))
+    sink = RankedSink(staging, config.output_layout)
+    attempts = Attempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
     reached.scoring, reached.store = True, memory.store if memory else None
     started = perf_counter()
     with progress(total_pairs=source.pairs) as report:

@@ -12,13 +12,11 @@ from typing import Any
 from pyarrow import fs
 
 from jobs.files import would_list
+from jobs.staging import ERRORS, STAGING, Staging
 from rerank.errors import OutputError
 from rerank.paths import Location, join_uri
 
 MANIFEST = "_manifest.json"
-STAGING = "_staging"
-ATTEMPTS = "attempts"  # in the staging folder: notes of what is being scored
-ERRORS = "_errors"
 SCORES = "_scores"
 REPORT = "_report.html"  # of `rerank report`; it goes with the result that it tells of
 
@@ -39,17 +37,20 @@ class PartReport:
     counts: dict[str, float]
 
 
-def publish(output: Location, reports: list[PartReport], manifest: dict[str, Any]) -> None:
+def publish(staging: Staging, reports: list[PartReport], manifest: dict[str, Any]) -> None:
     """Move staged parts into place, replacing an earlier result, and write the manifest last. Raises OutputError."""
-    filesystem = output.filesystem
+    output, filesystem = staging.output, staging.output.filesystem
+    staging.check()
     try:
         _remove_published(output)
         if any(file.name.startswith(ERRORS) for report in reports for file in report.files):
             filesystem.create_dir(output.join(ERRORS).path)
         for report in reports:
             for file in report.files:
-                filesystem.move(output.join(STAGING, file.name).path, output.join(file.name).path)
-        _write_whole(output, MANIFEST, json.dumps(manifest, indent=2).encode())
+                filesystem.move(staging.folder.join(file.name).path, output.join(file.name).path)
+        with filesystem.open_output_stream(staging.folder.join(MANIFEST).path) as stream:
+            stream.write(json.dumps(manifest, indent=2).encode())
+        filesystem.move(staging.folder.join(MANIFEST).path, output.join(MANIFEST).path)
         filesystem.delete_dir(output.join(STAGING).path)
     except OSError as problem:
         raise OutputError(f"{output.uri}: cannot publish the result: {problem}") from problem
@@ -74,17 +75,6 @@ def check_apart(output: Location, *, inputs: Sequence[Location], scores: Locatio
             f"{scores.uri}: lies in {output.uri}, whose files readers take for the result; give a folder elsewhere, "
             f"or {join_uri(output.uri, SCORES)}"
         )
-
-
-def stage(output: Location) -> None:
-    """Make the staging folder anew: what a run that was stopped left in it is gone. Raises OutputError."""
-    filesystem, staging = output.filesystem, output.join(STAGING)
-    try:
-        if filesystem.get_file_info(staging.path).type != fs.FileType.NotFound:
-            filesystem.delete_dir(staging.path)
-        filesystem.create_dir(staging.join(ERRORS).path, recursive=True)
-    except OSError as problem:
-        raise OutputError(f"{output.uri}: cannot be written to: {problem}") from problem
 
 
 def check_output(output: Location, *, overwrite: bool) -> None:
@@ -115,10 +105,3 @@ def _remove_published(output: Location) -> None:
             filesystem.delete_file(entry.path)
         elif entry.base_name == ERRORS:
             filesystem.delete_dir(entry.path)
-
-
-def _write_whole(output: Location, name: str, content: bytes) -> None:
-    temporary = output.join(f"{STAGING}-{name}").path
-    with output.filesystem.open_output_stream(temporary) as stream:
-        stream.write(content)
-    output.filesystem.move(temporary, output.join(name).path)

@@ -25,9 +25,6 @@ _BYTES_PER_PARTITION = 64 << 20
 _READERS = {"rows": Gathering.read_rows, "documents": Gathering.read_documents, "queries": Gathering.read_queries}
 
 
-GATHERED = "gathered"  # in the staging folder: candidate sets that a shuffle made
-
-
 def gathered(given: Input, folder: Location) -> Source:
     """The candidate sets of an input, gathered in `folder` where they do not lie together.
 

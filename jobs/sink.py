@@ -13,10 +13,10 @@ from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
 from jobs.columns import Layout
-from jobs.publish import ERRORS, STAGING, PartReport, WrittenFile
+from jobs.publish import PartReport, WrittenFile
+from jobs.staging import ERRORS, Staging
 from rerank.candidates import CANDIDATES, CandidateSets, combined
 from rerank.errors import OutputError
-from rerank.paths import Location
 from rerank.reranker import REJECTED, USAGE
 
 _BYTES_PER_PART = 64 << 20  # of ranked blocks in memory
@@ -26,17 +26,18 @@ _BYTES_PER_ROW_GROUP = 16 << 20
 class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
     """Writes ranked tables as Parquet parts and rejected candidates beside them under `_errors/`."""
 
-    def __init__(self, output: Location, layout: Layout) -> None:
-        self._staging = output.join(STAGING)
+    def __init__(self, staging: Staging, layout: Layout) -> None:
+        self._staging = staging
         self._layout = layout
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Nothing to do: `jobs.publish.stage` made the folder before anything was scored."""
+        """Nothing to do: `jobs.staging.stage` made the folder before anything was scored."""
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> PartReport:
         """Stage the blocks of one task as one part."""
         started = perf_counter()
+        self._staging.check()
         table = pa.concat_tables(list(blocks), promote_options="permissive")
         name = f"part-{ctx.task_idx:05d}-{uuid.uuid4().hex[:8]}.parquet"
         counts = count(table)
@@ -56,7 +57,7 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
 
     def _stage(self, name: str, table: pa.Table, as_rows: Callable[[pa.Table], pa.Table]) -> WrittenFile:
         """Write what `as_rows` makes of the table, row group by row group; without rows it still has columns."""
-        target = self._staging.join(name)
+        target = self._staging.folder.join(name)
         step = max(1, _BYTES_PER_ROW_GROUP * table.num_rows // max(1, table.nbytes))
         pieces = (as_rows(table.slice(start, step)) for start in range(0, max(1, table.num_rows), step))
         first, written = next(pieces), 0

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.columns import Layout
-from jobs.publish import ERRORS, PartReport
+from jobs.publish import PartReport
+from jobs.staging import ERRORS
 from rerank.candidates import CANDIDATES, CandidateSets, combined
 from rerank.errors import OutputError
 from rerank.paths import Location

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jobs.compare import Comparison
 from jobs.evaluate import assess, remarks
 from jobs.measures import Judge, Qrels, Values
-from jobs.publish import ERRORS
+from jobs.staging import ERRORS
 from jobs.ranked import RankedPairs, read_ranked
 from jobs.rankings import Run, is_cut
 from jobs.report.examples import Example, Texts, example, extremes

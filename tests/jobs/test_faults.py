@@ -17,7 +17,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from jobs.columns import Layout
-from jobs.publish import STAGING
+from jobs.staging import STAGING
 from jobs.sink import ranked_rows
 from rerank import Reranker
 from tests.fakes import candidate_sets

@@ -8,22 +8,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.publish import ERRORS, MANIFEST, REPORT, STAGING, PartReport, WrittenFile, check_apart, check_output, publish
-from jobs.publish import stage as make_staging
+from jobs.publish import MANIFEST, REPORT, PartReport, WrittenFile, check_apart, check_output, publish
+from jobs.staging import ERRORS, STAGING, Staging, stage
 from rerank.errors import OutputError
 from rerank.paths import locate
 
 
-def stage(folder: Path, name: str, value: int) -> WrittenFile:
-    path = folder / STAGING / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"value": [value]}), path)
+def staged(staging: Staging, name: str, value: int) -> WrittenFile:
+    pq.write_table(pa.table({"value": [value]}), staging.folder.join(name).path)
     return WrittenFile(name, 1)
 
 
 def test_publishes_staged_parts_and_writes_the_manifest(tmp_path: Path) -> None:
-    files = (stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, f"{ERRORS}/part-0.parquet", 2))
-    publish(locate(str(tmp_path)), [PartReport(files, {})], {"pairs_ranked": 1})
+    staging = stage(locate(str(tmp_path)))
+    files = (staged(staging, "part-0.parquet", 1), staged(staging, f"{ERRORS}/part-0.parquet", 2))
+    publish(staging, [PartReport(files, {})], {"pairs_ranked": 1})
     assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
     assert pq.read_table(tmp_path / ERRORS).column("value").to_pylist() == [2]
     assert json.loads((tmp_path / MANIFEST).read_text()) == {"pairs_ranked": 1}
@@ -32,31 +31,47 @@ def test_publishes_staged_parts_and_writes_the_manifest(tmp_path: Path) -> None:
 
 def test_replaces_an_earlier_result_only_when_publishing(tmp_path: Path) -> None:
     output = locate(str(tmp_path))
-    first = (stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, f"{ERRORS}/part-0.parquet", 1))
-    publish(output, [PartReport(first, {})], {})
+    first = stage(output)
+    files = (staged(first, "part-0.parquet", 1), staged(first, f"{ERRORS}/part-0.parquet", 1))
+    publish(first, [PartReport(files, {})], {})
     (tmp_path / REPORT).write_text("of the earlier result")
-    second = stage(tmp_path, "part-9.parquet", 9)
+    second = stage(output)
+    part = staged(second, "part-9.parquet", 9)
     assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
-    publish(output, [PartReport((second,), {})], {})
+    publish(second, [PartReport((part,), {})], {})
     assert pq.read_table(tmp_path).column("value").to_pylist() == [9]
     assert not (tmp_path / ERRORS).exists() and not (tmp_path / REPORT).exists()
 
 
 def test_leaves_out_what_a_failed_attempt_staged(tmp_path: Path) -> None:
-    wanted, _orphan = stage(tmp_path, "part-0.parquet", 1), stage(tmp_path, "part-0-again.parquet", 1)
-    publish(locate(str(tmp_path)), [PartReport((wanted,), {})], {})
+    staging = stage(locate(str(tmp_path)))
+    wanted, _orphan = staged(staging, "part-0.parquet", 1), staged(staging, "part-0-again.parquet", 1)
+    publish(staging, [PartReport((wanted,), {})], {})
     assert pq.read_table(tmp_path).num_rows == 1
 
 
+def test_of_two_runs_at_once_only_the_later_publishes(tmp_path: Path) -> None:
+    first = stage(locate(str(tmp_path)))
+    part = staged(first, "part-0.parquet", 1)
+    second = stage(locate(str(tmp_path)))
+    other = staged(second, "part-1.parquet", 2)
+    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+        publish(first, [PartReport((part,), {})], {})
+    assert not list(tmp_path.glob("part-*"))
+    publish(second, [PartReport((other,), {})], {})
+    assert pq.read_table(tmp_path).column("value").to_pylist() == [2]
+
+
 def test_refuses_a_finished_result_unless_told_to_replace_it(tmp_path: Path) -> None:
-    publish(locate(str(tmp_path)), [PartReport((stage(tmp_path, "part-0.parquet", 1),), {})], {})
+    staging = stage(locate(str(tmp_path)))
+    publish(staging, [PartReport((staged(staging, "part-0.parquet", 1),), {})], {})
     with pytest.raises(OutputError, match="holds a finished result; give another folder, or --overwrite"):
         check_output(locate(str(tmp_path)), overwrite=False)
     check_output(locate(str(tmp_path)), overwrite=True)
 
 
 def test_takes_up_a_folder_that_a_killed_run_left(tmp_path: Path) -> None:
-    stage(tmp_path, "part-0.parquet", 1)
+    staged(stage(locate(str(tmp_path))), "part-0.parquet", 1)
     (tmp_path / "_scores").mkdir()
     check_output(locate(str(tmp_path)), overwrite=False)
 
@@ -110,12 +125,13 @@ def test_refuses_a_file(tmp_path: Path) -> None:
 
 
 def test_staging_begins_anew(tmp_path: Path) -> None:
-    stage(tmp_path, "part-0.parquet", 1)
-    make_staging(locate(str(tmp_path)))
-    assert [path.name for path in (tmp_path / STAGING).rglob("*")] == [ERRORS]
+    staged(stage(locate(str(tmp_path))), "part-0.parquet", 1)
+    stage(locate(str(tmp_path)))
+    assert not list((tmp_path / STAGING).rglob("part-*"))
+    assert len(list((tmp_path / STAGING).iterdir())) == 1
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"file/out: cannot be written to: .*Not a directory"):
-        make_staging(locate(str(tmp_path / "file" / "out")))
+        stage(locate(str(tmp_path / "file" / "out")))

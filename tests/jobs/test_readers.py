@@ -13,8 +13,9 @@ import pytest
 import ray
 
 from jobs.columns import Layout
-from jobs.publish import SCORES, STAGING, publish
+from jobs.publish import SCORES, publish
 from jobs.sink import RankedSink
+from jobs.staging import STAGING, stage
 from rerank.paths import locate
 from rerank.reranker import Reranker
 from tests.fakes import ListedEngine, candidate_sets
@@ -26,12 +27,12 @@ ROWS = [(query_id, "one", [("a", "x"), ("b", None), ("c", "z")]) for query_id in
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
     """An output folder of two parts with rejected candidates, scores and what a killed attempt left; and its rows."""
     folder = tmp_path_factory.mktemp("published") / "out"
-    (folder / STAGING / "_errors").mkdir(parents=True)
+    staging = stage(locate(str(folder)))
     reranker = Reranker(engine=ListedEngine([0.0, 1.0, 2.0, 3.0]))
-    sink = RankedSink(locate(str(folder)), request.param)
+    sink = RankedSink(staging, request.param)
     blocks = [reranker.rank_table(candidate_sets(rows)) for rows in (ROWS[:2], ROWS[2:])]
     parts = [sink.write([block], SimpleNamespace(task_idx=at)) for at, block in enumerate(blocks)]
-    publish(locate(str(folder)), parts, {"pairs_ranked": 6})
+    publish(staging, parts, {"pairs_ranked": 6})
     for name in (SCORES, STAGING):
         (folder / name / "model=x").mkdir(parents=True)
         pq.write_table(pa.table({"high": [1]}), folder / name / "model=x" / "part-0.parquet")

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.columns import Layout
-from jobs.publish import ERRORS, STAGING
 from jobs.sink import RankedSink, count, ranked_rows, rejected_rows
+from jobs.staging import ERRORS, stage
 from rerank.errors import OutputError
 from rerank.paths import locate
 from rerank.reranker import Reranker
@@ -75,9 +75,9 @@ def test_a_part_has_row_groups_of_bounded_size(
     block: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.sink._BYTES_PER_ROW_GROUP", block.nbytes // 4)
-    (tmp_path / STAGING / ERRORS).mkdir(parents=True)
-    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(0, 2), block.slice(2)], CONTEXT)
-    ranked, errors = (pq.ParquetFile(tmp_path / STAGING / file.name) for file in report.files)
+    staging = stage(locate(str(tmp_path)))
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(0, 2), block.slice(2)], CONTEXT)
+    ranked, errors = (pq.ParquetFile(staging.folder.join(file.name).path) for file in report.files)
     assert (ranked.num_row_groups, errors.num_row_groups) == (2, 3)
     assert ranked.read().equals(ranked_rows(block, Layout.PAIRS))
     assert errors.read().equals(rejected_rows(block))
@@ -85,16 +85,24 @@ def test_a_part_has_row_groups_of_bounded_size(
 
 
 def test_a_result_without_rows_still_has_its_columns(block: pa.Table, tmp_path: Path) -> None:
-    (tmp_path / STAGING / ERRORS).mkdir(parents=True)
-    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(2)], CONTEXT)
-    ranked = pq.read_table(tmp_path / STAGING / report.files[0].name)
+    staging = stage(locate(str(tmp_path)))
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(2)], CONTEXT)
+    ranked = pq.read_table(staging.folder.join(report.files[0].name).path)
     assert (ranked.num_rows, ranked.schema) == (0, ranked_rows(block, Layout.PAIRS).schema)
-    report = RankedSink(locate(str(tmp_path)), Layout.PAIRS).write([block.slice(1, 1)], CONTEXT)
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(1, 1)], CONTEXT)
     assert [file.rows for file in report.files] == [1]  # nothing rejected, no file of errors
 
 
 def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Path) -> None:
-    (tmp_path / STAGING).write_text("in the way")
-    sink = RankedSink(locate(str(tmp_path)), Layout.PAIRS)
-    with pytest.raises(OutputError, match=r"_staging/part-00003-.*: cannot be written: "):
-        sink.write([block], CONTEXT)
+    staging = stage(locate(str(tmp_path)))
+    Path(staging.folder.join(ERRORS).path).rmdir()
+    Path(staging.folder.join(ERRORS).path).write_text("in the way")
+    with pytest.raises(OutputError, match=r"_staging/\w+/_errors/part-00003-.*: cannot be written: "):
+        RankedSink(staging, Layout.PAIRS).write([block], CONTEXT)
+
+
+def test_a_part_of_a_run_whose_place_another_took_is_not_written(block: pa.Table, tmp_path: Path) -> None:
+    first = stage(locate(str(tmp_path)))
+    stage(locate(str(tmp_path)))
+    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+        RankedSink(first, Layout.PAIRS).write([block], CONTEXT)
