@@ -17,8 +17,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from jobs.columns import Layout
-from jobs.staging import STAGING
 from jobs.sink import ranked_rows
+from jobs.staging import STAGING
 from rerank import Reranker
 from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine
