@@ -13,7 +13,8 @@ from rerank.engines.classifier import load_classifier
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.failures import check_device, free_memory, is_out_of_memory
-from rerank.engines.families import family_of
+from rerank.engines.families import family_of, has_no_memory
+from rerank.engines.lanes import Lanes
 from rerank.engines.packed import PackedForward, has_packed_kernel
 from rerank.engines.padded import PaddedForward
 from rerank.pack import computed_tokens, plan_batches
@@ -41,8 +42,9 @@ class CrossEncoderEngine:
         self._dtype = pick_dtype(config.dtype, self._device)
         # A batch of one pair has the same shape in whatever company, and equal shapes are computed alike.
         self._batch_tokens = 1 if config.deterministic else config.batch_tokens or pick_batch_tokens(self._device)
+        threads = (config.threads or available_cores()) if self._device.type == "cpu" else 1
         if self._device.type == "cpu":
-            torch.set_num_threads(config.threads or available_cores())
+            torch.set_num_threads(threads)
         loaded = load_classifier(config, self._device, self._dtype)
         self._batch_cost = pick_batch_cost(self._device, self._dtype, loaded.width)
         if family_of(loaded.model) is None:
@@ -51,6 +53,8 @@ class CrossEncoderEngine:
             packed = has_packed_kernel(loaded.model, self._device, self._dtype)
         kind = PackedForward if packed else PaddedForward
         self._forward: Forward = kind(loaded.model, self._device, takes_types=loaded.takes_types)
+        self._lanes = Lanes(threads) if threads > 1 and has_no_memory(loaded.model) else None
+        self._is_deterministic = config.deterministic
         self.description = {
             "model": config.model,
             "engine": "padded" if self._forward.padded else "packed",
@@ -78,9 +82,21 @@ class CrossEncoderEngine:
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
         lengths, padded = pairs.lengths, self._forward.padded
-        batches = plan_batches(lengths, batch_tokens=self._batch_tokens, padded=padded, batch_cost=self._batch_cost)
+        batches = plan_batches(
+            lengths,
+            batch_tokens=self._batch_tokens,
+            padded=padded,
+            batch_cost=self._batch_cost,
+            lanes=self._lanes.count if self._lanes else 1,
+        )
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
-            scored = torch.cat([self._forward(pairs, batch) for batch in batches])
+            scored = torch.cat(self._compute(pairs, batches))
             logits[np.concatenate(batches)] = scored.float().cpu().numpy()
         return Scores(logits, sum(computed_tokens(lengths[batch], padded=padded) for batch in batches))
+
+    def _compute(self, pairs: EncodedPairs, batches: list[npt.NDArray[np.intp]]) -> list[torch.Tensor]:
+        """The logits of each batch. In lanes a batch is in one thread, which deterministic scores always are."""
+        if self._lanes is not None and (self._is_deterministic or self._lanes.pay(len(batches))):
+            return self._lanes.map(lambda batch: self._forward(pairs, batch), batches)
+        return [self._forward(pairs, batch) for batch in batches]
