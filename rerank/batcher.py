@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rerank.cores import give_way
 from rerank.encode import EncodedPairs
 from rerank.errors import DeadlineError, OverloadedError
 from rerank.merge import merge
@@ -108,8 +109,11 @@ class Batcher:
         self._pairs_per_second = 0.0
         self._queue: deque[_Waiting] = deque()
         self._drain: asyncio.Task[None] | None = None
-        self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        # Who reads and answers requests comes first, or a flood of them could not even be refused.
+        self._tokenizers, self._engine = (
+            ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=give_way, initargs=(niceness,))
+            for name, threads, niceness in (("tokenize", _TOKENIZER_THREADS, 5), ("engine", 1, 10))
+        )
 
     def call(self, function: Callable[[], Value]) -> Value:
         """What the function gives or raises, run in the thread that scores; waits for it, so not for an event loop."""

@@ -103,10 +103,13 @@ def _deploy(model: ServedModel, timeout_s: float) -> Application:
 
 
 def _log_to_stdout() -> None:
-    """Give the access log and our errors lines of their own; Serve's loggers wrap theirs."""
+    """Give the access log and our errors lines of their own; Serve's loggers wrap theirs.
+
+    In a replica sys.stdout is Serve's, which walks the stack for each line: a fifth of the time of a request refused.
+    """
     logger = logging.getLogger("rerank")
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler(sys.stdout))
+        logger.addHandler(logging.StreamHandler(sys.__stdout__))
         logger.setLevel(logging.INFO)
         logger.propagate = False
 

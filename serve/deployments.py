@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Any
 
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
@@ -13,18 +16,52 @@ from rerank.types import RerankRequest, RerankResult
 
 _log = logging.getLogger("rerank.serve")
 
+_FULL_S = 0.02  # how long a refusal counts for others; a queue that is full moves by a few requests in that time
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What a full model answered: for a moment it would answer as much to whoever asks for no less."""
+
+    problem: OverloadedError
+    documents: int
+    timeout_s: float
+    until: float
+
+    @classmethod
+    def of(cls, problem: OverloadedError, request: RerankRequest) -> "_Refusal":
+        return cls(problem, len(request.documents), _timeout_of(request), monotonic() + _FULL_S)
+
+    def check(self, request: RerankRequest) -> None:
+        """Raise OverloadedError for a request that would be refused too."""
+        is_no_less = len(request.documents) >= self.documents and _timeout_of(request) <= self.timeout_s
+        if is_no_less and monotonic() < self.until:
+            raise OverloadedError(str(self.problem), retry_after_s=self.problem.retry_after_s)
+
+
+def _timeout_of(request: RerankRequest) -> float:
+    return inf if request.timeout_s is None else request.timeout_s
+
 
 class DeploymentScorer:
     """A model behind a Serve handle. What a replica leaves unanswered is asked once more, of the others that run or of
-    the next that starts: a ranking changes nothing, so that asking twice does no harm.
+    the next that starts: a ranking changes nothing, so that asking twice does no harm. A model that is full is not
+    asked by every request: under a flood, saying no must cost next to nothing.
     """
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._refusal: _Refusal | None = None
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError; a client that hangs up cancels the work."""
-        result: RerankResult = await self._ask("rerank", request)
+        if self._refusal is not None:
+            self._refusal.check(request)
+        try:
+            result: RerankResult = await self._ask("rerank", request)
+        except OverloadedError as problem:
+            self._refusal = _Refusal.of(problem, request)
+            raise
         return result
 
     async def describe(self) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """The batcher with an engine that records what it is given and waits until it is told to go on: whose turn it is."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 
 import numpy as np
+import pytest
 
 from rerank.batcher import Batcher
 from rerank.encode import EncodedPairs
@@ -115,6 +118,21 @@ def test_tokenising_overlaps_the_forward_and_neither_holds_the_event_loop():
         assert len(tokenised) == 2 and all(name.startswith("tokenize") for name in tokenised)
         engine.go.release(2)
         await asyncio.gather(*tasks)
+
+    run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+def test_who_answers_requests_comes_before_who_computes():
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def scenario():
+        seen = []
+        batcher = Batcher(lambda asked: seen.append(niceness()) or encode(asked), Engine().score)
+        await batcher.score(request(1, 1))
+        seen.append(batcher.call(niceness))
+        assert niceness() <= seen[0] <= seen[1] and (niceness() == 19 or niceness() < seen[0])
 
     run(scenario())
 

@@ -45,7 +45,7 @@ class Handle:
         return self
 
     def remote(self, request: RerankRequest) -> Response:
-        assert request is REQUEST
+        assert isinstance(request, RerankRequest)
         self.responses.append(Response(self.outcomes[len(self.responses)]))
         return self.responses[-1]
 
@@ -92,6 +92,40 @@ def test_what_a_replica_leaves_unanswered_is_asked_once_more(gone: Exception) ->
 def test_what_was_answered_is_not_asked_again(failure: Exception, kind: type[RerankError]) -> None:
     error, handle = ask(failure, RESULT)
     assert type(error) is kind and len(handle.responses) == 1
+
+
+@pytest.mark.parametrize(
+    ("documents", "timeout_s", "is_asked"), [(2, 9, False), (3, 5, False), (1, 9, True), (2, None, True), (2, 10, True)]
+)
+def test_a_model_that_is_full_is_not_asked_by_who_asks_for_no_less(
+    documents: int, timeout_s: float | None, is_asked: bool
+) -> None:
+    handle = Handle([raised(OverloadedError("full", retry_after_s=7)), RESULT])
+    scorer = DeploymentScorer(handle)
+
+    async def scenario() -> None:
+        with pytest.raises(OverloadedError):
+            await scorer.rerank(RerankRequest("q", ("a", "b"), timeout_s=9))
+        try:
+            await scorer.rerank(RerankRequest("q", ("a",) * documents, timeout_s=timeout_s))
+        except OverloadedError as refused:
+            assert (str(refused), refused.retry_after_s) == ("full", 7)
+
+    asyncio.run(scenario())
+    assert len(handle.responses) == 1 + is_asked
+
+
+def test_a_refusal_counts_for_a_moment_only() -> None:
+    handle = Handle([raised(OverloadedError("full")), RESULT])
+    scorer = DeploymentScorer(handle)
+
+    async def scenario() -> RerankResult:
+        with pytest.raises(OverloadedError):
+            await scorer.rerank(REQUEST)
+        await asyncio.sleep(0.05)
+        return await scorer.rerank(REQUEST)
+
+    assert asyncio.run(scenario()) is RESULT
 
 
 def test_the_error_of_the_second_answer_counts() -> None:
