@@ -30,7 +30,7 @@ from rerank.types import RerankRequest, Timings
 Value = TypeVar("Value")
 
 _FIRST_BUDGET = 4_096
-_BUDGETS = (512, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
+_BUDGETS = (1_024, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
 _TURN_SECONDS = 0.05  # what a turn of one request should take: a small one behind it waits for so long
 _MOST_BUDGETS = 4  # in a turn, one for each request that waits beside the first
 _HOPED_FOR = 0.5  # share of its deadline after which a request that is taken on should be done: others come after it
