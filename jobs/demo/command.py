@@ -15,11 +15,9 @@ from jobs.demo.first_stage import load_qrels, load_questions, retrieve
 from jobs.job import RunConfig, run
 from jobs.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, ranking_of
 from rerank.config import ScorerConfig
-from rerank.cores import available_cores
 
 # The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.
 _MAX_LENGTH = 96
-_MOST_ACTORS = 4  # each loads torch and the model: half a gigabyte
 _EXAMPLES = 3
 
 
@@ -42,15 +40,13 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     pq.write_table(sets, candidates)
     pairs = sum(len(row) for row in sets.column("candidates"))
     console.print(f"2. {sets.num_rows} questions, BM25's best {depth} for each: {pairs:,} pairs in {candidates}")
-    actors = min(available_cores(), _MOST_ACTORS)
-    console.print(f"3. rerank run {candidates} {ranked} --max-length {_MAX_LENGTH} --actors {actors} --overwrite")
+    console.print(f"3. rerank run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
     summary = run(
         RunConfig(
             source=str(candidates),
             output=str(ranked),
             scorer=ScorerConfig(max_length=_MAX_LENGTH),
             overwrite=True,
-            actors=actors,
             verbose=verbose,
         )
     )
