@@ -126,9 +126,8 @@ def test_refuses_a_file(tmp_path: Path) -> None:
 
 def test_staging_begins_anew(tmp_path: Path) -> None:
     staged(stage(locate(str(tmp_path))), "part-0.parquet", 1)
-    stage(locate(str(tmp_path)))
-    assert not list((tmp_path / STAGING).rglob("part-*"))
-    assert len(list((tmp_path / STAGING).iterdir())) == 1
+    folder = Path(stage(locate(str(tmp_path))).folder.path)
+    assert set((tmp_path / STAGING).rglob("*")) == {folder, folder / ERRORS, folder / "run"}
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:

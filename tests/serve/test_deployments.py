@@ -38,6 +38,7 @@ class Handle:
     """A handle whose calls end like this, one after the other."""
 
     outcomes: list[Any]
+    expected: RerankRequest | None = REQUEST  # None: whatever it is asked
     responses: list[Response] = field(default_factory=list)
 
     @property
@@ -45,7 +46,7 @@ class Handle:
         return self
 
     def remote(self, request: RerankRequest) -> Response:
-        assert isinstance(request, RerankRequest)
+        assert self.expected is None or request is self.expected
         self.responses.append(Response(self.outcomes[len(self.responses)]))
         return self.responses[-1]
 
@@ -100,7 +101,7 @@ def test_what_was_answered_is_not_asked_again(failure: Exception, kind: type[Rer
 def test_a_model_that_is_full_is_not_asked_by_who_asks_for_no_less(
     documents: int, timeout_s: float | None, is_asked: bool
 ) -> None:
-    handle = Handle([raised(OverloadedError("full", retry_after_s=7)), RESULT])
+    handle = Handle([raised(OverloadedError("full", retry_after_s=7)), RESULT], expected=None)
     scorer = DeploymentScorer(handle)
 
     async def scenario() -> None:

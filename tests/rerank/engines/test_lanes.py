@@ -13,11 +13,11 @@ from rerank.config import ScorerConfig
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.lanes import Lanes
 from rerank.reranker import Reranker
-from tests.rerank.test_oracle import DOCS_MINI, PAIRS, TOLERANCE, bundled, encoded
+from tests.rerank.test_oracle import DOCS_MINI, PAIRS, TOLERANCE, bundled, encoded, exact
 
 
 def side_by_side(folder, **options) -> ScorerConfig:
-    return ScorerConfig(model=str(folder), device="cpu", dtype="float32", threads=2, **options)
+    return exact(folder, **options).model_copy(update={"threads": 2})
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -35,13 +35,13 @@ def test_logits_are_those_of_one_batch_after_the_other(model_folder, packed, mon
     monkeypatch.setattr(type(engine._forward), "__call__", noting)
     logits = engine.score(pairs).logits
     assert names and all(name.startswith("lane") for name in names)
-    one = CrossEncoderEngine(config.model_copy(update={"threads": 1}), packed=packed)
+    one = CrossEncoderEngine(exact(model_folder, batch_tokens=100), packed=packed)
     np.testing.assert_allclose(logits, one.score(pairs).logits, rtol=0, atol=TOLERANCE)
 
 
 @bundled
 def test_the_bundled_models_logits_too():
-    ours, one = (Reranker(side_by_side(DOCS_MINI).model_copy(update={"threads": count})) for count in (2, 1))
+    ours, one = Reranker(side_by_side(DOCS_MINI)), Reranker(exact(DOCS_MINI))
     pairs = encoded(one, PAIRS * 3)
     np.testing.assert_allclose(ours.engine.score(pairs).logits, one.engine.score(pairs).logits, rtol=0, atol=TOLERANCE)
 
