@@ -4,6 +4,7 @@ A batch whose operations are shared out to all cores waits at the end of each on
 cores, that and its handing over cost 15 % of the time, and 20 % where other processes take a tenth of the cores.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from threading import Barrier
@@ -23,13 +24,14 @@ class Lanes:
 
     def __init__(self, threads: int) -> None:
         """Start them. Threads that compute outside of them go on to use `threads` each."""
-        self.count = min(threads, _MOST)
+        each = math.ceil(threads / _MOST)
+        self.count = threads // each  # all alike, so that a logit does not depend on its lane
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane")
         barrier = Barrier(self.count)
 
         def begin() -> None:
             torch.get_num_threads()  # a thread's first look takes over what was set last anywhere
-            torch.set_num_threads(threads // self.count)
+            torch.set_num_threads(each)
             barrier.wait()
 
         wait([self._pool.submit(begin) for _ in range(self.count)])

@@ -88,7 +88,7 @@ def test_a_failure_comes_when_nothing_is_at_work_any_more():
     assert len(ended) == count
 
 
-@pytest.mark.parametrize(("threads", "lanes", "each"), [(2, 2, 1), (8, 8, 1), (20, 8, 2)])
+@pytest.mark.parametrize(("threads", "lanes", "each"), [(2, 2, 1), (8, 8, 1), (12, 6, 2), (15, 7, 2), (20, 6, 3)])
 def test_the_cores_are_shared_out(threads, lanes, each):
     made = Lanes(threads)
     assert made.count == lanes
