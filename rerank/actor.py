@@ -55,6 +55,7 @@ class RerankActor:
         self._batcher = Batcher(
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
+            lanes=lambda: self._reranker.engine.lanes,
             turn_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
         )

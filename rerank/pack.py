@@ -1,11 +1,11 @@
 """Pairs into batches: longest first, cut by tokens, so that little padding is computed and big texts fail early."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from rerank.ragged import IntArray
-
-_WORTH = 4  # times what a batch costs, in tokens: the smallest that two are made of one for another lane
 
 
 def plan_batches(
@@ -14,25 +14,25 @@ def plan_batches(
     batch_tokens: int,
     padded: bool = True,
     batch_cost: int | None = None,
-    lanes: int = 1,
+    share: Callable[[int], int] | None = None,
 ) -> list[npt.NDArray[np.intp]]:
     """Indices of the pairs of each batch, which holds at most `batch_tokens` tokens or is one pair.
 
     What counts are all places of the grid, rows times longest row, or without padding the tokens alone. A padded batch
-    is cut in two where that spares more places than `batch_cost`. For several `lanes` that take batches as they come,
-    the last ones are smaller, as far as their cost allows, so that all lanes end together. Pairs without tokens are in
+    is cut in two where that spares more places than `batch_cost`. `share` makes batches smaller: it says how many
+    tokens the next one may have out of those that are left (all of them: as many as fit). Pairs without tokens are in
     no batch. Equal lengths keep their order, so the same pairs always give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     ends = np.cumsum(lengths[order], dtype=np.int64)
-    least = batch_tokens if lanes == 1 or batch_cost is None else _WORTH * batch_cost
     batches = []
     start = 0
     while start < len(order):
         longest = int(lengths[order[start]])
         before = int(ends[start]) - longest
-        rest = int(ends[-1]) - before
-        budget = batch_tokens if rest < 2 * least else min(batch_tokens, max(least, rest // lanes))
+        left = int(ends[-1]) - before
+        shared = share(left) if share else left
+        budget = min(batch_tokens, shared) if shared < left else batch_tokens
         rows = budget // longest if padded else int(np.searchsorted(ends, before + budget, side="right")) - start
         batch = order[start : start + max(1, rows)]
         batches += [batch] if batch_cost is None or not padded else _parted(batch, lengths[batch], batch_cost)

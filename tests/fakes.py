@@ -16,6 +16,8 @@ Candidate = tuple[Any, str | None]
 class ListedEngine:
     """Gives the logits that it was made with, in order."""
 
+    lanes = None
+
     def __init__(self, logits: Sequence[float]) -> None:
         self.description = {"engine": "listed"}
         self._logits = np.array(logits, dtype=np.float32)
@@ -26,6 +28,8 @@ class ListedEngine:
 
 class HashEngine:
     """A logit that depends on the tokens alone: few values, so that many are equal, and now and then NaN."""
+
+    lanes = None
 
     def __init__(self) -> None:
         self.description = {"engine": "hash"}

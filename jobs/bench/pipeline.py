@@ -60,6 +60,8 @@ def _empty(rows: int) -> Ragged:
 class FreeEngine:
     """Scores nothing: logits that fall from 0 in the order of the pairs."""
 
+    lanes = None
+
     def score(self, pairs: EncodedPairs) -> Scores:
         """A logit for each pair, at no cost."""
         return Scores(-np.arange(len(pairs), dtype=np.float32), 0)

@@ -1,5 +1,6 @@
 """What an engine takes and gives: the whole of what the rest of the package knows about scoring."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,12 +16,39 @@ class Scores:
     computed_tokens: int
 
 
+class Lanes(Protocol):
+    """The cores shared out among threads that may call `Engine.score` at the same time, each for its own pairs."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def threads(self) -> Executor:
+        """The threads: as many as lanes."""
+        ...
+
+    def pay(self, batches: int) -> bool:
+        """Whether so many batches are computed sooner side by side than one after the other on all cores."""
+        ...
+
+    def share(self, tokens: int) -> int:
+        """Tokens of the next batch out of so many, so that all lanes end together."""
+        ...
+
+
 class Engine(Protocol):
-    """What a scorer must be able to do. An engine is used by one thread at a time."""
+    """What a scorer must be able to do. An engine is used by one thread at a time, or by those of its lanes."""
 
     @property
     def description(self) -> dict[str, str]:
         """What runs where: model, device, dtype, engine and library versions; for manifests and /info."""
+        ...
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """Threads for those who score little at a time; None where one after the other is as fast."""
         ...
 
     def score(self, pairs: EncodedPairs) -> Scores:

@@ -1,5 +1,6 @@
 """The cross-encoder engine: batches through a transformers sequence classifier, padded or packed."""
 
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -53,7 +54,8 @@ class CrossEncoderEngine:
             packed = has_packed_kernel(loaded.model, self._device, self._dtype)
         kind = PackedForward if packed else PaddedForward
         self._forward: Forward = kind(loaded.model, self._device, takes_types=loaded.takes_types)
-        self._lanes = Lanes(threads) if threads > 1 and has_no_memory(loaded.model) else None
+        has_lanes = threads > 1 and has_no_memory(loaded.model)
+        self.lanes = Lanes(threads, batch_cost=self._batch_cost or self._batch_tokens) if has_lanes else None
         self._is_deterministic = config.deterministic
         self.description = {
             "model": config.model,
@@ -82,21 +84,21 @@ class CrossEncoderEngine:
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
         lengths, padded = pairs.lengths, self._forward.padded
+        lanes = None if self.lanes is None or self.lanes.contain_this_thread else self.lanes
         batches = plan_batches(
             lengths,
             batch_tokens=self._batch_tokens,
             padded=padded,
             batch_cost=self._batch_cost,
-            lanes=self._lanes.count if self._lanes else 1,
+            share=None if lanes is None else lanes.share,
         )
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
-            scored = torch.cat(self._compute(pairs, batches))
-            logits[np.concatenate(batches)] = scored.float().cpu().numpy()
+            compute = partial(self._forward, pairs)
+            # In lanes a batch is in one thread, which deterministic scores always are.
+            if lanes is not None and (self._is_deterministic or lanes.pay(len(batches))):
+                scored = lanes.map(compute, batches)
+            else:
+                scored = [compute(batch) for batch in batches]
+            logits[np.concatenate(batches)] = torch.cat(scored).float().cpu().numpy()
         return Scores(logits, sum(computed_tokens(lengths[batch], padded=padded) for batch in batches))
-
-    def _compute(self, pairs: EncodedPairs, batches: list[npt.NDArray[np.intp]]) -> list[torch.Tensor]:
-        """The logits of each batch. In lanes a batch is in one thread, which deterministic scores always are."""
-        if self._lanes is not None and (self._is_deterministic or self._lanes.pay(len(batches))):
-            return self._lanes.map(lambda batch: self._forward(pairs, batch), batches)
-        return [self._forward(pairs, batch) for batch in batches]

@@ -30,6 +30,8 @@ class FaultyEngine:
     seconds_per_pair: float = 0.0
     is_harmless: bool = False
 
+    lanes = None
+
     @property
     def description(self) -> dict[str, str]:
         return {"engine": "faulty"}

@@ -159,7 +159,7 @@ def test_the_budget_adapts_to_the_speed_of_the_engine():
         fast_batcher, slow_batcher = Batcher(encode, Engine().score), Batcher(encode, slow)
         await fast_batcher.score(request(1, 3000))
         await slow_batcher.score(request(1, 1000))
-        assert slow_batcher._budget < 4096 < fast_batcher._budget
+        assert slow_batcher._pace.budget(1) < 4096 < fast_batcher._pace.budget(1)
 
     run(scenario())
 

@@ -23,6 +23,7 @@ class Engine:
     """Fails where a pair reads a fault."""
 
     description = {"engine": "fails"}  # noqa: RUF012
+    lanes = None
 
     def __init__(self, problem=None, fault=23):
         self.problem, self.fault, self.calls = problem, fault, []

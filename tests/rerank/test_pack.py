@@ -45,24 +45,3 @@ def test_rows_are_filled_up_on_the_right():
     assert pad(values, offsets, fill=9).tolist() == [[1, 2, 3], [9, 9, 9], [4, 9, 9]]
     assert row_mask(np.array([3, 0, 1])).tolist() == [[True] * 3, [False] * 3, [True, False, False]]
     assert pad(values[:0], np.array([0]), fill=9).shape == (0, 0)
-
-
-@given(
-    pairs=st.integers(0, 400),
-    length=st.integers(1, 60),
-    lanes=st.integers(2, 5),
-    cost=st.integers(1, 50),
-    padded=st.booleans(),
-)
-def test_lanes_that_take_batches_as_they_come_end_together(pairs, length, lanes, cost, padded):
-    sizes = np.full(pairs, length, dtype=np.int32)
-    batches = plan_batches(sizes, batch_tokens=1_000, padded=padded, batch_cost=cost, lanes=lanes)
-    assert [int(pair) for batch in batches for pair in batch] == list(range(pairs))
-    least = 4 * cost
-    for batch in batches[:-1]:
-        assert len(batch) * length > min(least, 1_000) - length, "too small to be worth it"
-    busy = [0] * lanes
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * length <= 1_000
-        busy[busy.index(min(busy))] += len(batch) * length
-    assert max(busy) - min(busy) <= 2 * least + length

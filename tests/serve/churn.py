@@ -31,6 +31,8 @@ class Loseable:
         self._engine = engine
         self.lost = False
 
+    lanes = None
+
     def score(self, pairs: EncodedPairs) -> Scores:
         if self.lost:
             raise EngineLostError("the device answers no more")

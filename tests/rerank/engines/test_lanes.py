@@ -3,17 +3,25 @@
 import json
 import shutil
 import time
+from functools import cache
 from threading import Event, current_thread
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rerank.config import ScorerConfig
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.lanes import Lanes
+from rerank.pack import plan_batches
 from rerank.reranker import Reranker
 from tests.rerank.test_oracle import DOCS_MINI, PAIRS, TOLERANCE, bundled, encoded, exact
+
+
+def two_lanes() -> Lanes:
+    return Lanes(2, batch_cost=64)
 
 
 def side_by_side(folder, **options) -> ScorerConfig:
@@ -47,16 +55,16 @@ def test_the_bundled_models_logits_too():
 
 
 def test_a_model_whose_positions_depend_on_the_longest_text_has_no_lanes(folder_of, tmp_path):
-    assert CrossEncoderEngine(side_by_side(folder_of("qwen3")))._lanes is not None
+    assert CrossEncoderEngine(side_by_side(folder_of("qwen3"))).lanes is not None
     folder = shutil.copytree(folder_of("qwen3"), tmp_path / "dynamic")
     settings = json.loads((folder / "config.json").read_text())
     settings["rope_parameters"] |= {"rope_type": "dynamic", "factor": 2.0}
     (folder / "config.json").write_text(json.dumps(settings))
-    assert CrossEncoderEngine(side_by_side(folder))._lanes is None
+    assert CrossEncoderEngine(side_by_side(folder)).lanes is None
 
 
 def test_results_come_in_the_order_of_the_batches():
-    lanes, second = Lanes(2), Event()
+    lanes, second = two_lanes(), Event()
 
     def compute(batch: int) -> int:
         assert torch.is_inference_mode_enabled() and torch.get_num_threads() == 1
@@ -70,7 +78,7 @@ def test_results_come_in_the_order_of_the_batches():
 
 
 def test_a_failure_comes_when_nothing_is_at_work_any_more():
-    lanes, begun, ended = Lanes(2), Event(), []
+    lanes, begun, ended = two_lanes(), Event(), []
 
     def compute(batch: int) -> None:
         if batch == 0:
@@ -90,7 +98,7 @@ def test_a_failure_comes_when_nothing_is_at_work_any_more():
 
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(2, 2, 1), (8, 8, 1), (12, 6, 2), (15, 7, 2), (20, 6, 3)])
 def test_the_cores_are_shared_out(threads, lanes, each):
-    made = Lanes(threads)
+    made = Lanes(threads, batch_cost=64)
     assert made.count == lanes
     assert set(made.map(lambda _: torch.get_num_threads(), range(50))) == {each}
     assert torch.get_num_threads() == threads
@@ -98,5 +106,32 @@ def test_the_cores_are_shared_out(threads, lanes, each):
 
 
 def test_few_batches_are_computed_one_after_the_other():
-    assert [Lanes(2).pay(count) for count in (1, 2)] == [False, True]
-    assert [Lanes(8).pay(count) for count in (4, 5)] == [False, True]
+    assert [two_lanes().pay(count) for count in (1, 2)] == [False, True]
+    assert [Lanes(8, batch_cost=64).pay(count) for count in (4, 5)] == [False, True]
+
+
+@cache
+def lanes_of(count: int, cost: int) -> Lanes:
+    return Lanes(count, batch_cost=cost)
+
+
+@given(
+    pairs=st.integers(0, 400),
+    length=st.integers(1, 60),
+    lanes=st.integers(2, 5),
+    cost=st.sampled_from([1, 8, 50]),
+    padded=st.booleans(),
+)
+def test_lanes_that_take_batches_as_they_come_end_together(pairs, length, lanes, cost, padded):
+    sizes = np.full(pairs, length, dtype=np.int32)
+    share = lanes_of(lanes, cost).share
+    batches = plan_batches(sizes, batch_tokens=1_000, padded=padded, batch_cost=cost, share=share)
+    assert [int(pair) for batch in batches for pair in batch] == list(range(pairs))
+    least = 4 * cost
+    for batch in batches[:-1]:
+        assert len(batch) * length > min(least, 1_000) - length, "too small to be worth it"
+    busy = [0] * lanes
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * length <= 1_000
+        busy[busy.index(min(busy))] += len(batch) * length
+    assert max(busy) - min(busy) <= 2 * least + length
