@@ -1,9 +1,9 @@
 """How fast an engine is, and so how long a turn should be and how long a queue takes."""
 
 _FIRST_BUDGET = 4_096
-_BUDGETS = (1_024, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
+_BUDGETS = (512, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
 _TURN_SECONDS = 0.05  # what a turn of one request should take: a small one behind it waits for so long
-_MOST_BUDGETS = 4  # in a turn, one for each request that waits beside the first
+_MOST_SHARED = 4_096  # tokens to which a turn grows with each request that waits beside the first
 
 
 class Pace:
@@ -17,7 +17,9 @@ class Pace:
 
     def budget(self, requests: int) -> int:
         """Tokens of a turn while so many requests wait: many share a longer one, whose pairs need less padding."""
-        return self._budget if self._is_fixed else self._budget * min(max(1, requests - 1), _MOST_BUDGETS)
+        if self._is_fixed:
+            return self._budget
+        return max(self._budget, min(self._budget * (requests - 1), _MOST_SHARED))
 
     def learn(self, pairs: int, tokens: int, seconds: float, *, lanes: int) -> None:
         """Note the speed of a turn, one of `lanes` at a time. The budget doubles or halves where a full turn was much

@@ -137,19 +137,6 @@ def test_who_answers_requests_comes_before_who_computes():
     run(scenario())
 
 
-def test_a_turn_grows_with_the_requests_beside_the_first_up_to_four_budgets():
-    async def scenario():
-        for waiting, pairs in ((1, 409), (2, 409), (4, 3 * 409), (7, 4 * 409)):
-            engine = Engine(free=False)
-            batcher = Batcher(encode, engine.score)  # begins with a budget of 4,096 tokens
-            tasks = await queued(batcher, engine, *(request(name, 2_000) for name in range(1, waiting + 1)))
-            engine.go.release(10_000)
-            await asyncio.gather(*tasks)
-            assert abs(len(engine.turns[1]) - pairs) <= waiting
-
-    run(scenario())
-
-
 def test_the_budget_adapts_to_the_speed_of_the_engine():
     async def scenario():
         def slow(pairs: EncodedPairs) -> np.ndarray:
