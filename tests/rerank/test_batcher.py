@@ -137,6 +137,20 @@ def test_who_answers_requests_comes_before_who_computes():
     run(scenario())
 
 
+def test_a_turn_grows_with_the_requests_beside_the_first():
+    async def scenario():
+        for waiting, pairs in ((1, 51), (2, 51), (4, 3 * 51), (10, 409)):
+            engine = Engine(free=False)
+            batcher = Batcher(encode, engine.score)
+            batcher._pace._budget = 512
+            tasks = await queued(batcher, engine, *(request(name, 500) for name in range(1, waiting + 1)))
+            engine.go.release(10_000)
+            await asyncio.gather(*tasks)
+            assert abs(len(engine.turns[1]) - pairs) <= waiting
+
+    run(scenario())
+
+
 def test_the_budget_adapts_to_the_speed_of_the_engine():
     async def scenario():
         def slow(pairs: EncodedPairs) -> np.ndarray:

@@ -27,11 +27,11 @@ BREAK = "lose your engine, whoever first can make the file "
 class Loseable:
     """An engine that is lost from one moment on."""
 
+    lanes = None
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.lost = False
-
-    lanes = None
 
     def score(self, pairs: EncodedPairs) -> Scores:
         if self.lost:
