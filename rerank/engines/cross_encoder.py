@@ -10,6 +10,7 @@ import torch
 from rerank.config import ScorerConfig
 from rerank.cores import available_cores
 from rerank.encode import EncodedPairs
+from rerank.engines.allocator import keep_freed_memory
 from rerank.engines.classifier import load_classifier
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
@@ -46,6 +47,7 @@ class CrossEncoderEngine:
         threads = (config.threads or available_cores()) if self._device.type == "cpu" else 1
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
+            keep_freed_memory()
         loaded = load_classifier(config, self._device, self._dtype)
         self._batch_cost = pick_batch_cost(self._device, self._dtype, loaded.width)
         if family_of(loaded.model) is None:
