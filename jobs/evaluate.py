@@ -1,7 +1,6 @@
 """`rerank evaluate`: does it help? A run against judgements, beside the run that it should beat."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
+from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.measures import Judge, Qrels, Ranking
 from jobs.qrels import QrelsFormat, read_qrels
@@ -22,7 +22,6 @@ MEASURES = ("nDCG@10", "RR@10", "AP", "P@5", "Success@10", "R@100")
 
 _TOP = 10
 _NAMED = 1000  # ids in the JSON summary
-_WIDTH = 120
 
 
 def evaluate(
@@ -55,7 +54,7 @@ def evaluate(
         if as_json:
             typer.echo(json.dumps(summary))
         else:
-            show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH), summary)
+            show(results_console(), summary)
 
 
 def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """`rerank store`: list what scores are kept, merge their parts, delete them."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from jobs.console import results_console
 from jobs.exits import exit_codes
 from rerank.errors import ConfigError
 from rerank.store import ScoreStore, open_stores
@@ -41,7 +40,7 @@ def list_stores(
         if as_json:
             typer.echo(json.dumps([{"fingerprint": store.fingerprint, **asdict(held)} for store, held in found]))
         else:
-            Console(width=None if sys.stdout.isatty() else 140).print(_table(found))
+            results_console().print(_table(found))
             for _, held in found:
                 _report(held.damaged)
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.memory import actors_below, proportional_bytes
@@ -15,6 +14,7 @@ from jobs.bench.options import Device, Lengths, Model, Output, save
 from jobs.bench.serve import BODIES, bodies_of
 from jobs.bench.serve_load import Body, Load, connected
 from jobs.bench.serve_process import ended_by_sigterm, our_server
+from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
@@ -39,7 +39,7 @@ def soak(
             watched = actors_below(os.getpid())
             bodies = bodies_of(Lengths.SHORT, documents, BODIES)
             rows = asyncio.run(watch(url, watched, bodies, clients=concurrency, requests=requests))
-        Console().print(table_of(rows, watched))
+        results_console().print(table_of(rows, watched))
         save(rows, output)
 
 
@@ -72,7 +72,7 @@ def table_of(rows: Sequence[Row], watched: Mapping[int, str]) -> Table:
     """MiB of each process for a person to read; the last line is what came on top after the first tenth."""
     table = Table("requests", "a second", "not 200", box=None, pad_edge=False)
     for name in watched.values():
-        table.add_column(f"{name} MiB")
+        table.add_column(f"{name} MiB", overflow="fold")
     for column in table.columns:
         column.justify = "right"
     for row in rows:

@@ -1,14 +1,13 @@
 """`rerank tune`: tables of what depth, threshold and mixture are worth, and one recommended line."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jobs.compare import compare
+from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.measures import Judge
 from jobs.qrels import QrelsFormat, read_qrels
@@ -24,7 +23,6 @@ from rerank.paths import locate
 
 _FEW = 25  # queries below which cross-validation says little
 _NAMED = 1000
-_WIDTH = 120
 
 
 def tune(
@@ -54,7 +52,7 @@ def tune(
         if as_json:
             typer.echo(json.dumps(summary))
         else:
-            show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH), summary)
+            show(results_console(), summary)
 
 
 def _check_whole(uri: str) -> None:

@@ -1,0 +1,12 @@
+"""Where results go that a person reads."""
+
+import sys
+
+from rich.console import Console
+
+_WIDTH = 140
+
+
+def results_console() -> Console:
+    """The standard output: as wide as the terminal, or wide enough for any table where it is a file or a pipe."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
