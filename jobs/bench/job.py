@@ -14,6 +14,7 @@ import typer
 
 from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, hand_over
 from jobs.bench.scorer import head_of
+from jobs.bench.turns import further_rate
 from jobs.exits import exit_codes
 from jobs.job import RunConfig, run
 from jobs.progress import say
@@ -37,7 +38,8 @@ def job(
 ) -> None:
     """Rank the same pairs bare, as a job, the next night with 5 % of them changed, and with another --top-k, in turns.
 
-    Rates are pairs over wall time; a job's begins when its cluster is up, and holds the start of its actors.
+    Rates are pairs over wall time; a job's begins when its cluster is up, and holds the start of its actors. What a
+    further pair takes shows beside the night that scores few: the rest of the two is alike.
     """
     with exit_codes(), TemporaryDirectory() as folder:
         config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
@@ -48,7 +50,17 @@ def job(
                 f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['pairs_scored']:,} of {row['pairs']:,} "
                 f"scored, {row['seconds']:.1f} s with start and end, {row['pairs_per_second'] / bare:.0%} of bare"
             )
+        further = further_pairs_per_second(results[1], results[2])
+        if further is not None:
+            say(f"each further pair to score: {further:,.1f} pairs/s, {further / bare:.0%} of bare")
+        results[1]["further_pairs_per_second"] = further
         hand_over(results, output)
+
+
+def further_pairs_per_second(many: dict[str, Any], few: dict[str, Any]) -> float | None:
+    """The rate of the pairs that only the first of two jobs over one input scored; see `further_rate`."""
+    fewer, more = ((row["pairs_scored"], row["pairs"] / row["pairs_per_second"]) for row in (few, many))
+    return further_rate(fewer, more)
 
 
 def measure(

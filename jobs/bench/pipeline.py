@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import typer
 
 from jobs.bench.options import Output, hand_over
+from jobs.bench.turns import further_rate
 from jobs.exits import exit_codes
 from jobs.job import RunConfig, run
 from jobs.progress import say
@@ -91,8 +92,9 @@ def pipeline(
         ratio = large["pipeline_seconds"] / small["pipeline_seconds"]
         memory = large["peak_memory_bytes"] / small["peak_memory_bytes"]
         say(f"ten times the input takes {ratio:.2f} times the time and {memory:.2f} times the memory")
-        beyond = (large["pairs"] - small["pairs"]) / (large["pipeline_seconds"] - small["pipeline_seconds"])
-        say(f"the start of the workers left out: {beyond:,.0f} pairs/s")
+        beyond = further_rate(*((result["pairs"], result["pipeline_seconds"]) for result in results))
+        if beyond is not None:
+            say(f"the start of the workers left out: {beyond:,.0f} pairs/s")
         hand_over(results, output)
 
 

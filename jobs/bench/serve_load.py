@@ -32,13 +32,19 @@ class Load:
         self.seconds.setdefault(status, []).append(seconds)
         self.pairs += pairs if status == 200 else 0
 
-    def joined(self, other: "Load") -> "Load":
-        """This load and another one after it."""
-        both = Load(pairs=self.pairs + other.pairs, took_s=self.took_s + other.took_s)
-        for load in (self, other):
+    @classmethod
+    def joined(cls, loads: Sequence["Load"]) -> "Load":
+        """Loads that came one after the other, as one."""
+        whole = cls(pairs=sum(load.pairs for load in loads), took_s=sum(load.took_s for load in loads))
+        for load in loads:
             for status, seconds in load.seconds.items():
-                both.seconds.setdefault(status, []).extend(seconds)
-        return both
+                whole.seconds.setdefault(status, []).extend(seconds)
+        return whole
+
+    @property
+    def rate(self) -> float:
+        """Pairs a second."""
+        return self.pairs / self.took_s
 
     def statuses(self) -> Counter[int]:
         """How many answers had which status."""

@@ -26,3 +26,11 @@ def in_turns(
             seconds[turn, place] = perf_counter() - started
             say(f"round {turn + 1} of {rounds}: {name} took {seconds[turn, place]:.2f} s")
     return results, seconds
+
+
+def further_rate(fewer: tuple[int, float], more: tuple[int, float]) -> float | None:
+    """Pairs a second of what only the second of two runs had, each given as its pairs and seconds: their start and end,
+    which are alike, fall out. None where the second took no longer.
+    """
+    pairs, seconds = more[0] - fewer[0], more[1] - fewer[1]
+    return round(pairs / seconds, 2) if seconds > 0 else None

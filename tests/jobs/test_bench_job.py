@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
-from jobs.bench.job import changed
+from jobs.bench.job import changed, further_pairs_per_second
 from jobs.bench.options import Lengths
 from jobs.bench.scorer import made_up
 from jobs.input import open_input
@@ -26,6 +26,13 @@ def test_every_twentieth_text_is_another_one() -> None:
         strict=True,
     )
     assert [one == two for one, two in rows] == [place % 20 != 0 for place in range(250)]
+
+
+def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
+    many = {"pairs": 1_000, "pairs_scored": 1_000, "pairs_per_second": 20.0}
+    few = {"pairs": 1_000, "pairs_scored": 50, "pairs_per_second": 100.0}
+    assert further_pairs_per_second(many, few) == 23.75
+    assert further_pairs_per_second(few, many) is None
 
 
 @pytest.mark.ray

@@ -27,10 +27,9 @@ BREAK = "lose your engine, whoever first can make the file "
 class Loseable:
     """An engine that is lost from one moment on."""
 
-    lanes = None
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.lanes = engine.lanes
         self.lost = False
 
     def score(self, pairs: EncodedPairs) -> Scores:

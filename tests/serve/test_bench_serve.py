@@ -62,7 +62,7 @@ def test_percentiles_are_of_one_status_and_loads_add_up() -> None:
     for milliseconds in range(1, 101):
         load.add(200, milliseconds / 1000, pairs=3)
     load.add(429, 0.5, pairs=3)
-    both = load.joined(load)
+    both = Load.joined([load, load])
     assert (both.pairs, both.statuses()) == (600, {200: 200, 429: 2})
     assert both.percentiles() == {"p50_ms": 50.5, "p95_ms": 95.0, "p99_ms": 99.0}
     assert both.percentiles(429)["p50_ms"] == 500
@@ -152,6 +152,8 @@ def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Pa
     }
     for row in rows:
         assert row["pairs_per_second"] > 0
+        assert (row["added_p50_ms"] is None) == (row["load"] != "1 client")
+        assert (row["of_bare"] is None) == (row["load"] != "3 clients")
         if (row["load"], row["server"]) == ("3 clients", "no server"):  # all in one go: no request has a time
             assert row["requests"] == 0 and row["p50_ms"] is None
             continue
