@@ -1,6 +1,10 @@
-"""Tiny cross-encoders made on the spot: random weights, a real tokeniser, one folder per model family."""
+"""Tiny cross-encoders made on the spot: random weights, a real tokeniser, one folder per model family.
+
+Each is the same whenever it is made, so that a test which passes on a machine passes there again.
+"""
 
 from collections.abc import Callable
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +35,13 @@ def make_bert(folder: Path, *, names: tuple[str, ...] = ("input_ids", "token_typ
     """WordPiece, `[CLS] q [SEP] d [SEP]` with token types. `names`: what the tokeniser says that it gives."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, words = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    pieces = _pieces(normalizer, words)
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=specials))
+    vocabulary = [*specials, *pieces, *(f"##{piece}" for piece in pieces)]
+    tokenizer = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, words
+    tokenizer.add_special_tokens(specials)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -55,13 +61,13 @@ def make_xlm_roberta(folder: Path) -> None:
     """Unigram over Metaspace, `<s> q </s></s> d </s>`, positions that start behind the padding index."""
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
+    normalizer, words = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()]), pre_tokenizers.Metaspace()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=specials, unk_token="<unk>")
-    tokenizer.train_from_iterator(CORPUS, trainer)
+    pieces = [(piece, -log(place)) for place, piece in enumerate(_pieces(normalizer, words), start=2)]
+    tokenizer = Tokenizer(models.Unigram([*((name, 0.0) for name in specials), *pieces], unk_id=3))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, words
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(specials)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
@@ -153,6 +159,14 @@ _ROBERTA_SPECIALS = {
     "unk_token": "<unk>",
     "mask_token": "<mask>",
 }
+
+
+def _pieces(normalizer: normalizers.Normalizer, words: pre_tokenizers.PreTokenizer) -> list[str]:
+    """Parts of words, the same in every process: trainers of WordPiece and Unigram give others each time."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, words
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=VOCABULARY // 3))
+    return sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
 
 
 def _byte_level(specials: list[str]) -> Tokenizer:

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.ranked import read_ranked
 from jobs.rankings import read_run
-from rerank import Reranker
+from rerank import Reranker, ScorerConfig
 from rerank.mix import Mix
 from tests.fakes import candidate_sets
 from tests.jobs.tables import WORDS, pairs_table, write_parts
@@ -29,7 +29,8 @@ PAIRS = sum(len(candidates) for _, _, candidates in ROWS)
 
 
 def rerank(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
+    """The command in a shell of its own; in float32, whose logits no other batch changes by more than 1e-4."""
+    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments), "--dtype", "float32"]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
 
 
@@ -55,7 +56,7 @@ def test_ranks_what_one_process_ranks(ranked: tuple[Path, Any]) -> None:
     folder, _ = ranked
     table = by_query(folder / "out")
     assert table.column_names == ["query_id", "doc_id", "rank", "score", "logit", "source_rank", "bm25"]
-    reranker = Reranker()
+    reranker = Reranker(ScorerConfig(dtype="float32"))
     for query_id, query, candidates in ROWS:
         alone = reranker.rank(query, [text for _, text in candidates])
         rows = table.filter(pa.compute.equal(table["query_id"], query_id)).to_pylist()

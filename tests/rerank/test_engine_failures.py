@@ -13,12 +13,12 @@ from rerank.errors import EngineLostError
 from rerank.pack import computed_tokens
 from rerank.types import RerankRequest
 
-REQUEST = RerankRequest("returns", ("x", "x y z", "parcel", "warranty " * 20, "free", "x y", "label", "post"))
+REQUEST = RerankRequest("returns", ("x", "x y z", "parcel", "the " * 20, "free", "x y", "label", "post"))
 
 
 @pytest.fixture(params=[False, True], ids=["padded", "packed"])
 def engine(folder_of, request):
-    config = ScorerConfig(model=str(folder_of("bert")), device="cpu", batch_tokens=4096)
+    config = ScorerConfig(model=str(folder_of("bert")), device="cpu", dtype="float32", batch_tokens=4096)
     return CrossEncoderEngine(config, packed=request.param)
 
 

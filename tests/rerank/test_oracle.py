@@ -1,6 +1,7 @@
 """Logits against sentence-transformers' CrossEncoder: every family, every batch, every length."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -136,12 +137,17 @@ def test_relevance_is_the_sigmoid_whatever_the_model_names(folder_of, tmp_path):
     )
 
 
-def test_bf16_is_close(expected, reranker, model_folder):
-    """Wide random weights blow rounding up: the worst logit measured is off by 2 to 11 % of the logits' range."""
+def test_bf16_costs_no_more_than_it_costs_the_oracle(reranker, cross_encoder, model_folder):
+    """Over 400 pairs the two are off by the same 2 to 10 % of the logits' deviation; a single logit proves nothing."""
+    chosen = random.Random(3)
+    words = LONG.split()
+    pairs = [tuple(" ".join(chosen.choices(words, k=chosen.randint(1, most))) for most in (20, 30)) for _ in range(400)]
+    exactly = oracle(cross_encoder, pairs)
+    rough_oracle = CrossEncoder(str(model_folder), device="cpu", model_kwargs={"dtype": torch.bfloat16})
     rough = CrossEncoderEngine(exact(model_folder).model_copy(update={"dtype": "bfloat16"}))
-    logits = rough.score(encoded(reranker, PAIRS)).logits
-    assert np.abs(logits - expected).max() < 0.2 * np.ptp(expected)
-    assert np.corrcoef(logits, expected)[0, 1] > 0.98
+    error = rough.score(encoded(reranker, pairs)).logits - exactly
+    oracles_error = oracle(rough_oracle, pairs) - exactly
+    assert 0 < np.sqrt(np.mean(error**2)) < 1.2 * np.sqrt(np.mean(oracles_error**2))
 
 
 @bundled

@@ -101,7 +101,7 @@ def test_limits_are_at_least_one(limits):
 
 
 def test_requests_with_and_without_limits_share_batches(folder_of):
-    actor = RerankActor(ScorerConfig(model=str(folder_of("bert")), device="cpu"))
+    actor = RerankActor(ScorerConfig(model=str(folder_of("bert")), device="cpu", dtype="float32"))
     limits = (TokenLimits(), TokenLimits(document=5), TokenLimits(pair=30), TokenLimits(strict=True))
 
     async def rank(limit):

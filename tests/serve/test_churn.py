@@ -18,9 +18,10 @@ BODIES = [{"query": f"copy a dictionary {row}", "documents": TEXTS[: row % 3 + 1
 ELASTIC = [{**body, "model": "elastic"} for body in BODIES]
 ARGUMENTS = {
     "models": [
-        {"name": "steady", "threads": 1, "num_cpus": 0.5, "min_replicas": 2, "max_replicas": 2},
+        {"name": "steady", "dtype": "float32", "threads": 1, "num_cpus": 0.5, "min_replicas": 2, "max_replicas": 2},
         {
             "name": "elastic",
+            "dtype": "float32",
             "threads": 1,
             "num_cpus": 0.5,
             "max_replicas": 3,

@@ -11,10 +11,11 @@ pytestmark = pytest.mark.ray
 DOCUMENTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
 BODY = {"query": "copy a dictionary", "documents": DOCUMENTS}
 LONG = {"query": "copy a dictionary", "documents": [f"{number} " + "words of a text " * 2 for number in range(900)]}
+FLOAT32 = {"model": "docs-mini", "dtype": "float32", "threads": 1}
 ARGUMENTS = {
     "models": [
-        {"name": "org/first", "model": "docs-mini", "aliases": ["default"], "threads": 1},
-        {"name": "tight", "model": "docs-mini", "threads": 1, "max_waiting_pairs": 1_000},
+        {"name": "org/first", "aliases": ["default"], **FLOAT32},
+        {"name": "tight", "max_waiting_pairs": 1_000, **FLOAT32},
     ],
     "limits": {"documents": 900},
 }

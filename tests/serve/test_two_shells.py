@@ -29,13 +29,13 @@ SETS = [
 
 @pytest.fixture(scope="module")
 def url():
-    with served({}) as address:
+    with served({"models": [{"name": "docs-mini", "dtype": "float32"}]}) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def actor():
-    return RerankActor(ScorerConfig())
+    return RerankActor(ScorerConfig(dtype="float32"))
 
 
 def as_table(sets):
