@@ -11,7 +11,7 @@ from rerank.config import ScorerConfig
 from rerank.cores import available_cores
 from rerank.encode import EncodedPairs
 from rerank.engines.allocator import keep_freed_memory
-from rerank.engines.classifier import load_classifier
+from rerank.engines.classifier import Classifier, load_classifier
 from rerank.engines.contract import Scores
 from rerank.engines.device import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.failures import check_device, free_memory, is_out_of_memory
@@ -19,6 +19,8 @@ from rerank.engines.families import family_of, has_no_memory
 from rerank.engines.lanes import Lanes
 from rerank.engines.packed import PackedForward, has_packed_kernel
 from rerank.engines.padded import PaddedForward
+from rerank.engines.prepacked import can_prepack, prepack
+from rerank.engines.tiled import use_tiled_attention
 from rerank.pack import computed_tokens, plan_batches
 
 
@@ -50,12 +52,7 @@ class CrossEncoderEngine:
             keep_freed_memory()
         loaded = load_classifier(config, self._device, self._dtype)
         self._batch_cost = pick_batch_cost(self._device, self._dtype, loaded.width)
-        if family_of(loaded.model) is None:
-            packed = False
-        elif packed is None:
-            packed = has_packed_kernel(loaded.model, self._device, self._dtype)
-        kind = PackedForward if packed else PaddedForward
-        self._forward: Forward = kind(loaded.model, self._device, takes_types=loaded.takes_types)
+        self._forward = _forward_of(loaded, self._device, self._dtype, packed)
         has_lanes = threads > 1 and has_no_memory(loaded.model)
         self.lanes = Lanes(threads, batch_cost=self._batch_cost or self._batch_tokens) if has_lanes else None
         self._is_deterministic = config.deterministic
@@ -104,3 +101,16 @@ class CrossEncoderEngine:
                 scored = [compute(batch) for batch in batches]
             logits[np.concatenate(batches)] = torch.cat(scored).float().cpu().numpy()
         return Scores(logits, sum(computed_tokens(lengths[batch], padded=padded) for batch in batches))
+
+
+def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
+    """The fastest forward for this model and device; whatever is not of a known family runs as it is."""
+    kind: type[PackedForward | PaddedForward] = PaddedForward
+    if family_of(loaded.model) is not None:
+        if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
+            kind = PackedForward
+        elif device.type == "cpu" and dtype == torch.bfloat16:
+            use_tiled_attention(loaded.model)
+        if can_prepack(device, dtype):
+            prepack(loaded.model)
+    return kind(loaded.model, device, takes_types=loaded.takes_types)

@@ -8,10 +8,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from rerank.engines.attention import PACKED, Packing, attend
 from rerank.engines.families import is_transformers_own
+from rerank.engines.tiled import TILED
 
 # Encoders of one build, whose classifiers read nothing but the first token's output.
 _FAMILIES = frozenset({"bert", "roberta", "xlm-roberta"})
-_MASKED = frozenset({"eager", "sdpa"})  # both bring a mask of (pairs, 1, tokens or 1, tokens)
+_MASKED = frozenset({"eager", "sdpa", TILED})  # all bring a mask of (pairs, 1, tokens or 1, tokens)
 
 
 def shorten_last_layer(model: Any) -> bool:
