@@ -11,8 +11,8 @@ from rerank.errors import ConfigError
 # MiniLM's shape: 16 % faster than 4,096. GPU: enough to fill the chip.
 _BATCH_TOKENS = {"cpu": 2_048, "mps": 16_384, "cuda": 131_072}
 # What has to be spared for a batch more on a CPU, in tokens times the width of their states squared: their work in a
-# layer. On a core of Zen 5 a batch takes some 2.5 ms beside its tokens, as much as 30 tokens of width 384 in float32 and
-# 55 in bf16, and should gain as much again.
+# layer. On a core of Zen 5 a batch takes some 2.5 ms beside its tokens, as much as 30 of width 384 in float32 and 55 in
+# bf16, and should gain as much again.
 _CPU_BATCH_WORK = {torch.float32: 64 * 384**2, torch.bfloat16: 128 * 384**2}
 
 

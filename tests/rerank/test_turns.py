@@ -1,0 +1,70 @@
+"""Whose pairs are scored next: everybody's once, the first request's always, and mostly pairs of like length."""
+
+import asyncio
+from collections import deque
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rerank.turns import Waiting, next_turn
+from rerank.types import RerankRequest
+from tests.rerank.batching import encode
+
+
+def waiting(name: int, lengths: list[int]) -> Waiting:
+    """A request whose pairs have these tokens, the query's one included."""
+    return Waiting.of(encode(RerankRequest("query", tuple(f"{name} {tokens - 1}" for tokens in lengths))))
+
+
+def turns_of(requests: list[list[int]], budget: int) -> list[list[tuple[int, int]]]:
+    """(request, tokens of a pair) of each turn until nothing waits."""
+
+    async def take() -> list[list[tuple[int, int]]]:
+        all_of_them = [waiting(name, lengths) for name, lengths in enumerate(requests)]
+        queue, turns, seen = deque(all_of_them), [], [set() for _ in requests]
+        while queue:
+            first, behind = queue[0], list(queue)[1:]
+            turn = next_turn(queue, budget)
+            assert turn[0][0] is first and len({id(who) for who, _ in turn}) == len(turn)
+            passed = [who for who in behind if not any(who is served for served, _ in turn)]
+            assert list(queue)[: len(passed)] == passed, "who was not served stays in front"
+            for who, rows in turn:
+                assert not seen[all_of_them.index(who)] & set(rows.tolist())
+                seen[all_of_them.index(who)] |= set(rows.tolist())
+            turns.append([(all_of_them.index(who), int(n)) for who, rows in turn for n in who.pairs.lengths[rows]])
+        assert [len(rows) for rows in seen] == [len(lengths) for lengths in requests]
+        return turns
+
+    return asyncio.run(take())
+
+
+@given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=20), min_size=1, max_size=8), st.integers(1, 300))
+@example([[1]], 1)
+@example([[60, 1], [60, 1], [60, 1]], 61)
+def test_every_pair_has_one_turn_and_no_turn_is_too_long(requests, budget):
+    for turn in turns_of(requests, budget):
+        assert len(turn) == 1 or sum(tokens for _, tokens in turn) <= budget
+
+
+def test_pairs_of_like_length_share_a_turn():
+    lengths = [*range(100, 140), *range(20, 60)]
+    for turn in turns_of([lengths, lengths, lengths], 600)[:20]:
+        tokens = [tokens for _, tokens in turn]
+        assert min(tokens) >= 0.8 * max(tokens)
+
+
+def test_a_turn_that_like_lengths_do_not_fill_is_filled_with_others():
+    first = turns_of([[100], [40] * 6], 240)[0]
+    assert first == [(0, 100), (1, 40), (1, 40), (1, 40)]
+
+
+def test_a_small_request_is_taken_whole_whatever_its_lengths():
+    first = turns_of([[100] * 50, [20, 50, 7]], 400)[0]
+    assert sorted(tokens for name, tokens in first if name == 1) == [7, 20, 50]
+
+
+def test_who_has_other_lengths_comes_first_soon():
+    turns = turns_of([[100] * 90, [100] * 90, [30] * 90], 1_000)
+    assert any(name == 2 for turn in turns[:3] for name, _ in turn)
+    assert np.mean([any(name == 2 for name, _ in turn) for turn in turns[:9]]) >= 0.3
