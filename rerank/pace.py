@@ -3,7 +3,8 @@
 _FIRST_BUDGET = 4_096
 _BUDGETS = (512, 262_144)  # tokens of the smallest and of the largest turn that adapting leads to
 _TURN_SECONDS = 0.05  # what a turn of one request should take: a small one behind it waits for so long
-_MOST_SHARED = 4_096  # tokens to which a turn grows with each request that waits beside the first
+_SHARED = (4_096, 8_192)  # tokens to which a turn grows with each request that waits beside the first: a slow engine's,
+_SHARED_TIMES = 8  # and a fast one's, if that is no more than so many short turns
 
 
 class Pace:
@@ -19,7 +20,8 @@ class Pace:
         """Tokens of a turn while so many requests wait: many share a longer one, whose pairs need less padding."""
         if self._is_fixed:
             return self._budget
-        return max(self._budget, min(self._budget * (requests - 1), _MOST_SHARED))
+        most = min(max(_SHARED[0], self._budget * _SHARED_TIMES), _SHARED[1])
+        return max(self._budget, min(self._budget * (requests - 1), most))
 
     def learn(self, pairs: int, tokens: int, seconds: float, *, lanes: int) -> None:
         """Note the speed of a turn, one of `lanes` at a time. The budget doubles or halves where a full turn was much

@@ -34,6 +34,11 @@ def test_a_short_turn_grows_with_those_who_wait(requests, tokens):
     assert after(9, seconds=0.2).budget(requests) == tokens
 
 
+def test_a_turn_of_a_faster_engine_grows_further():
+    faster = after(2, seconds=0.2)
+    assert [faster.budget(requests) for requests in (1, 4, 9, 100)] == [1_024, 3_072, 8_192, 8_192]
+
+
 def test_a_turn_that_is_long_anyway_does_not_grow():
     assert {after(1, seconds=0.01).budget(requests) for requests in (1, 2, 100)} == {8_192}
 
