@@ -18,6 +18,7 @@ from rerank.rank import FloatArray
 
 _ALIKE = 0.85  # of the longest: shorter pairs than that are not of like length
 _FULL = 0.5  # share of a turn's tokens with which it is left to pairs of like length
+_MOST_ASKED = 256  # requests that a round looks at: the event loop waits for it
 
 
 @dataclass(eq=False, repr=False, slots=True)  # `deque.remove` words its error with the repr of what it did not find
@@ -99,12 +100,14 @@ def next_turn(queue: deque[Waiting], budget: int) -> Turn:
 def _share_out(
     queue: deque[Waiting], budget: int, taken: dict[Waiting, list[npt.NDArray[np.intp]]], like: int | None
 ) -> int:
-    """One round, in which each request has the same share; returns the tokens taken."""
-    share, left = budget // len(queue), budget
+    """One round, in which each of the first requests has the same share; returns the tokens taken."""
+    asked = min(len(queue), _MOST_ASKED)
+    share, left = budget // asked, budget
     passed: list[Waiting] = []
-    for _ in range(len(queue)):
+    while asked and left > 0 and (like is not None or not passed):
+        asked -= 1
         waiting = queue.popleft()
-        rows = waiting.take(min(share, max(left, 0)), room=left if taken else None, like=like)
+        rows = waiting.take(min(share, left), room=left if taken else None, like=like)
         if not len(rows):
             passed.append(waiting)
             continue
