@@ -19,7 +19,7 @@ from rerank.engines.families import family_of, has_no_memory
 from rerank.engines.lanes import Lanes
 from rerank.engines.packed import PackedForward, has_packed_kernel
 from rerank.engines.padded import PaddedForward
-from rerank.engines.prepacked import can_prepack, prepack
+from rerank.engines.prepacked import bound_kernels, can_prepack, prepack
 from rerank.engines.tiled import use_tiled_attention
 from rerank.pack import computed_tokens, plan_batches
 
@@ -50,6 +50,7 @@ class CrossEncoderEngine:
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
+            bound_kernels()
         loaded = load_classifier(config, self._device, self._dtype)
         self._batch_cost = pick_batch_cost(self._device, self._dtype, loaded.width)
         self._forward = _forward_of(loaded, self._device, self._dtype, packed)

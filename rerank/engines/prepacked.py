@@ -4,12 +4,14 @@ Measured on one core of an AMD EPYC (Zen 5), width 384, 2,048 tokens: 230 GFLOP/
 leaves 97 (its library for float32 knows that processor badly), and in bf16 460 where it leaves 430, without GELU.
 """
 
+import os
 import platform
 from typing import Any
 
 import torch
 from torch import nn
 
+_MOST_KERNELS = 128
 _TOKENS = 2_048  # what the order of the weights is chosen for; any other number is computed too
 
 
@@ -29,6 +31,15 @@ class PrepackedLinear(nn.Module):
             states, self._weight, self._bias, self._then, [], "none"
         )
         return output
+
+
+def bound_kernels() -> None:
+    """Have this process keep fewer of the kernels that oneDNN makes for every shape of a product, before the first one.
+
+    It keeps 1,024, and texts of all lengths ask for more: 2 GiB after 75,000 pairs. What the environment says holds.
+    """
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # torch's own cache, and oneDNN's below it
+        os.environ.setdefault(name, str(_MOST_KERNELS))
 
 
 def can_prepack(device: torch.device, dtype: torch.dtype) -> bool:

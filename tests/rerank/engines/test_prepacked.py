@@ -1,6 +1,7 @@
 """Prepacked linear layers give the logits of torch's own, in every family, and only where the kernels are."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from rerank.engines.prepacked import PrepackedLinear, can_prepack, prepack
+from rerank.engines.prepacked import PrepackedLinear, bound_kernels, can_prepack, prepack
 
 CPU = torch.device("cpu")
 needs_kernels = pytest.mark.skipif(not can_prepack(CPU, torch.float32), reason="this processor is none of x86")
@@ -66,3 +67,11 @@ def test_bf16_is_rounded_once(then):
 def test_other_devices_and_precisions_are_left_alone():
     assert not can_prepack(torch.device("cuda"), torch.float32)
     assert not can_prepack(CPU, torch.float16)
+
+
+def test_kernels_are_bounded_unless_the_environment_says_how_many(monkeypatch):
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    bound_kernels()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "7"
+    assert 0 < int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1_024
