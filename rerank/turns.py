@@ -41,7 +41,7 @@ class Waiting:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         return cls(pairs, order, offsets_of(pairs.lengths[order]), np.empty(len(pairs), dtype=np.float32), done)
 
-    def take(self, share: int, *, room: int | None, like: int | None = None) -> npt.NDArray[np.intp]:
+    def take(self, share: int, *, room: int | None, like: int | None) -> npt.NDArray[np.intp]:
         """Take the pairs that fit into `share` tokens, or one if it fits into `room` (None: whatever its length).
 
         Where not all that had no turn yet fit, only those nearly as long as `like`, and no longer, if given.
@@ -54,8 +54,9 @@ class Waiting:
         if fits == first < last and (room is None or lengths[first] <= room):
             fits += 1
         rows = self.order[first : min(fits, last)]
-        self.order = np.delete(self.order, slice(first, first + len(rows)))
-        self.tokens = offsets_of(self.lengths)
+        if len(rows):
+            self.order = np.delete(self.order, slice(first, first + len(rows)))
+            self.tokens = offsets_of(self.lengths)
         return rows
 
     def hand_out(self, rows: npt.NDArray[np.intp], logits: FloatArray) -> None:
