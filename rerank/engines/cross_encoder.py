@@ -20,8 +20,7 @@ from rerank.engines.lanes import Lanes
 from rerank.engines.packed import PackedForward, has_packed_kernel
 from rerank.engines.padded import PaddedForward
 from rerank.engines.prepacked import bound_kernels, can_prepack, prepack
-from rerank.engines.tiled import use_tiled_attention
-from rerank.pack import computed_tokens, plan_batches
+from rerank.pack import plan_batches
 
 
 class Forward(Protocol):
@@ -30,6 +29,10 @@ class Forward(Protocol):
     @property
     def padded(self) -> bool:
         """Whether rows are filled up to the longest."""
+        ...
+
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Tokens that are computed for a batch of these lengths, longest first."""
         ...
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
@@ -83,12 +86,12 @@ class CrossEncoderEngine:
     @torch.inference_mode()
     def _score(self, pairs: EncodedPairs) -> Scores:
         """One copy back from the device, no synchronisation per batch."""
-        lengths, padded = pairs.lengths, self._forward.padded
+        lengths = pairs.lengths
         lanes = None if self.lanes is None or self.lanes.contain_this_thread else self.lanes
         batches = plan_batches(
             lengths,
             batch_tokens=self._batch_tokens,
-            padded=padded,
+            padded=self._forward.padded,
             batch_cost=self._batch_cost,
             share=None if lanes is None else lanes.share,
         )
@@ -101,7 +104,7 @@ class CrossEncoderEngine:
             else:
                 scored = [compute(batch) for batch in batches]
             logits[np.concatenate(batches)] = torch.cat(scored).float().cpu().numpy()
-        return Scores(logits, sum(computed_tokens(lengths[batch], padded=padded) for batch in batches))
+        return Scores(logits, sum(self._forward.computed_tokens(lengths[batch]) for batch in batches))
 
 
 def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
@@ -110,8 +113,6 @@ def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, pa
     if family_of(loaded.model) is not None:
         if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
             kind = PackedForward
-        elif device.type == "cpu" and dtype == torch.bfloat16:
-            use_tiled_attention(loaded.model)
         if can_prepack(device, dtype):
             prepack(loaded.model)
     return kind(loaded.model, device, takes_types=loaded.takes_types)

@@ -8,11 +8,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from rerank.engines.attention import PACKED, Packing, attend
 from rerank.engines.families import is_transformers_own
-from rerank.engines.tiled import TILED
 
 # Encoders of one build, whose classifiers read nothing but the first token's output.
 _FAMILIES = frozenset({"bert", "roberta", "xlm-roberta"})
-_MASKED = frozenset({"eager", "sdpa", TILED})  # all bring a mask of (pairs, 1, tokens or 1, tokens)
+_MASKED = frozenset({"eager", "sdpa"})  # all bring a mask of (pairs, 1, tokens or 1, tokens)
 
 
 def shorten_last_layer(model: Any) -> bool:
@@ -61,7 +60,7 @@ class _FirstTokenLayer(nn.Module):
         if packing is None:
             mixed = _attend_masked(query, key, value, mask)
         else:
-            mixed = attend(query[0], key[0], value[0], queries=packing.first_tokens(), keys=packing)[None]
+            mixed = attend(query[0], key[0], value[0], packing=packing, first=True)[None]
         output: torch.Tensor = self.layer.feed_forward_chunk(attention.output(mixed.flatten(2), first))
         return output
 

@@ -1,4 +1,4 @@
-"""The packed forward: all pairs of a batch in one sequence, no token of padding."""
+"""The packed forward: all pairs of a batch in one sequence, with hardly a token of padding."""
 
 from typing import Any
 
@@ -11,15 +11,17 @@ from rerank.engines.attention import PACKED, Packing, packed_attention
 from rerank.engines.device import to_device
 from rerank.engines.families import Packed, family_of
 from rerank.engines.first_token import shorten_last_layer
+from rerank.pack import computed_tokens
 
 _WIDEST_HEAD = 256
 _AMPERE = (8, 0)
+_MULTIPLE = 32  # tokens that batches on a CPU are filled up to a multiple of: oneDNN makes a kernel for every number
 
 
 def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether packing a known family pays: CUDA alone has a kernel, in half precision and for some head widths."""
+    """Whether packing a known family pays: a CPU, and CUDA in half precision and for some head widths."""
     if device.type != "cuda" or dtype == torch.float32:
-        return False
+        return device.type == "cpu"
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
@@ -43,13 +45,21 @@ class PackedForward:
         AttentionInterface.register(PACKED, packed_attention)
         model.set_attn_implementation(PACKED)
         self._is_short = shorten_last_layer(model)
+        self._multiple = _MULTIPLE if device.type == "cpu" else 1
         self._model, self._family, self._device, self._takes_types = model, family, device, takes_types
         self._body = getattr(model, model.base_model_prefix)
         self._padding = -1 if model.config.pad_token_id is None else model.config.pad_token_id
 
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Tokens that are computed for a batch of these lengths."""
+        return -(-computed_tokens(lengths, padded=False) // self._multiple) * self._multiple
+
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
-        """Logits [pairs in the batch], on the device. Equal lengths must be neighbours."""
+        """Logits [pairs in the batch], on the device."""
         ids, types, offsets = pairs.join(batch)
+        if filling := -len(ids) % self._multiple:  # a row of its own, whose logit is thrown away
+            ids, types = (np.pad(row, (0, filling)) for row in (ids, types))
+            offsets = np.append(offsets, len(ids))
         packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
         inputs: dict[str, npt.NDArray[np.integer]] = {
             "input_ids": ids,
@@ -59,4 +69,5 @@ class PackedForward:
             inputs["token_type_ids"] = types
         tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
         states = self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0]
-        return self._family.classify(self._model, states if self._is_short else self._family.pool(states, packed))[:, 0]
+        firsts = states if self._is_short else self._family.pool(states, packed)
+        return self._family.classify(self._model, firsts)[: len(batch), 0]

@@ -9,7 +9,7 @@ import torch
 from rerank.encode import EncodedPairs
 from rerank.engines.device import to_device
 from rerank.engines.first_token import shorten_last_layer
-from rerank.pack import pad, row_mask
+from rerank.pack import computed_tokens, pad, row_mask
 
 
 class PaddedForward:
@@ -22,6 +22,10 @@ class PaddedForward:
         shorten_last_layer(model)
         self._model, self._device, self._takes_types = model, device, takes_types
         self._padding = model.config.pad_token_id or 0
+
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Tokens that are computed for a batch of these lengths, longest first."""
+        return computed_tokens(lengths, padded=True)
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
         """Logits [pairs in the batch], on the device."""

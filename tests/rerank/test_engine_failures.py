@@ -32,7 +32,7 @@ class Short:
 
     def __init__(self, forward, tokens, problem):
         self._forward, self._tokens, self._problem = forward, tokens, problem
-        self.padded, self.seen = forward.padded, []
+        self.padded, self.computed_tokens, self.seen = forward.padded, forward.computed_tokens, []
 
     def __call__(self, pairs, batch):
         self.seen.append(computed_tokens(pairs.lengths[batch], padded=self.padded))

@@ -8,6 +8,7 @@ import pytest
 
 from rerank.config import ScorerConfig
 from rerank.engines import load_engine
+from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device import pick_device
 from rerank.errors import ConfigError, ModelError
 from rerank.load import load_encoder
@@ -33,18 +34,21 @@ def test_the_description_tells_what_runs(folder_of):
     folder = folder_of("bert")
     description = load_engine(on_cpu(folder)).description
     assert description.pop("torch")
-    assert description == {"model": str(folder), "engine": "padded", "device": "cpu", "dtype": "float32"}
+    assert description == {"model": str(folder), "engine": "packed", "device": "cpu", "dtype": "float32"}
 
 
-def test_the_computed_tokens_count_the_padding(folder_of):
-    reranker = Reranker(on_cpu(folder_of("bert"), batch_tokens=1_000))
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_computed_tokens_count_the_padding(folder_of, packed):
+    config = on_cpu(folder_of("bert"), batch_tokens=1_000)
+    reranker = Reranker(config, engine=CrossEncoderEngine(config, packed=packed))
     pairs = reranker.encoder.pair(
         reranker.encoder.tokenize(["a"]),
         reranker.encoder.tokenize(["b", "b c d e"]),
         np.zeros(2, dtype=np.int32),
         np.arange(2, dtype=np.int32),
     )
-    assert reranker.engine.score(pairs).computed_tokens == 2 * pairs.lengths.max() > pairs.lengths.sum()
+    computed = reranker.engine.score(pairs).computed_tokens
+    assert computed == (32 if packed else 2 * pairs.lengths.max()) > pairs.lengths.sum()
 
 
 def test_no_pairs_give_no_logits(folder_of):

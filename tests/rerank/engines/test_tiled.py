@@ -1,49 +1,110 @@
-"""Tiled attention gives what torch's own attention gives, whatever the tiles, masks and groups of heads."""
+"""Attention in tiles gives what torch's own gives for every row alone, in both ways in which it is computed."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoModelForSequenceClassification
 
 from rerank.engines import tiled
-from rerank.engines.first_token import shorten_last_layer
-from rerank.engines.tiled import TILED, tiled_attention, use_tiled_attention
+from rerank.engines.tiled import EVERYTHING, Tiles
 
-LENGTHS = torch.tensor([40, 31, 7, 1, 40])
-
-
-def states(heads):
-    return torch.randn(5, heads, 40, 8)
+LENGTHS = [40, 33, 32, 17, 16, 16, 7, 1, 9]
+WIDTH = 8
 
 
-@pytest.mark.parametrize("tile_bytes", [1, 4 * 4 * 40**2 * 2, 2**20], ids=["one pair", "two pairs", "all"])
+@pytest.fixture(params=[True, False], ids=["products", "torch"])
+def way(request, monkeypatch):
+    """The precision of the products is float32 here, to be compared closely; or there is none."""
+    monkeypatch.setattr(tiled, "_IN_PRODUCTS", {torch.float32} if request.param else set())
+    if request.param:
+        monkeypatch.setattr(Tiles, "_by_torch", None)
+    return request.param
+
+
+def states(lengths, heads, seed=0):
+    return torch.randn(sum(lengths), heads, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def row_by_row(lengths, query, key, value, scale=None, window=EVERYTHING):
+    """Torch's attention in float64, each row alone."""
+    outputs = []
+    for q, k, v in zip(*(torch.split(part.double(), lengths) for part in (query, key, value)), strict=True):
+        places = torch.arange(len(q))
+        back = places[:, None] - places
+        before, behind = (len(q) if reach < 0 else reach for reach in window)
+        seen = (back <= before) & (-back <= behind)
+        rows = (part.transpose(0, 1)[None] for part in (q, k, v))
+        mixed = scaled_dot_product_attention(*rows, attn_mask=seen, scale=scale, enable_gqa=True)
+        outputs.append(mixed[0].transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 3 * 48**2 * 4, 2**20], ids=["one matrix", "three", "all"])
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
-@pytest.mark.parametrize("is_masked", [True, False])
 @pytest.mark.parametrize("scale", [None, 0.5])
 @torch.inference_mode()
-def test_equals_torchs_attention(monkeypatch, tile_bytes, key_heads, is_masked, scale):
+def test_equals_torchs_attention(way, monkeypatch, tile_bytes, key_heads, scale):
     monkeypatch.setattr(tiled, "_TILE_BYTES", tile_bytes)
-    torch.manual_seed(key_heads)
-    query, key, value = states(4), states(key_heads), states(key_heads)
-    seen = (torch.arange(40) < LENGTHS[:, None])[:, None, None].expand(-1, 1, 40, -1) if is_masked else None
-    expected = scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale, enable_gqa=True)
-    added = None if seen is None else torch.where(seen, 0.0, torch.finfo(torch.float32).min)
-    got, weights = tiled_attention(None, query, key, value, added, scaling=scale)
-    assert weights is None and got.is_contiguous()
-    torch.testing.assert_close(got, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    query, key, value = states(LENGTHS, 4), states(LENGTHS, key_heads, 1), states(LENGTHS, key_heads, 2)
+    tiles = Tiles(np.array(LENGTHS), 4, key_heads)
+    expected = row_by_row(LENGTHS, query, key, value, scale)
+    got = tiles.attend(query, key, value, scale=scale)
+    torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
+    starts = np.cumsum([0, *LENGTHS[:-1]])
+    firsts = tiles.attend(query[starts], key, value, scale=scale, first=True)
+    torch.testing.assert_close(firsts.double(), expected[starts], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("is_short", [False, True], ids=["whole", "first token last"])
+@pytest.mark.parametrize("window", [(-1, 0), (3, 3), (0, 0), (5, 0), (31, 31), (60, 60)])
 @torch.inference_mode()
-def test_logits_stay_the_same_with_and_without_padding(model_folder, is_short):
-    model = AutoModelForSequenceClassification.from_pretrained(model_folder).eval()
-    ids = torch.randint(5, 190, (5, 40), generator=torch.Generator().manual_seed(0))
-    mask = (torch.arange(40) < LENGTHS[:, None]).long()
-    batches = [{"input_ids": ids, "attention_mask": mask}, {"input_ids": ids, "attention_mask": torch.ones_like(mask)}]
-    expected = [model(**batch).logits for batch in batches]
-    use_tiled_attention(model)
-    assert model.config._attn_implementation == TILED
-    if is_short:
-        shorten_last_layer(model)
-    for batch, logits in zip(batches, expected, strict=True):
-        torch.testing.assert_close(model(**batch).logits, logits, atol=1e-5, rtol=1e-5)
+def test_a_window_hides_what_is_too_far(way, window):
+    query, key, value = (states(LENGTHS, 2, seed) for seed in range(3))
+    got = Tiles(np.array(LENGTHS), 2, 2).attend(query, key, value, window=window)
+    expected = row_by_row(LENGTHS, query, key, value, window=window)
+    torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=12), st.sampled_from([(4, 4), (4, 2), (3, 1)]))
+@torch.inference_mode()
+def test_any_lengths_in_any_order(lengths, heads):
+    query, key, value = states(lengths, heads[0]), states(lengths, heads[1], 1), states(lengths, heads[1], 2)
+    got = Tiles(np.array(lengths), *heads).attend(query, key, value)
+    torch.testing.assert_close(got.double(), row_by_row(lengths, query, key, value), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [-1_000.0, 1_000.0], ids=["underflow", "overflow"])
+@torch.inference_mode()
+def test_scores_out_of_range_are_left_to_torch(monkeypatch, level):
+    """They are all about as large in one head, which does not change a softmax; in the other they are usual."""
+    monkeypatch.setattr(tiled, "_IN_PRODUCTS", {torch.float32})
+    query, key, value = (states(LENGTHS, 2, seed) for seed in range(3))
+    query[:, 0, 0], key[:, 0, 0] = level, 1.0
+    got = Tiles(np.array(LENGTHS), 2, 2).attend(query, key, value)
+    torch.testing.assert_close(got.double(), row_by_row(LENGTHS, query, key, value), atol=1e-3, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_what_is_no_number_stays_in_its_row(monkeypatch):
+    monkeypatch.setattr(tiled, "_IN_PRODUCTS", {torch.float32})
+    query, key, value = (states(LENGTHS, 2, seed) for seed in range(3))
+    expected = row_by_row(LENGTHS, query, key, value)
+    value[50] = torch.nan
+    got = Tiles(np.array(LENGTHS), 2, 2).attend(query, key, value).double()
+    assert got[40:73].isnan().all()
+    others = [place for place in range(sum(LENGTHS)) if not 40 <= place < 73]
+    torch.testing.assert_close(got[others], expected[others], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_bf16_is_multiplied_and_about_as_exact_as_torchs():
+    query, key, value = (states(LENGTHS, 4, seed).bfloat16() for seed in range(3))
+    assert torch.bfloat16 in tiled._IN_PRODUCTS
+    expected = row_by_row(LENGTHS, query, key, value)
+    usual = row_by_row(LENGTHS, query, key, value).bfloat16()
+    got = Tiles(np.array(LENGTHS), 4, 4).attend(query, key, value)
+    assert got.dtype == torch.bfloat16
+    rounded = (usual.double() - expected).abs().mean()
+    assert (got.double() - expected).abs().mean() < 4 * rounded
