@@ -17,7 +17,7 @@ class Pace:
         self.pairs_per_second = 0.0
 
     def budget(self, requests: int) -> int:
-        """Tokens of a turn while so many requests wait: many share a longer one, whose pairs need less padding."""
+        """Tokens of a turn while so many requests wait: many share a longer one, whose batches are larger."""
         if self._is_fixed:
             return self._budget
         most = min(max(_SHARED[0], self._budget * _SHARED_TIMES), _SHARED[1])

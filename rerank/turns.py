@@ -1,7 +1,7 @@
 """Whose pairs are scored next: a turn's tokens are shared out evenly between the requests that wait.
 
-So a small request is done in its first turn, however large its neighbours are. Of larger ones a turn takes pairs of
-like length if there are enough, so that its batches have little padding.
+So a small request is done in its first turn, however large its neighbours are; what it leaves of its share goes to the
+others.
 """
 
 import asyncio
@@ -16,14 +16,12 @@ from rerank.encode import EncodedPairs
 from rerank.ragged import offsets_of
 from rerank.rank import FloatArray
 
-_ALIKE = 0.85  # of the longest: shorter pairs than that are not of like length
-_FULL = 0.5  # share of a turn's tokens with which it is left to pairs of like length
 _MOST_ASKED = 256  # requests that a round looks at: the event loop waits for it
 
 
 @dataclass(eq=False, repr=False, slots=True)  # `deque.remove` words its error with the repr of what it did not find
 class Waiting:
-    """A tokenised request; `order` lists its pairs that had no turn yet, longest first."""
+    """A tokenised request; `order` lists its pairs longest first, of which the first `taken` have had their turn."""
 
     pairs: EncodedPairs
     order: npt.NDArray[np.intp]
@@ -32,6 +30,7 @@ class Waiting:
     done: asyncio.Future[None]
     since: float = field(default_factory=perf_counter)
     begun: float = 0.0
+    taken: int = 0
     scored: int = 0
 
     @classmethod
@@ -41,40 +40,34 @@ class Waiting:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         return cls(pairs, order, offsets_of(pairs.lengths[order]), np.empty(len(pairs), dtype=np.float32), done)
 
-    def take(self, share: int, *, room: int | None, like: int | None) -> npt.NDArray[np.intp]:
-        """Take the pairs that fit into `share` tokens, or one if it fits into `room` (None: whatever its length).
+    def take(self, share: int, *, budget: int | None) -> int:
+        """Move on by the pairs that fit into `share` tokens, or by one if `budget` has room for it (None: always).
 
-        Where not all that had no turn yet fit, only those nearly as long as `like`, and no longer, if given.
+        Returns their tokens.
         """
-        lengths = self.lengths
-        first, last = 0, len(lengths)
-        if like is not None and self.left > share:
-            first, last = np.searchsorted(-lengths, (-like, -_ALIKE * like), side="left").tolist()
-        fits = int(np.searchsorted(self.tokens, self.tokens[first] + share, side="right")) - 1
-        if fits == first < last and (room is None or lengths[first] <= room):
+        start = self.taken
+        fits = int(np.searchsorted(self.tokens, self.tokens[start] + share, side="right")) - 1
+        if fits == start and (budget is None or self.tokens[start + 1] - self.tokens[start] <= budget):
             fits += 1
-        rows = self.order[first : min(fits, last)]
-        if len(rows):
-            self.order = np.delete(self.order, slice(first, first + len(rows)))
-            self.tokens = offsets_of(self.lengths)
-        return rows
+        self.taken = fits
+        return int(self.tokens[fits] - self.tokens[start])
 
     def hand_out(self, rows: npt.NDArray[np.intp], logits: FloatArray) -> None:
         """Note the logits of these pairs; with the last of them the request is done."""
         self.logits[rows] = logits
         self.scored += len(rows)
-        if self.scored == len(self.pairs) and not self.done.done():
+        if self.scored == len(self.order) and not self.done.done():
             self.done.set_result(None)
 
     @property
     def left(self) -> int:
         """Tokens of the pairs that had no turn yet."""
-        return int(self.tokens[-1])
+        return int(self.tokens[-1] - self.tokens[self.taken])
 
     @property
-    def lengths(self) -> npt.NDArray[np.integer]:
-        """Tokens of each pair that had no turn yet, longest first."""
-        return self.pairs.lengths[self.order]
+    def is_taken(self) -> bool:
+        """Whether all pairs had their turn."""
+        return self.taken == len(self.order)
 
 
 Turn = list[tuple[Waiting, npt.NDArray[np.intp]]]
@@ -83,38 +76,23 @@ Turn = list[tuple[Waiting, npt.NDArray[np.intp]]]
 def next_turn(queue: deque[Waiting], budget: int) -> Turn:
     """Take the pairs of the next turn, at least one, off a queue that is not empty.
 
-    They are shared out in rounds: first pairs about as long as the first request's longest, and where those do not fill
-    the turn, any. Who was not served stays in front, and so is the first one soon.
+    They are shared out in rounds, and who could not be served is the first in the next turn.
     """
-    taken: dict[Waiting, list[npt.NDArray[np.intp]]] = {}
-    left, like = budget, int(queue[0].lengths[0]) or None
-    while queue and left > 0:
-        served = _share_out(queue, left, taken, like)
-        left -= served
-        if not served:
-            if like is None or left < budget * (1 - _FULL):
+    starts: dict[Waiting, int] = {}
+    while queue and budget > 0:
+        asked, served = min(len(queue), _MOST_ASKED), 0
+        share = budget // asked
+        for _ in range(asked):
+            waiting = queue[0]
+            start = waiting.taken
+            tokens = waiting.take(min(share, max(budget, 0)), budget=budget if starts else None)
+            if waiting.taken == start:
                 break
-            like = None
-    return [(waiting, np.concatenate(rows)) for waiting, rows in taken.items()]
-
-
-def _share_out(
-    queue: deque[Waiting], budget: int, taken: dict[Waiting, list[npt.NDArray[np.intp]]], like: int | None
-) -> int:
-    """One round, in which each of the first requests has the same share; returns the tokens taken."""
-    asked = min(len(queue), _MOST_ASKED)
-    share, left = budget // asked, budget
-    passed: list[Waiting] = []
-    while asked and left > 0 and (like is not None or not passed):
-        asked -= 1
-        waiting = queue.popleft()
-        rows = waiting.take(min(share, left), room=left if taken else None, like=like)
-        if not len(rows):
-            passed.append(waiting)
-            continue
-        taken.setdefault(waiting, []).append(rows)
-        left -= int(waiting.pairs.lengths[rows].sum())
-        if len(waiting.order):
-            queue.append(waiting)
-    queue.extendleft(reversed(passed))
-    return budget - left
+            starts.setdefault(waiting, start)
+            budget, served = budget - tokens, served + 1
+            queue.popleft()
+            if not waiting.is_taken:
+                queue.append(waiting)
+        if not served:
+            break
+    return [(waiting, waiting.order[start : waiting.taken]) for waiting, start in starts.items()]
