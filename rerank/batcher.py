@@ -5,6 +5,7 @@ waits for another. It knows neither models nor protocols.
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ from rerank.types import RerankRequest, Timings
 Value = TypeVar("Value")
 
 _HOPED_FOR = 0.5  # share of its deadline after which a request that is taken on should be done: others come after it
+_SWITCH_S = (
+    0.0002  # a thread keeps the interpreter from others so long: lanes want it for a moment after every operation
+)
 _TOKENIZER_THREADS = 4  # so that four long requests must be in the way before a short one waits to be tokenised
 
 
@@ -64,6 +68,7 @@ class Batcher:
         self._queue: deque[Waiting] = deque()
         self._turns: set[asyncio.Task[None]] = set()  # what is being scored: one turn on all cores, or one per lane
         self._has_all_cores = False
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
         # Who reads and answers requests comes first, or a flood of them could not even be refused.
         self._tokenizers, self._engine = (
             ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=give_way, initargs=(niceness,))

@@ -1,7 +1,7 @@
 """Whose pairs are scored next: a turn's tokens are shared out evenly between the requests that wait.
 
-So a small request is done in its first turn, however large its neighbours are; what it leaves of its share goes to the
-others.
+So a small request, which fits its share, is done in its first turn, however large its neighbours are; what it leaves of
+it goes to the others.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ class Packing:
 
     lengths: Offsets  # [rows], on the host
     starts: torch.Tensor  # int32 [rows + 1], on the device
-    _tiles: dict[tuple[int, int], Tiles] = field(default_factory=dict)
+    _tiles: dict[tuple[int, int], Tiles] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, offsets: Offsets, device: torch.device) -> "Packing":
@@ -32,7 +32,7 @@ class Packing:
         """Tokens of the longest row."""
         return int(self.lengths.max())
 
-    def first_tokens(self) -> torch.Tensor:
+    def first_starts(self) -> torch.Tensor:
         """Where the rows begin, and end, when each is its first token alone."""
         return torch.arange(len(self.lengths) + 1, dtype=torch.int32, device=self.starts.device)
 
@@ -78,14 +78,14 @@ def attend(
     """Queries [tokens, heads, width], or of the rows' `first` tokens [rows, heads, width], to what they get of the keys
     and values [tokens, heads or fewer, width] of their row.
 
-    A token sees as many before and behind its own place as `window` says, -1 for all; a `first` token sees all. One
-    kernel on CUDA, in half precision only.
+    A token sees as many before and behind its own place as `window` says, -1 for all; a `first` token sees all. On a
+    CPU `Tiles`, elsewhere CUDA's kernel, in half precision only.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
         tiles = packing.tiles(heads, key_heads)
         return tiles.attend(query, key, value, scale=scale, window=window, first=first)
-    starts, longest = (packing.first_tokens(), 1) if first else (packing.starts, packing.longest)
+    starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
     attended = varlen_attn(
         *(query, key, value, starts, packing.starts, longest, packing.longest),
         scale=scale,

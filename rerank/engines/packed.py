@@ -20,8 +20,10 @@ _MULTIPLE = 32  # tokens that batches on a CPU are filled up to a multiple of: o
 
 def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether packing a known family pays: a CPU, and CUDA in half precision and for some head widths."""
+    if device.type == "cpu":
+        return True
     if device.type != "cuda" or dtype == torch.float32:
-        return device.type == "cpu"
+        return False
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
@@ -61,13 +63,12 @@ class PackedForward:
             ids, types = (np.pad(row, (0, filling)) for row in (ids, types))
             offsets = np.append(offsets, len(ids))
         packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
-        inputs: dict[str, npt.NDArray[np.integer]] = {
-            "input_ids": ids,
-            "position_ids": self._family.positions(packed),
-        }
+        positions = self._family.positions(packed)
+        positions[len(ids) - filling :] = positions[0]  # which every model has
+        inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}
         if self._takes_types:
             inputs["token_type_ids"] = types
         tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
         states = self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0]
-        firsts = states if self._is_short else self._family.pool(states, packed)
-        return self._family.classify(self._model, firsts)[: len(batch), 0]
+        pooled = states if self._is_short else self._family.pool(states, packed)
+        return self._family.classify(self._model, pooled)[: len(batch), 0]

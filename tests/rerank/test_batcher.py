@@ -188,3 +188,16 @@ def test_merging_keeps_each_pair_s_tokens():
     assert np.split(ids, offsets[1:-1])[0].tolist() == [1, 1002, 1002, 1002]
     assert ids[offsets[:-1] + 1].tolist() == [1002, 1000, 2001]
     assert merged.lengths.tolist() == [4, 4, 4]
+
+
+def test_no_thread_keeps_the_interpreter_from_the_lanes_for_long():
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(0.005)
+        Batcher(encode, score=None)
+        assert sys.getswitchinterval() < 0.001
+        sys.setswitchinterval(0.0001)
+        Batcher(encode, score=None)
+        assert sys.getswitchinterval() == pytest.approx(0.0001)
+    finally:
+        sys.setswitchinterval(before)

@@ -1,4 +1,4 @@
-"""Whose pairs are scored next: everybody's once, the first request's always, and about as many of each."""
+"""Whose pairs are scored next: everybody's once, the first request's always, and about as many tokens of each."""
 
 import asyncio
 from collections import deque

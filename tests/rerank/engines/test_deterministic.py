@@ -14,7 +14,7 @@ def bits(logits: np.ndarray) -> list[int]:
     return logits.view(np.int32).tolist()
 
 
-def assert_bits_stay_the_same(config, *, packed: bool) -> np.ndarray:
+def assert_bits_stay_the_same(config, *, packed: bool | None) -> np.ndarray:
     engine = CrossEncoderEngine(config, packed=packed)
     pairs = encoded(Reranker(config, engine=engine), MANY)
     logits = engine.score(pairs).logits
@@ -33,5 +33,7 @@ def test_bits_do_not_depend_on_the_company(model_folder, packed):
 
 
 @bundled
-def test_the_bundled_models_bits_neither():
-    assert_bits_stay_the_same(exact(DOCS_MINI, deterministic=True), packed=False)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_bundled_models_bits_neither(dtype):
+    config = exact(DOCS_MINI, deterministic=True).model_copy(update={"dtype": dtype})
+    assert_bits_stay_the_same(config, packed=None)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 from rerank.engines import cross_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
@@ -99,6 +99,16 @@ def test_any_lengths_in_any_order(both, reranker, texts, longest):
     pairs = type(pairs)(pairs.template, pairs.queries, pairs.documents, pairs.query_of, pairs.document_of, **cut)
     packed, padded = (engine.score(pairs).logits for engine in both)
     np.testing.assert_allclose(packed, padded, rtol=0, atol=TOLERANCE)
+
+
+def test_a_model_with_few_positions_needs_none_for_the_filling(folder_of, tmp_path):
+    shape = BertConfig.from_pretrained(folder_of("bert"), max_position_embeddings=9, num_labels=1)
+    shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
+    BertForSequenceClassification(shape).save_pretrained(tmp_path)
+    packed, padded = engines(tmp_path)
+    for texts in ([("a", "b")], [("a", "b")] * 6, [("a", "b c")] * 7):
+        pairs = encoded(Reranker(exact(tmp_path), engine=packed), texts)
+        np.testing.assert_allclose(packed.score(pairs).logits, padded.score(pairs).logits, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 333])

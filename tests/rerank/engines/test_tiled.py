@@ -1,5 +1,7 @@
 """Attention in tiles gives what torch's own gives for every row alone, in both ways in which it is computed."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,9 @@ def row_by_row(lengths, query, key, value, scale=None, window=EVERYTHING):
     return torch.cat(outputs)
 
 
-@pytest.mark.parametrize("tile_bytes", [1, 3 * 48**2 * 4, 2**20], ids=["one matrix", "three", "all"])
+@pytest.mark.parametrize(
+    "tile_bytes", [1, 3 * 48 * 4, 3 * 48**2 * 4, 2**20], ids=["one row", "three rows", "three", "all"]
+)
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 @pytest.mark.parametrize("scale", [None, 0.5])
 @torch.inference_mode()
@@ -66,24 +70,36 @@ def test_a_window_hides_what_is_too_far(way, window):
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 70), min_size=1, max_size=12), st.sampled_from([(4, 4), (4, 2), (3, 1)]))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 70), min_size=1, max_size=12),
+    st.sampled_from([(4, 4), (4, 2), (3, 1)]),
+    st.tuples(st.integers(-1, 40), st.integers(-1, 40)),
+    st.booleans(),
+)
 @torch.inference_mode()
-def test_any_lengths_in_any_order(lengths, heads):
+def test_any_lengths_in_any_order(lengths, heads, window, in_products):
     query, key, value = states(lengths, heads[0]), states(lengths, heads[1], 1), states(lengths, heads[1], 2)
-    got = Tiles(np.array(lengths), *heads).attend(query, key, value)
-    torch.testing.assert_close(got.double(), row_by_row(lengths, query, key, value), atol=1e-5, rtol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "_IN_PRODUCTS", {torch.float32} if in_products else set())
+        got = Tiles(np.array(lengths), *heads).attend(query, key, value, window=window)
+    expected = row_by_row(lengths, query, key, value, window=window)
+    torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("level", [-1_000.0, 1_000.0], ids=["underflow", "overflow"])
+@pytest.mark.parametrize("is_first", [False, True], ids=["all", "first"])
+@pytest.mark.parametrize("level", [-1_000, -140, -127, -110, -101, -99, 0, 110, 120, 124, 125, 126, 127, 128, 1_000])
 @torch.inference_mode()
-def test_scores_out_of_range_are_left_to_torch(monkeypatch, level):
-    """They are all about as large in one head, which does not change a softmax; in the other they are usual."""
+def test_scores_out_of_range_are_left_to_torch(monkeypatch, level, is_first):
+    """They are all about 2**level in one head, which does not change a softmax; in the other they are usual."""
     monkeypatch.setattr(tiled, "_IN_PRODUCTS", {torch.float32})
     query, key, value = (states(LENGTHS, 2, seed) for seed in range(3))
-    query[:, 0, 0], key[:, 0, 0] = level, 1.0
-    got = Tiles(np.array(LENGTHS), 2, 2).attend(query, key, value)
-    torch.testing.assert_close(got.double(), row_by_row(LENGTHS, query, key, value), atol=1e-3, rtol=1e-3)
+    query[:, 0, 0], key[:, 0, 0] = level / math.log2(math.e), WIDTH**0.5
+    key[:, 0, 1:] = 0  # equal scores, whose sum is the larger the more there are
+    expected = row_by_row(LENGTHS, query, key, value)
+    rows = np.cumsum([0, *LENGTHS[:-1]]) if is_first else np.arange(sum(LENGTHS))
+    got = Tiles(np.array(LENGTHS), 2, 2).attend(query[rows], key, value, first=is_first)
+    torch.testing.assert_close(got.double(), expected[rows], atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -98,13 +114,18 @@ def test_what_is_no_number_stays_in_its_row(monkeypatch):
     torch.testing.assert_close(got[others], expected[others], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 4])
 @torch.inference_mode()
-def test_bf16_is_multiplied_and_about_as_exact_as_torchs():
+def test_bf16_is_multiplied_and_about_as_exact_as_torchs(monkeypatch, size):
     query, key, value = (states(LENGTHS, 4, seed).bfloat16() for seed in range(3))
-    assert torch.bfloat16 in tiled._IN_PRODUCTS
+    query *= size
     expected = row_by_row(LENGTHS, query, key, value)
-    usual = row_by_row(LENGTHS, query, key, value).bfloat16()
-    got = Tiles(np.array(LENGTHS), 4, 4).attend(query, key, value)
-    assert got.dtype == torch.bfloat16
-    rounded = (usual.double() - expected).abs().mean()
-    assert (got.double() - expected).abs().mean() < 4 * rounded
+    tiles = Tiles(np.array(LENGTHS), 4, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiled, "_IN_PRODUCTS", set())
+        torchs = tiles.attend(query, key, value)
+    monkeypatch.setattr(Tiles, "_by_torch", None)
+    got = tiles.attend(query, key, value)
+    assert got.dtype == torchs.dtype == torch.bfloat16
+    error, usual = ((mixed.double() - expected).abs().mean() for mixed in (got, torchs))
+    assert 0 < error < 2 * usual
