@@ -198,6 +198,6 @@ def test_no_thread_keeps_the_interpreter_from_the_lanes_for_long():
         assert sys.getswitchinterval() < 0.001
         sys.setswitchinterval(0.0001)
         Batcher(encode, score=None)
-        assert sys.getswitchinterval() == pytest.approx(0.0001)
+        assert sys.getswitchinterval() < 0.00011
     finally:
         sys.setswitchinterval(before)
