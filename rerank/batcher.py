@@ -68,7 +68,6 @@ class Batcher:
         self._queue: deque[Waiting] = deque()
         self._turns: set[asyncio.Task[None]] = set()  # what is being scored: one turn on all cores, or one per lane
         self._has_all_cores = False
-        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
         # Who reads and answers requests comes first, or a flood of them could not even be refused.
         self._tokenizers, self._engine = (
             ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=give_way, initargs=(niceness,))
@@ -90,6 +89,7 @@ class Batcher:
         Raises OverloadedError at once where too much waits, DeadlineError after the request's `timeout_s`, and whatever
         `encode` or `score` raises for this request.
         """
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))  # here: a job has no event loop to wait for
         size = len(request.documents)
         self._admit(size, request.timeout_s)
         self._admitted.append(size)

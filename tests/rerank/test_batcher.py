@@ -194,10 +194,12 @@ def test_no_thread_keeps_the_interpreter_from_the_lanes_for_long():
     before = sys.getswitchinterval()
     try:
         sys.setswitchinterval(0.005)
-        Batcher(encode, score=None)
+        batcher = Batcher(encode, Engine().score)
+        assert sys.getswitchinterval() > 0.004, "who asks for nothing keeps what is set"
+        run(batcher.score(request(1, 1)))
         assert sys.getswitchinterval() < 0.001
         sys.setswitchinterval(0.0001)
-        Batcher(encode, score=None)
+        run(batcher.score(request(1, 1)))
         assert sys.getswitchinterval() < 0.00011
     finally:
         sys.setswitchinterval(before)

@@ -160,7 +160,7 @@ def test_the_bundled_model_equals_the_oracle():
 
 @bundled
 def test_the_bundled_model_is_close_in_bf16():
-    """On 180 pairs of the demo: at most 0.13 off, 0.05 in the mean, where logits have a deviation of 2.5."""
+    """On 200 pairs of Cranfield: at most 0.14 off, 0.05 in the mean, where logits have a deviation of 1.5."""
     ours = Reranker(exact(DOCS_MINI))
     rough = CrossEncoderEngine(exact(DOCS_MINI).model_copy(update={"dtype": "bfloat16"}))
     pairs = encoded(ours, PAIRS[: len(CORPUS)])
