@@ -28,9 +28,7 @@ from rerank.types import RerankRequest, Timings
 Value = TypeVar("Value")
 
 _HOPED_FOR = 0.5  # share of its deadline after which a request that is taken on should be done: others come after it
-_SWITCH_S = (
-    0.0002  # a thread keeps the interpreter from others so long: lanes want it for a moment after every operation
-)
+_SWITCH_S = 0.0002  # for which a thread may keep the interpreter: lanes want it for a moment after every operation
 _TOKENIZER_THREADS = 4  # so that four long requests must be in the way before a short one waits to be tokenised
 
 

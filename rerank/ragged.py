@@ -62,3 +62,8 @@ def spans(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> 
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def positions(lengths: npt.NDArray[np.integer]) -> Offsets:
+    """0, 1, … for each row in turn."""
+    return spans(np.zeros_like(lengths), lengths)

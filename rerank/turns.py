@@ -80,19 +80,18 @@ def next_turn(queue: deque[Waiting], budget: int) -> Turn:
     """
     starts: dict[Waiting, int] = {}
     while queue and budget > 0:
-        asked, served = min(len(queue), _MOST_ASKED), 0
+        asked = min(len(queue), _MOST_ASKED)
         share = budget // asked
         for _ in range(asked):
             waiting = queue[0]
             start = waiting.taken
             tokens = waiting.take(min(share, max(budget, 0)), budget=budget if starts else None)
             if waiting.taken == start:
+                budget = 0  # what is left of it has no room for the pair whose turn it is
                 break
             starts.setdefault(waiting, start)
-            budget, served = budget - tokens, served + 1
+            budget -= tokens
             queue.popleft()
             if not waiting.is_taken:
                 queue.append(waiting)
-        if not served:
-            break
     return [(waiting, waiting.order[start : waiting.taken]) for waiting, start in starts.items()]

@@ -9,7 +9,7 @@ import torch
 
 from rerank.engines.attention import Packing
 from rerank.engines.device import to_device
-from rerank.ragged import IntArray, Offsets, spans
+from rerank.ragged import IntArray, Offsets, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ def is_transformers_own(model: Any) -> bool:
 
 
 def _from_zero(packed: Packed) -> Offsets:
-    lengths = np.diff(packed.offsets)
-    return spans(np.zeros_like(lengths), lengths)
+    return positions(np.diff(packed.offsets))
 
 
 def _behind_padding(packed: Packed) -> Offsets:

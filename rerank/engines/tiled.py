@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from rerank.ragged import Offsets, offsets_of, spans
+from rerank.ragged import Offsets, offsets_of, positions
 
 _SIDES = 16  # tokens to whose multiples a matrix is filled up: rows of about one length are one product
 _TILE_BYTES = 2**20  # of scores; what stays in the cache of one core
@@ -43,19 +43,20 @@ class Tiles:
         """Plan them for rows of these lengths, none empty; several `heads` may share one of the keys and values."""
         rows = len(lengths)
         sides = -(-lengths // _SIDES) * _SIDES
-        places = offsets_of(np.repeat(sides, heads))
-        matrix = np.repeat(np.arange(rows * heads), np.diff(places))
-        row, head = np.divmod(matrix, heads)
-        position = np.arange(places[-1]) - places[matrix]
+        sizes = np.repeat(sides, heads)  # of the matrices
+        places = offsets_of(sizes)
+        row, head = np.divmod(np.repeat(np.arange(rows * heads), sizes), heads)
+        position = positions(sizes)
+        is_token = position < lengths[row]
         token = offsets_of(lengths)[row] + np.minimum(position, lengths[row] - 1)
         begin = places[:-1].reshape(rows, heads)
-        back = np.repeat(begin, lengths, axis=0) + spans(np.zeros_like(lengths), lengths)[:, None]
+        back = np.repeat(begin, lengths, axis=0) + positions(lengths)[:, None]
         self._heads, self._count = heads, rows * heads
         self._masks: dict[tuple[int, Window], torch.Tensor] = {}
         self._queries = torch.from_numpy(token * heads + head)
         self._keys = torch.from_numpy(token * key_heads + head // (heads // key_heads))
-        self._is_token = torch.from_numpy(position < lengths[row])
-        self._filling = torch.from_numpy(np.flatnonzero(position >= lengths[row]))
+        self._is_token = torch.from_numpy(is_token)
+        self._filling = torch.from_numpy(np.flatnonzero(~is_token))
         self._back = torch.from_numpy(back.ravel())
         self._parts = torch.eye(_PARTS, dtype=torch.bfloat16).repeat(int(places[-1]) // _PARTS, 1)
         bounds = [0, *(np.flatnonzero(np.diff(sides)) + 1).tolist(), rows]
@@ -88,15 +89,13 @@ class Tiles:
         key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
         matrices = (query, key, value)
         if query.dtype in _IN_PRODUCTS:
-            mixed = self._multiplied(*matrices, scale, window)
-            mixed = mixed if first else mixed.index_select(0, self._back)
+            mixed = self._by_token(self._multiplied(*matrices, scale, window), first)
             lowest, highest = mixed.aminmax()
             divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
             least, most = divisor.aminmax()
             if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
                 return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
-        mixed = self._by_torch(*matrices, scale, window)
-        return (mixed if first else mixed.index_select(0, self._back)).view(shape)
+        return self._by_token(self._by_torch(*matrices, scale, window), first).view(shape)
 
     def _multiplied(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
@@ -131,6 +130,10 @@ class Tiles:
             mask = is_token if seen is None else is_token & seen
             o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
         return output
+
+    def _by_token(self, mixed: torch.Tensor, first: bool) -> torch.Tensor:
+        """What came out of the matrices, in the order of the queries and without what filled the matrices up."""
+        return mixed if first else mixed.index_select(0, self._back)
 
     def _matrices(self, run: _Run, states: torch.Tensor) -> torch.Tensor:
         """A run's part of states [places, width] as [matrices, side, width]; of [matrices, width], which are fewer than
