@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
 from jobs.console import results_console
+from jobs.evaluation.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
+from jobs.evaluation.measures import Judge, Qrels, Ranking
+from jobs.evaluation.rankings import Run, RunFormat, names_of, read_run
 from jobs.exits import exit_codes
-from jobs.measures import Judge, Qrels, Ranking
-from jobs.qrels import QrelsFormat, read_qrels
-from jobs.rankings import Run, RunFormat, names_of, read_run
-from jobs.renames import by_table, parse_renames
+from jobs.formats.qrels import QrelsFormat, read_qrels
+from jobs.formats.renames import by_table, parse_renames
 from rerank.errors import ConfigError, InputError
 
 MEASURES = ("nDCG@10", "RR@10", "AP", "P@5", "Success@10", "R@100")

@@ -8,21 +8,21 @@ import numpy as np
 import pyarrow.compute as pc
 import typer
 
-from jobs.columns import Layout
 from jobs.exits import exit_codes
-from jobs.gather import PAIRS_PER_ROW_GROUP
-from jobs.input import Input, open_input
-from jobs.memory import Memory, open_snapshot, resolve
-from jobs.progress import peak_memory, say
-from jobs.renames import parse_renames
-from jobs.sample import sample
-from jobs.source import Source
-from jobs.splits import pairs_per_block, pairs_per_split, plan_splits
-from rerank.candidates import CandidateSets, text_column
+from jobs.formats.columns import Layout
+from jobs.formats.renames import parse_renames
+from jobs.input.candidates import Input, open_input
+from jobs.input.join import PAIRS_PER_ROW_GROUP
+from jobs.input.sample import sample
+from jobs.input.source import Source
+from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
+from jobs.pipeline.progress import peak_memory, say
+from jobs.pipeline.score_lookup import Memory, open_snapshot, resolve
 from rerank.config import BUNDLED, ScorerConfig
-from rerank.encode import EncodedPairs
+from rerank.encoding.pairs import EncodedPairs
 from rerank.prepare import encode
-from rerank.reject import Reason, check
+from rerank.ranking.candidates import CandidateSets, text_column
+from rerank.ranking.reject import Reason, check
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, pair_keys
 

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from jobs.columns import Layout
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
-from jobs.job import RunConfig
-from jobs.job import run as run_job
-from jobs.progress import say
-from jobs.renames import parse_renames
+from jobs.formats.columns import Layout
+from jobs.formats.renames import parse_renames
+from jobs.pipeline.job import RunConfig
+from jobs.pipeline.job import run as run_job
+from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.cut import Cut
-from rerank.mix import Mix
+from rerank.ranking.fusion import Mix
+from rerank.ranking.options import Cut
 
 
 def run(

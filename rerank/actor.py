@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from rerank.attempts import Attempts
-from rerank.batcher import Batcher
+from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
-from rerank.cut import WHOLE, Cut
-from rerank.encode import PairEncoder
+from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine
 from rerank.errors import EngineLostError
+from rerank.isolation.attempts import Attempts
 from rerank.prepare import look_up_again
+from rerank.ranking.options import WHOLE, Cut
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
 from rerank.types import RerankRequest, RerankResult

@@ -10,7 +10,7 @@ from typing import Any
 from xxhash import xxh3_128
 
 from rerank.config import ScorerConfig
-from rerank.encode import PairTemplate
+from rerank.encoding.pairs import PairTemplate
 from rerank.errors import ModelError
 
 _SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model", ".py"})

@@ -7,20 +7,20 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from rerank.attempts import Attempts
-from rerank.candidates import CandidateSets, keep_columns
+from rerank.arrays import IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
-from rerank.cut import WHOLE, Cut
-from rerank.encode import EncodedPairs, PairEncoder
+from rerank.encoding.pairs import EncodedPairs, PairEncoder
+from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
-from rerank.isolate import Isolation
-from rerank.load import load_encoder
+from rerank.isolation.attempts import Attempts
+from rerank.isolation.isolate import Isolation
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
-from rerank.ragged import IntArray, offsets_of
-from rerank.rank import FloatArray, best_first, rank, relevance_scores, with_source_score
-from rerank.ranked import RankedQueries, RankedTexts
-from rerank.reject import Reason, mark_not_finite, rejected
+from rerank.ranking.candidates import CandidateSets, keep_columns
+from rerank.ranking.options import WHOLE, Cut
+from rerank.ranking.rank import FloatArray, best_first, rank, relevance_scores, with_source_score
+from rerank.ranking.reject import Reason, mark_not_finite, rejected
+from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Keys
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 

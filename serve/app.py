@@ -17,13 +17,13 @@ from ray.serve.handle import DeploymentHandle
 
 from rerank.actor import RerankActor
 from rerank.errors import ConfigError
-from serve.api import create_api
 from serve.deployments import DeploymentScorer
-from serve.endpoint import Server
+from serve.http.api import create_api
+from serve.http.endpoint import Server
 from serve.keys import ENVIRONMENT, Keys, keys_from_environment
 from serve.models import Models
-from serve.ray_metrics import RaySink
 from serve.settings import ServedModel, Settings, parse_settings
+from serve.telemetry.ray_metrics import RaySink
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
 _REQUESTS = 256  # of a model, at work in one replica; as many again wait for a replica before Serve refuses them

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rerank.errors import ConfigError
-from serve.problems import UnauthorizedError
+from serve.errors import UnauthorizedError
 
 ENVIRONMENT = "RERANK_KEYS"
 _LINE = re.compile(r"(?P<name>[\w.@-]+)\s+sha256:(?P<digest>[0-9a-f]{64})")

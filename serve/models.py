@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rerank.types import RerankRequest, RerankResult
-from serve.problems import UnknownModelError
+from serve.errors import UnknownModelError
 
 
 class Scorer(Protocol):

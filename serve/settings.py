@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank.config import ScorerConfig, parse_config
 from rerank.errors import ConfigError
-from serve.limits import Limits
+from serve.http.limits import Limits
 
 _SCORER = frozenset(ScorerConfig.model_fields)
 

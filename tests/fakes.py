@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
-from rerank.encode import EncodedPairs
+from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 
 Candidate = tuple[Any, str | None]

@@ -5,8 +5,8 @@ import typer
 from jobs.bench.job import job
 from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
-from jobs.bench.serve import serve
-from jobs.bench.soak import soak
+from jobs.bench.server.serve import serve
+from jobs.bench.server.soak import soak
 from jobs.bench.sweep import sweep
 from jobs.bench.tokenize import tokenize
 

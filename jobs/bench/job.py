@@ -16,11 +16,11 @@ from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, hand_ove
 from jobs.bench.scorer import head_of
 from jobs.bench.turns import further_rate
 from jobs.exits import exit_codes
-from jobs.job import RunConfig, run
-from jobs.progress import say
-from rerank.candidates import CANDIDATES, CandidateSets, text_column
+from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.cut import Cut
+from rerank.ranking.candidates import CANDIDATES, CandidateSets, text_column
+from rerank.ranking.options import Cut
 from rerank.reranker import Reranker
 
 _CHANGED = 20  # every so many-th pair is another one the next night

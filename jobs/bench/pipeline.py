@@ -15,12 +15,12 @@ import typer
 from jobs.bench.options import Output, hand_over
 from jobs.bench.turns import further_rate
 from jobs.exits import exit_codes
-from jobs.job import RunConfig, run
-from jobs.progress import say
-from rerank.encode import EncodedPairs, PairTemplate
+from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.progress import say
+from rerank.arrays import IntArray, Ragged
+from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.engines import Scores
 from rerank.errors import OutputError
-from rerank.ragged import IntArray, Ragged
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 _CANDIDATES = 100

@@ -14,10 +14,10 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers.utils.logging import disable_progress_bar
 
+from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
-from rerank.engines.device import pick_device, pick_dtype
-from rerank.engines.prepacked import PrepackedLinear, can_prepack
-from rerank.ragged import IntArray
+from rerank.engines.device.choices import pick_device, pick_dtype
+from rerank.engines.forward.prepacked import PrepackedLinear, can_prepack
 
 _SIDE, _PRODUCTS = 2048, 8
 _DEFAULT_BATCH = 32

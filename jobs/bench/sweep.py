@@ -11,9 +11,9 @@ import typer
 from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, hand_over
 from jobs.bench.scorer import head_of, made_up
 from jobs.exits import exit_codes
-from jobs.progress import say
-from rerank.candidates import CANDIDATES
+from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.ranking.candidates import CANDIDATES
 from rerank.reranker import Reranker
 
 _CPU_BUDGETS = (512, 1_024, 2_048, 4_096, 8_192)

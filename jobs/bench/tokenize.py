@@ -12,12 +12,12 @@ from jobs.bench.options import Candidates, Lengths, MadeUp, MaxLength, Model, Ou
 from jobs.bench.scorer import head_of, made_up, texts_of
 from jobs.bench.turns import in_turns
 from jobs.exits import exit_codes
-from jobs.progress import say
-from rerank.candidates import CandidateSets
+from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.encode import PairEncoder
-from rerank.load import load_encoder
+from rerank.encoding.pairs import PairEncoder
+from rerank.encoding.tokenizer import load_encoder
 from rerank.prepare import encode
+from rerank.ranking.candidates import CandidateSets
 
 _SHARED_BY = 10  # queries that a made-up text is a candidate of, on average
 _AT_ONCE = 1_000  # pairs of a pair call: it holds a hundred bytes a token

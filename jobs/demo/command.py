@@ -12,8 +12,8 @@ from rich.table import Table
 
 from jobs.demo.corpus import write_corpus
 from jobs.demo.first_stage import load_qrels, load_questions, retrieve
-from jobs.job import RunConfig, run
-from jobs.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, ranking_of
+from jobs.evaluation.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, ranking_of
+from jobs.pipeline.job import RunConfig, run
 from rerank.config import ScorerConfig
 
 # The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from jobs.evaluate import MEASURES
+from jobs.evaluation.measures import Judge
 from jobs.exits import exit_codes
-from jobs.measures import Judge
-from jobs.publish import REPORT
-from jobs.qrels import QrelsFormat, read_qrels
+from jobs.formats.qrels import QrelsFormat, read_qrels
+from jobs.pipeline.publish import REPORT
 from jobs.report.findings import find
 from jobs.report.page import depth_curve, render
 from jobs.report.picture import standalone

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jobs.flat import fitting, pair_columns, read_pairs
-from jobs.measures import Qrels, Values
-from jobs.ranked import RankedPairs
+from jobs.evaluation.measures import Qrels, Values
+from jobs.evaluation.ranked import RankedPairs
+from jobs.formats.pair_rows import fitting, pair_columns, read_pairs
 from rerank.errors import InputError
 from rerank.paths import locate
 

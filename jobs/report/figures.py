@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jobs.compare import Comparison, p_text
-from jobs.measures import Values
+from jobs.evaluation.compare import Comparison, p_text
+from jobs.evaluation.measures import Values
 from jobs.report.draw import bar, bottom_axis, dot, left_axis, line, linear, path, plot, text, ticks, upright
 
 _BINS = 40

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.compare import Comparison
 from jobs.evaluate import assess, remarks
-from jobs.measures import Judge, Qrels, Values
-from jobs.ranked import RankedPairs, read_ranked
-from jobs.rankings import Run, is_cut
+from jobs.evaluation.compare import Comparison
+from jobs.evaluation.measures import Judge, Qrels, Values
+from jobs.evaluation.ranked import RankedPairs, read_ranked
+from jobs.evaluation.rankings import Run, is_cut
+from jobs.pipeline.staging import ERRORS
 from jobs.report.examples import Example, Texts, example, extremes
 from jobs.report.moves import Moves, moves_of, overlap
-from jobs.staging import ERRORS
 from jobs.tune.command import depth_curve
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Tuner

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.measures import Values
-from jobs.ranked import RankedPairs
+from jobs.evaluation.measures import Values
+from jobs.evaluation.ranked import RankedPairs
 from jobs.tune.settings import DEPTHS
 
 _BUCKETS = (1, 2, 4, 6, 11, 21, 51, 101, 201, 501)

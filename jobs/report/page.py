@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.compare import Comparison, p_text
+from jobs.evaluation.compare import Comparison, p_text
 from jobs.report import figures
 from jobs.report.examples import Example, Shown
 from jobs.report.findings import Findings, Judged

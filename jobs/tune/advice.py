@@ -7,11 +7,11 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from jobs.compare import Comparison, compare
-from jobs.measures import Values
+from jobs.evaluation.compare import Comparison, compare
+from jobs.evaluation.measures import Values
 from jobs.tune.settings import Setting, Tuner
 from rerank.config import BUNDLED
-from rerank.mix import MixMethod
+from rerank.ranking.fusion import MixMethod
 
 
 class Verdict(StrEnum):

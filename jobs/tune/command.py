@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.compare import compare
 from jobs.console import results_console
+from jobs.evaluation.compare import compare
+from jobs.evaluation.measures import Judge
+from jobs.evaluation.ranked import RankedPairs, read_ranked
+from jobs.evaluation.rankings import is_cut, names_of, read_manifest
 from jobs.exits import exit_codes
-from jobs.measures import Judge
-from jobs.qrels import QrelsFormat, read_qrels
-from jobs.ranked import RankedPairs, read_ranked
-from jobs.rankings import is_cut, names_of, read_manifest
+from jobs.formats.qrels import QrelsFormat, read_qrels
 from jobs.tune.advice import Verdict, advise, command_line
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.ranked import RankedPairs
+from jobs.evaluation.ranked import RankedPairs
 
 _QUERIES = 1000
 

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from jobs.measures import Judge, Values
-from jobs.ranked import RankedPairs
-from rerank.mix import Mix, MixMethod
+from jobs.evaluation.measures import Judge, Values
+from jobs.evaluation.ranked import RankedPairs
+from rerank.ranking.fusion import Mix, MixMethod
 
 Rows = npt.NDArray[np.intp]
 

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.compare import p_text
-from jobs.rankings import names_of
+from jobs.evaluation.compare import p_text
+from jobs.evaluation.rankings import names_of
 from jobs.tune.settings import FOLDS
 
 Summary = Mapping[str, Any]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.measures import Qrels
-from jobs.ranked import RankedPairs
+from jobs.evaluation.measures import Qrels
+from jobs.evaluation.ranked import RankedPairs
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 

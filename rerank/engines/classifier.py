@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from rerank.config import ScorerConfig
-from rerank.engines.families import is_known
+from rerank.encoding.tokenizer import load_settings, load_tokenizer
+from rerank.engines.forward.families import is_known
 from rerank.errors import ModelError
-from rerank.load import load_settings, load_tokenizer
 
 # Files that tell sentence-transformers to do more than load the classifier and give it what the tokeniser gives.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"

@@ -4,8 +4,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
-from rerank.encode import EncodedPairs
-from rerank.rank import FloatArray
+from rerank.encoding.pairs import EncodedPairs
+from rerank.ranking.rank import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

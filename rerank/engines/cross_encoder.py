@@ -8,19 +8,19 @@ import numpy.typing as npt
 import torch
 
 from rerank.config import ScorerConfig
-from rerank.cores import available_cores
-from rerank.encode import EncodedPairs
-from rerank.engines.allocator import keep_freed_memory
+from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches import plan_batches
 from rerank.engines.classifier import Classifier, load_classifier
 from rerank.engines.contract import Scores
-from rerank.engines.device import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
-from rerank.engines.failures import check_device, free_memory, is_out_of_memory
-from rerank.engines.families import family_of, has_no_memory
-from rerank.engines.lanes import Lanes
-from rerank.engines.packed import PackedForward, has_packed_kernel
-from rerank.engines.padded import PaddedForward
-from rerank.engines.prepacked import bound_kernels, can_prepack, prepack
-from rerank.pack import plan_batches
+from rerank.engines.device.allocator import keep_freed_memory
+from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.device.cores import available_cores
+from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
+from rerank.engines.device.thread_lanes import Lanes
+from rerank.engines.forward.families import family_of, has_no_memory
+from rerank.engines.forward.packed import PackedForward, has_packed_kernel
+from rerank.engines.forward.padded import PaddedForward
+from rerank.engines.forward.prepacked import bound_kernels, can_prepack, prepack
 
 
 class Forward(Protocol):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-from rerank.ragged import offsets_of
+from rerank.arrays import offsets_of
 from rerank.store.entries import Entries, EntriesFiles, map_entries, merge
 from rerank.store.parts import Damage, Folder, Part, read_part
 

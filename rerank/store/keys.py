@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_128_digest
 
-from rerank.ragged import IntArray
+from rerank.arrays import IntArray
 
 Keys = npt.NDArray[np.uint64]
 """Shape [pairs, 2]: the high and the low half of each key."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rerank.types import RerankRequest, RerankResult
-from serve.problems import Problem
+from serve.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Wire(Protocol):
     """What each module of this package offers."""
 
     STATUS: Mapping[str, int]
-    """HTTP statuses by error code, where the protocol's differ from `serve.problems`."""
+    """HTTP statuses by error code, where the protocol's differ from `serve.errors`."""
 
     def parse(self, body: Mapping[str, Any], /) -> Asked:
         """Read a JSON object. Raises InputError naming the field."""

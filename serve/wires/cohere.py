@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest, TokenLimits
-from serve.problems import body_for_all as error
+from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
 from serve.wires.fields import Count, Documents, Query
 from serve.wires.options import VllmOptions

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest
-from serve.problems import body_for_all as error
+from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
 from serve.wires.fields import Count, Documents, Query, Unread
 from serve.wires.read import check_echo, check_top, read_body, read_texts, text_keys

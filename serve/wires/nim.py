@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest, TokenLimits
-from serve.problems import body_for_all as error
+from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
 from serve.wires.fields import Count, TextOrObject, TextsOrObjects
 from serve.wires.read import check_top, read_body, read_texts, refuse_keys

@@ -1,6 +1,6 @@
 """Superlinked Inference Engine: items in, scores with ranks from 0 out. The model's id stands in the path.
 
-Its SDK speaks msgpack only; see `serve.codec` for the bytes.
+Its SDK speaks msgpack only; see `serve.http.codec` for the bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest
-from serve.problems import Problem
+from serve.errors import Problem
 from serve.wires import Answer, Asked
 from serve.wires.fields import Item, Items, Unread
 from serve.wires.read import read_body, read_texts, refuse_keys, shown

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from rerank.types import RerankRequest, TokenLimits
-from serve.problems import EmptyError, Problem
+from serve.errors import EmptyError, Problem
 from serve.wires import Answer, Asked
 from serve.wires.fields import Count, Query, Texts
 from serve.wires.read import check_top, read_body, read_texts

@@ -9,7 +9,7 @@ from typing import Any
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest
-from serve.problems import body_for_all as error
+from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
 from serve.wires.fields import OneOrMore
 from serve.wires.options import VllmOptions

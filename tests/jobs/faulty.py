@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jobs.exits import exit_codes
-from jobs.job import RunConfig, run
-from rerank.encode import EncodedPairs
+from jobs.pipeline.job import RunConfig, run
+from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.renames import parse_renames
+from jobs.formats.renames import parse_renames
 from rerank.errors import ConfigError
 
 

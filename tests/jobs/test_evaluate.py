@@ -14,11 +14,11 @@ import typer
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app as console
-from jobs.compare import unjudged_share
 from jobs.evaluate import register
-from jobs.measures import Judge, measure
-from jobs.qrels import read_qrels
-from jobs.rankings import read_run
+from jobs.evaluation.compare import unjudged_share
+from jobs.evaluation.measures import Judge, measure
+from jobs.evaluation.rankings import read_run
+from jobs.formats.qrels import read_qrels
 from tests.jobs.runs import CRANFIELD, FIRST_STAGE, QRELS, write_candidates, write_qrels, write_ranked
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.input import Input, open_input
-from jobs.memory import resolve
+from jobs.input.candidates import Input, open_input
+from jobs.pipeline.score_lookup import resolve
 from jobs.plan import make_plan
 from rerank.config import ScorerConfig
 from rerank.errors import InputError

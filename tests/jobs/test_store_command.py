@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.store import app
 from rerank.store import ScoreStore
-from tests.rerank.test_store import random_keys, save
+from tests.rerank.store.test_store import random_keys, save
 
 FIRST, SECOND = "a" * 32, "b" * 32
 

@@ -7,9 +7,9 @@ import pytest
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
-from rerank.cut import Cut
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
+from rerank.ranking.options import Cut
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rerank.config import ScorerConfig
-from rerank.encode import PairTemplate
+from rerank.encoding.pairs import PairTemplate
 from rerank.errors import ModelError
 from rerank.fingerprint import ModelIdentity, identify
 

@@ -11,7 +11,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from rerank.config import ScorerConfig
-from rerank.encode import EncodedPairs
+from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.reranker import Reranker
 from tests.fakes import candidate_sets

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
 
-from rerank.candidates import CandidateSets
-from rerank.encode import Encoder
+from rerank.encoding.pairs import Encoder
 from rerank.errors import InputError
 from rerank.prepare import encoded_pairs, is_prepared, prepare
+from rerank.ranking.candidates import CandidateSets
 from tests.fakes import candidate_sets
 
 TABLE = candidate_sets(

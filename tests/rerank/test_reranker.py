@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from rerank import Reranker, ScorerConfig
-from rerank.cut import Cut
 from rerank.errors import InputError, ModelError
 from rerank.prepare import prepare
+from rerank.ranking.options import Cut
 from tests.fakes import HashEngine, ListedEngine, candidate_sets, hash_logit
 
 MAX_LENGTH = 24

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from serve.examples import DOCUMENTED
+from serve.http.examples import DOCUMENTED
 
 PATHS = (
     "/v1/rerank",

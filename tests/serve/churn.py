@@ -16,7 +16,7 @@ import pytest
 from ray.serve.context import _get_global_client
 
 from rerank.actor import RerankActor
-from rerank.encode import EncodedPairs
+from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Engine, Scores
 from rerank.errors import EngineLostError
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from standins import LengthScorer, calling
 
-from serve.endpoint import Server
+from serve.http.endpoint import Server
+from serve.http.limits import Limits
 from serve.keys import Keys
-from serve.limits import Limits
 from serve.models import Models
+from tests.serve.standins import LengthScorer, calling
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from jobs.bench.serve_process import free_port
-from rerank.rank import relevance_scores
+from jobs.bench.server.process import free_port
+from rerank.ranking.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
-from serve.api import create_api
-from serve.endpoint import Server
+from serve.http.api import create_api
+from serve.http.endpoint import Server
 
 
 @dataclass

@@ -2,14 +2,14 @@
 
 import time
 
-import churn
 import httpx
 import pytest
-from churn import BREAK, Breakable, asking, kill, replicas, running, wait_for
 from ray import cloudpickle
-from standins import served
 
 import serve.app
+import tests.serve.churn as churn
+from tests.serve.churn import BREAK, Breakable, asking, kill, replicas, running, wait_for
+from tests.serve.standins import served
 
 pytestmark = pytest.mark.ray
 

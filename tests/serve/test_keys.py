@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from rerank.errors import ConfigError
+from serve.errors import UnauthorizedError
 from serve.keys import Keys, keys_from_environment, read_keys
-from serve.problems import UnauthorizedError
 
 BODY = {"query": "q", "documents": ["a"]}
 

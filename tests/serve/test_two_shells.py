@@ -6,11 +6,11 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
-from standins import served
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.types import RerankRequest
+from tests.serve.standins import served
 
 SETS = [
     (

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from rerank.config import ScorerConfig
+from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import load_engine
 from rerank.engines.cross_encoder import CrossEncoderEngine
-from rerank.engines.device import pick_device
+from rerank.engines.device.choices import pick_device
 from rerank.errors import ConfigError, ModelError
-from rerank.load import load_encoder
 from rerank.reranker import Reranker
 
 

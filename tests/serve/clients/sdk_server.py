@@ -8,16 +8,15 @@ from pathlib import Path
 
 import uvicorn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from standins import LengthScorer
-
-from jobs.bench.serve_process import free_port
+from jobs.bench.server.process import free_port
 from rerank.errors import OverloadedError
-from serve.api import create_api
-from serve.endpoint import Server
+from serve.http.api import create_api
+from serve.http.endpoint import Server
 from serve.keys import Keys
 from serve.models import Models
+from tests.serve.standins import LengthScorer
 
 
 @contextmanager

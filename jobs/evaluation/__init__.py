@@ -1,0 +1,1 @@
+"""Rankings, judgements and the measures between them."""

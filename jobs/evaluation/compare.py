@@ -1,0 +1,84 @@
+"""Two rankings of the same queries against judgements: by how much they differ, where, and what is unknown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.evaluation.measures import Qrels, Ranking, Values
+from jobs.evaluation.significance import bootstrap_interval, randomisation_test
+
+# Sums of the same gains in another order differ by less; any swap of two documents moves a measure by more.
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One measure before and after, means over the judged queries.
+
+    `low` and `high` bound the difference (95 %, bootstrap), `p_value` is the randomisation test's.
+    """
+
+    measure: str
+    before: float
+    after: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    won: int
+    lost: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which queries a run and the judgements share.
+
+    `missing` are judged but not ranked and count as 0; `unjudged` are ranked but not judged and left out.
+    """
+
+    judged: int
+    missing: tuple[str, ...]
+    unjudged: tuple[str, ...]
+
+
+def compare(measures: Sequence[str], before: Values, after: Values) -> list[Comparison]:
+    """Compare values of the same queries, both of shape [queries, measures]."""
+    differences = after - before
+    low, high = bootstrap_interval(differences)
+    p_values = randomisation_test(differences)
+    won, lost = (differences > _EQUAL).sum(axis=0), (differences < -_EQUAL).sum(axis=0)
+    return [
+        Comparison(
+            name,
+            float(before[:, at].mean()),
+            float(after[:, at].mean()),
+            float(differences[:, at].mean()),
+            float(low[at]),
+            float(high[at]),
+            float(p_values[at]),
+            int(won[at]),
+            int(lost[at]),
+            int(len(differences) - won[at] - lost[at]),
+        )
+        for at, name in enumerate(measures)
+    ]
+
+
+def cover(qrels: Qrels, ranking: Ranking) -> Coverage:
+    """Count the judged queries and name those that only one side knows."""
+    missing = tuple(sorted(query_id for query_id in qrels if not ranking.get(query_id)))
+    unjudged = tuple(sorted(query_id for query_id in ranking if query_id not in qrels))
+    return Coverage(len(qrels), missing, unjudged)
+
+
+def unjudged_share(qrels: Qrels, ranking: Ranking, *, depth: int = 10) -> float:
+    """Share of the documents in the best `depth` of all judged queries that nobody judged; NaN without documents."""
+    known = [doc_id in qrels[query_id] for query_id in qrels for doc_id in ranking.get(query_id, ())[:depth]]
+    return 1 - float(np.mean(known)) if known else float("nan")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value in three decimals; 10,000 resamples tell no more."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -1,0 +1,160 @@
+"""Rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.evaluation.measures import Ranking, Values
+from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
+from jobs.formats.text import read_lines, suffix_of
+from jobs.pipeline.publish import MANIFEST
+from rerank.errors import ConfigError, InputError
+from rerank.paths import Location, locate
+from rerank.ranking.candidates import combined
+
+_TREC = frozenset({".trec", ".run", ".txt", ".res"})
+
+
+class RunFormat(StrEnum):
+    """How a run is written down. The columns of Parquet say whether it is ranked output or candidate sets."""
+
+    PARQUET = "parquet"
+    TREC = "trec"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Documents of each query, best first.
+
+    `first_stage` is the order before reranking where the file tells it whole; `cut` that it tells only a part of it.
+    """
+
+    name: str
+    ranking: Ranking
+    first_stage: Ranking | None = None
+    cut: bool = False
+
+
+def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str] | None = None) -> Run:
+    """Read a run; `kind` None goes by the suffix, and a folder is Parquet. Raises InputError, and ConfigError.
+
+    `renames` leads from our column names to those of Parquet.
+    Parquet with `rank` and `source_rank` is our ranked output, with `text` or lists of candidates it is candidate sets
+    in first-stage order, else it is ordered by `rank` or by `score`. A TREC file is ordered as trec_eval does: by
+    score, whatever its rank column says, and equal scores by doc_id from Z to A.
+    """
+    location = locate(uri)
+    if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
+        if renames:
+            raise ConfigError(f"{uri}: a TREC run has no names of columns, got --column for {', '.join(renames)}")
+        return Run(uri, _checked(uri, _trec_ranking(location)))
+    columns = pair_columns(location, renames)
+    if {"rank", "source_rank"} <= columns.keys():
+        return _ranked_output(location, renames)
+    if "text" in columns:
+        # A candidate that stands twice is scored where it stands first; the job rejects the other.
+        first_stage = ranked_by(read_pairs(location, (), renames=renames))
+        return Run(uri, {query_id: list(dict.fromkeys(doc_ids)) for query_id, doc_ids in first_stage.items()})
+    for name, ascending in (("rank", True), ("score", False)):
+        if name in columns:
+            table = read_pairs(location, [name], renames=renames)
+            key = _numbers(uri, table.column(name))
+            return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
+    raise InputError(
+        f"{uri}: no run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets (query_id, "
+        f"query, doc_id, text), or query_id, doc_id and rank or score; found {', '.join(columns)}"
+    )
+
+
+def read_manifest(location: Location) -> dict[str, Any]:
+    """The manifest of an output folder; empty where there is none."""
+    path = location.join(MANIFEST).path
+    try:
+        with location.filesystem.open_input_stream(path) as stream:
+            content = json.loads(stream.read())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_cut(location: Location, manifest: Mapping[str, Any], renames: Mapping[str, str] | None = None) -> bool:
+    """Whether an output folder holds the best of each query only (--top-k, --min-score)."""
+    return count_pairs(location, renames) < int(manifest.get("pairs_ranked", 0))
+
+
+def ranked_by(table: pa.Table, *keys: np.ndarray) -> dict[str, list[str]]:
+    """query_id → doc_ids in the order of the keys, the first one first, then in table order."""
+    encoded = combined(table.column("query_id")).dictionary_encode()
+    queries = encoded.indices.to_numpy()
+    order = np.lexsort((*reversed(keys), queries))
+    doc_ids = table.column("doc_id").take(pa.array(order)).to_pylist()
+    ends = np.cumsum(np.bincount(queries, minlength=len(encoded.dictionary))).tolist()
+    starts = [0, *ends]
+    return {
+        query_id: doc_ids[start:end]
+        for query_id, start, end in zip(encoded.dictionary.to_pylist(), starts, ends, strict=False)
+    }
+
+
+def _numbers(uri: str, column: pa.ChunkedArray) -> Values:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise InputError(f"{uri}: rank and score must be numbers, found {column.type}")
+    numbers: Values = column.cast(pa.float64()).to_numpy()
+    return numbers
+
+
+def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run:
+    table = read_pairs(location, ["rank", "source_rank"], renames=renames)
+    by = {
+        name: _checked(location.uri, ranked_by(table, _numbers(location.uri, table.column(name))))
+        for name in ("rank", "source_rank")
+    }
+    cut = is_cut(location, read_manifest(location), renames)
+    return Run(location.uri, by["rank"], None if cut else by["source_rank"], cut)
+
+
+def _trec_ranking(location: Location) -> dict[str, list[str]]:
+    query_ids, doc_ids, scores = [], [], []
+    for number, line in read_lines(location):
+        fields = line.split()
+        if len(fields) != 6:
+            raise InputError(
+                f"{location.uri}: line {number}: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; "
+                f"found {len(fields)}: {line[:80]!r}"
+            )
+        try:
+            scores.append(float(fields[4]))
+        except ValueError:
+            raise InputError(f"{location.uri}: line {number}: score must be a number, got {fields[4]!r}") from None
+        query_ids.append(fields[0])
+        doc_ids.append(fields[2])
+    if not query_ids:
+        raise InputError(f"{location.uri}: holds no lines")
+    table = pa.table(
+        {"query_id": pa.array(query_ids, pa.large_string()), "doc_id": pa.array(doc_ids, pa.large_string())}
+    )
+    # trec_eval keeps scores in 32 bits, and what is equal there it orders by doc_id, the largest first.
+    from_a = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
+    return ranked_by(table, -np.array(scores, dtype=np.float32), -from_a)
+
+
+def _checked(uri: str, ranking: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Raise InputError where a document stands twice in a ranking: no measure is defined there."""
+    for query_id, doc_ids in ranking.items():
+        if len(set(doc_ids)) != len(doc_ids):
+            seen: set[str] = set()
+            twice = next(doc_id for doc_id in doc_ids if doc_id in seen or seen.add(doc_id))  # type: ignore[func-returns-value]
+            raise InputError(f"{uri}: query_id {query_id!r} holds doc_id {twice!r} twice")
+    return ranking
+
+
+def names_of(query_ids: Sequence[str], *, most: int = 5) -> str:
+    """The first few ids, and how many more there are."""
+    more = len(query_ids) - most
+    return ", ".join(query_ids[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,111 @@
+"""The columns that an input must have: their names and ours, their types, and the layout that these tell of."""
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+from rerank.errors import InputError
+from rerank.ranking.candidates import CANDIDATES
+
+
+class Layout(StrEnum):
+    """How candidate sets lie in a table: one row per query with a list of candidates, or one row per pair."""
+
+    QUERIES = "queries"
+    PAIRS = "pairs"
+
+
+class Kind(StrEnum):
+    """What a column must hold."""
+
+    ID = "a string or an integer"
+    TEXT = "a string"
+    NUMBER = "a number"
+
+
+def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
+    """The schema under our names, in the table and inside its candidates. Raises InputError."""
+    back = {theirs: ours for ours, theirs in renames.items()}
+    fields, found = [], list(schema.names)
+    for field in schema:
+        named = field.with_name(back.get(field.name, field.name)).remove_metadata()
+        if pa.types.is_dictionary(field.type):
+            named = named.with_type(field.type.value_type)
+        if pa.types.is_string_view(field.type):  # Arrow cannot take rows of views (seen with 26)
+            named = named.with_type(pa.large_string())
+        if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
+            inner = list(field.type.value_type)
+            found += [part.name for part in inner]
+            parts = pa.struct([part.with_name(back.get(part.name, part.name)) for part in inner])
+            named = named.with_type(pa.list_(parts) if pa.types.is_list(field.type) else pa.large_list(parts))
+            _check_distinct(uri, [part.name for part in parts])
+        fields.append(named)
+    for ours, theirs in renames.items():
+        if theirs not in found:
+            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(found)}")
+    _check_distinct(uri, [field.name for field in fields])
+    return pa.schema(fields)
+
+
+def _check_distinct(uri: str, names: list[str]) -> None:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(
+            f"{uri}: two columns are called {twice!r}, expected one (--column other={twice} reads that one as other)"
+        )
+
+
+def recognise(uri: str, schema: pa.Schema) -> Layout:
+    """The layout that the column types are of. Raises InputError."""
+    if CANDIDATES in schema.names and _is_list(schema.field(CANDIDATES).type):
+        return Layout.QUERIES
+    if "doc_id" in schema.names and "text" in schema.names:
+        return Layout.PAIRS
+    raise InputError(
+        f"{uri}: no candidate sets: expected query_id, query and either candidates: list<struct<doc_id, text>> or "
+        f"doc_id, text; found {describe(schema)} (rename with --column text=body)"
+    )
+
+
+def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
+    """Raise InputError where candidate sets lack a column, or it is of another type."""
+    inner = schema
+    if layout is Layout.QUERIES:
+        lists = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
+        if lists is None or not _is_list(lists) or not pa.types.is_struct(lists.value_type):
+            raise InputError(
+                f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {lists or 'no such column'}"
+            )
+        inner = pa.schema(list(lists.value_type))
+    for name, holder, kind in (
+        ("query_id", schema, Kind.ID),
+        ("query", schema, Kind.TEXT),
+        ("doc_id", inner, Kind.ID),
+        ("text", inner, Kind.TEXT),
+    ):
+        check_column(uri, holder, name, kind)
+
+
+def check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
+    """Raise InputError where a column is not there, or is of another kind."""
+    if name not in schema.names:
+        raise InputError(f"{uri}: column {name!r} is missing, found {describe(schema)}")
+    found = schema.field(name).type
+    if not any(test(found) for test in _ACCEPTED[kind]):
+        raise InputError(f"{uri}: column {name!r} must be {kind}, found {found}")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_ACCEPTED = {
+    Kind.ID: (*_STRINGS, pa.types.is_integer),
+    Kind.TEXT: (*_STRINGS, pa.types.is_binary, pa.types.is_large_binary),
+    Kind.NUMBER: (pa.types.is_integer, pa.types.is_floating),
+}
+
+
+def describe(schema: pa.Schema) -> str:
+    """The columns with their types, for messages."""
+    return ", ".join(f"{field.name}: {field.type}" for field in schema) or "no columns"

@@ -1,0 +1,187 @@
+"""Candidate sets in Parquet, found and checked before anything is read: files, layout, columns, row groups."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from posixpath import basename
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.formats.columns import Kind, Layout, check_column, check_columns, describe, recognise, rename
+from jobs.formats.parquet import list_parquet
+from rerank.errors import InputError
+from rerank.paths import Location, locate
+from rerank.ranking.candidates import CANDIDATES
+
+_FOOTER_THREADS = 16
+_BYTES_READ_AHEAD = 256 << 20
+_BYTES_AT_ONCE = 8 << 20
+_BYTES_PER_SLICE = 16 << 20
+_ROWS_PER_RUN = 1_000_000
+
+Groups = list[tuple[str, int, pq.RowGroupMetaData]]
+"""Row groups by file and place in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One row group that holds rows, or the first `rows` of one."""
+
+    path: str
+    index: int
+    rows: int
+    pairs: int
+    bytes: int  # uncompressed
+    is_whole: bool = True
+
+    def head(self, rows: int) -> "RowGroup":
+        """Its first rows; `pairs` is right where each of them is one."""
+        if rows == self.rows:
+            return self
+        return replace(self, rows=rows, pairs=rows, bytes=self.bytes * rows // self.rows, is_whole=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files checked to hold candidate sets. `schema` has our column names, `renames` leads from them to the files'."""
+
+    location: Location
+    layout: Layout
+    schema: pa.Schema
+    renames: dict[str, str]
+    row_groups: tuple[RowGroup, ...]
+    is_ours: bool = False  # written by an earlier step of the same run
+
+    @property
+    def pairs(self) -> int:
+        """Candidates in all files, as the footers tell."""
+        return sum(group.pairs for group in self.row_groups)
+
+    def runs(self, count: int) -> list[tuple[RowGroup, ...]]:
+        """The row groups in order, those of a file together: `count` runs or more, of a million rows at most.
+
+        Whoever opens a file parses the footers of all its row groups: one by one that is quadratic.
+        """
+        groups_per_run = _ROWS_PER_RUN * len(self.row_groups) // sum(group.rows for group in self.row_groups)
+        most = max(1, min(len(self.row_groups) // count, groups_per_run))
+        files = (tuple(groups) for _, groups in groupby(self.row_groups, key=lambda group: group.path))
+        return [groups[start : start + most] for groups in files for start in range(0, len(groups), most)]
+
+    def read(self, *groups: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Row groups in slices of bounded size, under our names, all columns or the named ones. Raises InputError.
+
+        Of these only the last may be the head of one.
+        """
+        for path, run in groupby(groups, key=lambda group: group.path):
+            try:
+                yield from self._slices(path, list(run), columns)
+            except (OSError, pa.ArrowException) as problem:
+                raise InputError(f"{path}: cannot be read: {problem}") from problem
+
+    def _slices(self, path: str, groups: list[RowGroup], columns: list[str] | None) -> Iterator[pa.Table]:
+        theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
+        fields = [field for field in self.schema if columns is None or field.name in columns]
+        rows, size = sum(group.rows for group in groups), sum(group.bytes for group in groups)
+        with self.location.filesystem.open_input_file(path) as opened:
+            # Read ahead where it is little: buffered, it is in memory whole before its first row comes.
+            ahead = groups[-1].is_whole and size <= _BYTES_READ_AHEAD
+            file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
+            step = max(1, min(rows, _BYTES_PER_SLICE * rows // max(1, size)))
+            for batch in file.iter_batches(step, row_groups=[group.index for group in groups], columns=theirs):
+                arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
+                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, rows)
+                rows -= batch.num_rows
+                if rows <= 0:
+                    return
+
+
+def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
+    """Find and check the files behind a path, directory, glob or URI.
+
+    `layout` None recognises it from the column types. Raises InputError with what is missing and what was found.
+    """
+    location = locate(uri)
+    schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
+    chosen = layout or recognise(location.uri, schema)
+    check_columns(location.uri, chosen, schema)
+    return _source(location, chosen, schema, renames, groups)
+
+
+def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
+    """A table whose rows are not candidate sets, with these columns at least. Raises InputError."""
+    location = locate(uri)
+    schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
+    for name, kind in columns.items():
+        check_column(location.uri, schema, name, kind)
+    return _source(location, Layout.PAIRS, schema, renames, groups)
+
+
+def reopen_source(folder: Location, names: Sequence[str]) -> Source:
+    """Candidate sets that we wrote ourselves in the `queries` layout, with reasons that are to be believed."""
+    schema, groups = _read_footers(folder, [folder.join(name).path for name in names], {})
+    return replace(_source(folder, Layout.QUERIES, schema, {}, groups), is_ours=True)
+
+
+def _read_footers(location: Location, files: list[str], renames: dict[str, str]) -> tuple[pa.Schema, Groups]:
+    """The schema that all files share, under our names, and their row groups."""
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        footers = list(pool.map(lambda path: _read_footer(location, path), files))
+    schema = rename(location.uri, _common_schema(files, footers), renames)
+    groups = [
+        (path, index, footer.row_group(index))
+        for path, footer in zip(files, footers, strict=True)
+        for index in range(footer.num_row_groups)
+    ]
+    return schema, groups
+
+
+def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict[str, str], groups: Groups) -> Source:
+    found = tuple(
+        RowGroup(path, index, group.num_rows, _pairs(group, renames, layout), group.total_byte_size)
+        for path, index, group in groups
+        if group.num_rows
+    )
+    if not found:
+        raise InputError(f"{location.uri}: holds no rows")
+    return Source(location, layout, schema, renames, found)
+
+
+def _read_footer(location: Location, path: str) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path, filesystem=location.filesystem)
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise InputError(f"{path}: not a readable Parquet file: {problem}") from problem
+
+
+def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schema:
+    schema: pa.Schema = footers[0].schema.to_arrow_schema().remove_metadata()
+    for path, footer in zip(files, footers, strict=True):
+        other = footer.schema.to_arrow_schema().remove_metadata()
+        if not other.equals(schema):
+            raise InputError(
+                f"{basename(path)} has other columns than {basename(files[0])}: "
+                f"{describe(other)} against {describe(schema)}"
+            )
+    return schema
+
+
+def _under(field: pa.Field, values: pa.Array) -> pa.Array:
+    """The values with the field's type: categories as what they stand for, and our names inside candidates."""
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    if pa.types.is_string_view(values.type):
+        return values.cast(field.type)
+    return values.view(field.type)  # a cast would look for the fields inside by name
+
+
+def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) -> int:
+    """Candidates in a row group, an empty or null list counted as one: Parquet stores a place for it."""
+    if layout is Layout.PAIRS:
+        return int(group.num_rows)
+    lists, doc_id = (renames.get(name, name) for name in (CANDIDATES, "doc_id"))
+    columns = (group.column(index) for index in range(group.num_columns))
+    paths = {column.path_in_schema: int(column.num_values) for column in columns}
+    inner = [path for path in paths if path.startswith(f"{lists}.") and path.endswith(f".{doc_id}")]
+    return paths[min(inner, key=lambda path: path.count("."))]

@@ -1,0 +1,180 @@
+"""Ranges of row groups that can be read apart, each giving whole candidate sets.
+
+In the `pairs` layout a split owns the queries that start in it, and reads on until its last query ends, as text
+files are split by line in MapReduce: no shuffle, and every query comes out once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.formats.columns import Layout
+from jobs.input.source import RowGroup, Source
+from rerank.arrays import Offsets, offsets_of
+from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
+from rerank.ranking.reject import REFUSED, Codes, Reason
+
+# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
+_PAIRS_PER_BLOCK_GPU = 32_768
+_PAIRS_PER_BLOCK_CPU = 256
+# A split is a task of an actor: what is scored again where there is no store and its actor dies.
+_BLOCKS_PER_SPLIT = 4
+_PAIRS_PER_SPLIT = 50_000
+_BYTES_PER_PAIR = 1_024  # of a prepared table: about 250 tokens
+
+_QUERY_COLUMNS = ("query_id", "query")
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Row groups `start` to `stop` (exclusive) of a source.
+
+    `repeated` are rows of it, counted from 0, whose query_id an earlier row of the source bears (`queries` layout).
+    """
+
+    start: int
+    stop: int
+    repeated: Sequence[int] = ()
+
+
+def pairs_per_block(asked: int | None, *, on_gpu: bool) -> int:
+    """Pairs that an actor gets at once."""
+    return asked or (_PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU)
+
+
+def pairs_per_split(block: int) -> int:
+    """Pairs to read in one task, at least: some blocks of that size, but not too many pairs."""
+    return min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * block)
+
+
+def bytes_per_block(block: int) -> int:
+    """Bytes of prepared pairs at which Ray begins another block, so that one large row group still feeds all actors."""
+    return _BYTES_PER_PAIR * block
+
+
+def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = None) -> list[Split]:
+    """Cut the source into splits of at least `target_pairs` pairs, at row group borders.
+
+    `repeated` are the rows of the whole source, ascending, whose query_id was there before.
+    """
+    splits, start, pairs = [], 0, 0
+    first_row = offsets_of([group.rows for group in source.row_groups])
+    rows = np.empty(0, dtype=np.int64) if repeated is None else repeated
+    for index, group in enumerate(source.row_groups, start=1):
+        pairs += group.pairs
+        if pairs >= target_pairs or index == len(source.row_groups):
+            inside = slice(*np.searchsorted(rows, first_row[[start, index]]))
+            splits.append(Split(start, index, tuple((rows[inside] - first_row[start]).tolist())))
+            start, pairs = index, 0
+    return splits
+
+
+def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
+    """The candidate sets that the split owns: tables of `query_id, query, candidates: list<struct<…>>`.
+
+    A `_refused` column, of the queries or inside the candidates, names what `rerank.ranking.reject` cannot see in a
+    block.
+    """
+    if source.layout is Layout.QUERIES:
+        yield from _read_queries(source, split)
+    else:
+        yield from _read_pairs(source, split)
+
+
+def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
+    if source.is_ours:
+        yield from source.read(*source.row_groups[split.start : split.stop])
+        return
+    repeated, first = np.array(split.repeated, dtype=np.int64), 0
+    for table in source.read(*source.row_groups[split.start : split.stop]):
+        codes = np.zeros(table.num_rows, dtype=np.int8)
+        codes[repeated[(repeated >= first) & (repeated < first + table.num_rows)] - first] = Reason.QUERY_ID_DUPLICATE
+        first += table.num_rows
+        yield _with_refused(_without_refused_inside(table), codes)
+
+
+def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
+    waiting: pa.Table | None = None  # rows of the last query, which the next rows may go on with
+    for rows in _owned_rows(source, split):
+        joined = rows if waiting is None else pa.concat_tables([waiting, rows])
+        offsets = run_offsets(combined(joined.column("query_id")))
+        last = int(offsets[-2])
+        if last:
+            yield _nest(joined.slice(0, last), offsets[:-1])
+        waiting = joined.slice(last)
+    if waiting is not None:
+        yield _nest(waiting, np.array([0, waiting.num_rows]))
+
+
+def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
+    """Rows of the split without the end of a query that began before it, and with the end of its own last query."""
+    before = query_ids(source, source.row_groups[split.start - 1])[-1] if split.start else None
+    owned: pa.Scalar | None = None
+    for rows in source.read(*source.row_groups[split.start : split.stop]):
+        if before is not None:
+            rows = rows.slice(_length_of_first_run(rows.column("query_id"), before))
+            if not rows.num_rows:
+                continue
+            before = None
+        owned = rows.column("query_id")[-1]
+        yield rows
+    if owned is None:
+        return
+    for group in source.row_groups[split.stop :]:
+        ends = _length_of_first_run(query_ids(source, group), owned)
+        if ends:
+            yield from source.read(group.head(ends))
+        if ends < group.rows:
+            return
+
+
+def query_ids(source: Source, *groups: RowGroup) -> pa.Array:
+    """The query_id of each row of these row groups."""
+    parts = [part.column("query_id") for part in source.read(*groups, columns=["query_id"])]
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
+
+
+def _length_of_first_run(query_ids: pa.Array | pa.ChunkedArray, query_id: pa.Scalar) -> int:
+    """How many rows at the head carry this query_id; null equals null."""
+    same = pc.fill_null(pc.equal(query_ids, query_id), False) if query_id.is_valid else query_ids.is_null()
+    other = pc.index(same, False).as_py()
+    return len(query_ids) if other < 0 else int(other)
+
+
+def run_offsets(query_id: pa.Array) -> Offsets:
+    """Where each run of equal ids begins, with the number of rows as the last entry."""
+    codes = pc.dictionary_encode(query_id, null_encoding="encode").indices.to_numpy()
+    starts = np.flatnonzero(np.diff(codes)) + 1
+    return np.concatenate(([0], starts, [len(codes)])).astype(np.int64)
+
+
+def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
+    """Clustered pairs as one row per query: every column but the query's own goes into the candidates."""
+    queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
+    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
+    return queries.append_column(CANDIDATES, list_column(candidates, offsets))
+
+
+def differing(rows: pa.Table, offsets: Offsets) -> Codes:
+    """Reason codes of rows whose query is not the one in the first row of their query_id."""
+    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
+    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
+    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
+
+
+def _without_refused_inside(table: pa.Table) -> pa.Table:
+    if REFUSED not in {field.name for field in table.schema.field(CANDIDATES).type.value_type}:
+        return table
+    sets = CandidateSets.from_table(table)
+    return sets.with_candidates(keep_columns(sets.candidates, without=[REFUSED])).to_table()
+
+
+def _with_refused(rows: pa.Table, codes: Codes) -> pa.Table:
+    """The rows with these reasons beside them, which no column of the person's own may pass for."""
+    return keep_columns(rows, without=[REFUSED]).append_column(REFUSED, pa.array(codes))

@@ -1,0 +1,1 @@
+"""The Ray Data job that ranks candidate sets."""

@@ -1,0 +1,158 @@
+"""The main job: candidate sets in, ranked Parquet out."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import ray
+
+from jobs.formats.columns import Layout
+from jobs.formats.trec import check_trec, write_trec
+from jobs.input.candidates import Input, check_mixable, open_input
+from jobs.input.shuffle import gathered
+from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
+from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.pipeline.dataset import rank_dataset
+from jobs.pipeline.progress import progress, say
+from jobs.pipeline.publish import SCORES, check_apart, check_output, publish
+from jobs.pipeline.score_lookup import damaged_parts, open_memory, resolve_and_ship
+from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging, stage
+from jobs.pipeline.stop import Reached, listen, stoppable
+from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
+from jobs.pipeline.writer import RankedSink
+from rerank.config import ScorerConfig
+from rerank.encoding.pairs import PairEncoder
+from rerank.engines import Engine
+from rerank.isolation.attempts import Attempts
+from rerank.paths import join_uri, locate
+from rerank.ranking.options import Cut
+from rerank.store.parts import Folder
+
+_WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One run, as asked for."""
+
+    source: str
+    output: str
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    layout: Layout | None = None
+    limit: int | None = None  # only the first queries
+    corpus: str | None = None  # with `queries`: the texts of a run
+    queries: str | None = None
+    regroup: bool = False  # pairs whose rows do not lie together
+    renames: dict[str, str] = field(default_factory=dict)
+    output_layout: Layout = Layout.PAIRS
+    trec: str | None = None  # a TREC run file to write beside the output
+    cut: Cut = field(default_factory=Cut)
+    keep_text: bool = False
+    scores: str | None = None  # the score store; None: inside the output folder
+    use_store: bool = True
+    overwrite: bool = False
+    actors: int | None = None
+    block_pairs: int | None = None  # pairs that an actor gets at once; None: by device
+    address: str | None = None
+    verbose: bool = False
+
+
+def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder | None = None) -> dict[str, Any]:
+    """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
+
+    `engine` and `encoder` stand in for the model's own; they travel to the workers by pickling.
+    Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
+    """
+    started = perf_counter()
+    output = locate(config.output)
+    inputs = [locate(uri) for uri in (config.source, config.corpus, config.queries) if uri is not None]
+    check_apart(output, inputs=inputs, scores=locate(config.scores) if config.scores else None)
+    check_output(output, overwrite=config.overwrite)
+    trec = locate(config.trec) if config.trec else None
+    if trec is not None:
+        check_trec(trec, output)
+    given = open_input(
+        config.source,
+        layout=config.layout,
+        renames=config.renames,
+        limit=config.limit,
+        corpus=config.corpus,
+        queries=config.queries,
+        regroup=config.regroup,
+    )
+    if config.cut.how is not None:
+        check_mixable(given.source, config.cut.how)
+    staging = stage(output)
+    outcome = _execute(config, given, staging, engine, encoder)
+    sums = add_up(outcome.parts)
+    check_nothing_lost(sums, Expected(given.queries, given.pairs))
+    summary = {
+        "source": inputs[0].uri,
+        "columns": config.renames,
+        "cut": config.cut.as_json(),
+        **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
+    }
+    if trec is not None:
+        write_trec(trec, staging.folder, outcome.parts, config.output_layout)
+    publish(staging, outcome.parts, summary)
+    return summary
+
+
+def _execute(
+    config: RunConfig, given: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
+) -> Outcome:
+    """Run the pipeline on a cluster, up to staged parts."""
+    with stoppable() as reached:
+        connect(address=config.address, verbose=config.verbose)
+        listen(reached)  # ray.init has set its own handlers
+        try:
+            return _on_cluster(config, given, staging, reached, engine, encoder)
+        finally:
+            disconnect()
+
+
+def _on_cluster(
+    config: RunConfig,
+    given: Input,
+    staging: Staging,
+    reached: Reached,
+    engine: Engine | None,
+    encoder: PairEncoder | None,
+) -> Outcome:
+    pool = choose_pool(actors=config.actors, device=config.scorer.device)
+    wait_for_room(pool)
+    resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
+    scorer, model, shipped = ray.get(resolving)
+    if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
+        scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
+    scores = config.scores or join_uri(config.output, SCORES)
+    memory = open_memory(scores, model) if config.use_store else None
+    for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
+        say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
+    source = gathered(given, staging.folder.join(GATHERED))
+    block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
+    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
+    say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
+    say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
+    pairs_per_query = max(1, source.pairs // max(1, given.queries))
+    sink = RankedSink(staging, config.output_layout)
+    attempts = Attempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
+    reached.scoring, reached.store = True, memory.store if memory else None
+    started = perf_counter()
+    with progress(total_pairs=source.pairs) as report:
+        rank_dataset(
+            source,
+            splits,
+            scorer=scorer,
+            pool=pool,
+            cut=config.cut,
+            queries_per_block=max(1, block // pairs_per_query),
+            block_bytes=bytes_per_block(block),
+            keep_text=config.keep_text,
+            memory=memory,
+            report=report,
+            attempts=attempts,
+            engine=engine,
+            encoder=encoder or shipped,
+        ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
+        return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)

@@ -1,0 +1,1 @@
+"""Batches of pairs from many requests: online only."""

@@ -1,0 +1,70 @@
+"""What a model folder or Hub id brings to the CPU side: its tokeniser and its length limit."""
+
+import logging
+from functools import lru_cache
+from typing import Any
+
+from rerank.config import ScorerConfig
+from rerank.encoding.pair_call import PairCallEncoder
+from rerank.encoding.pairs import Encoder, PairEncoder, UnjoinableError
+from rerank.errors import ModelError
+
+# Families that number positions from padding_idx + 1, so that many of the position embeddings cannot be reached.
+_POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
+
+_log = logging.getLogger(__name__)
+
+_UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10^30
+
+
+@lru_cache(maxsize=4)
+def load_encoder(config: ScorerConfig) -> PairEncoder:
+    """The encoder of a model, kept for the life of the process; warns where it is the slow one. Raises ModelError."""
+    try:
+        tokenizer, model = load_tokenizer(config), load_settings(config)
+    except (OSError, ValueError, KeyError) as problem:
+        raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
+    if not tokenizer.is_fast:
+        raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), and ours builds on one")
+    if tokenizer.truncation_side != "right":
+        raise ModelError(f"{config.model!r} cuts texts on the {tokenizer.truncation_side}, ours cuts on the right")
+    positions = _positions(model)
+    if config.max_length is not None and config.max_length > positions:
+        raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
+    max_length = config.max_length or min(int(tokenizer.model_max_length), positions)
+    try:
+        return Encoder(tokenizer.backend_tokenizer, max_length=max_length)
+    except UnjoinableError as problem:
+        _log.warning("%s: %s; every pair is tokenised whole, which takes longer", config.model, problem)
+        return PairCallEncoder(tokenizer.backend_tokenizer, max_length=max_length)
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(config: ScorerConfig) -> Any:
+    """transformers' tokeniser of a model; raises what transformers does."""
+    from transformers import AutoTokenizer
+
+    return _pretrained(AutoTokenizer, config)
+
+
+@lru_cache(maxsize=4)
+def load_settings(config: ScorerConfig) -> Any:
+    """transformers' configuration of a model, not to be changed; raises what transformers does."""
+    from transformers import AutoConfig
+
+    return _pretrained(AutoConfig, config)
+
+
+def _pretrained(kind: Any, config: ScorerConfig) -> Any:
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    return kind.from_pretrained(config.location, **options)
+
+
+def _positions(model: Any) -> int:
+    """The longest pair that the model can read. sentence-transformers takes all positions to be usable."""
+    positions = getattr(model, "max_position_embeddings", -1)
+    if positions == -1:  # relative positions, as in XLNet
+        return _UNLIMITED
+    if model.model_type in _POSITIONS_AFTER_PADDING:
+        positions -= (model.pad_token_id or 0) + 1
+    return int(positions)

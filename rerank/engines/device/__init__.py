@@ -1,0 +1,1 @@
+"""What depends on the device: precision, threads, memory."""

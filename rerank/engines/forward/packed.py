@@ -1,0 +1,78 @@
+"""The packed forward: all pairs of a batch in one sequence, with hardly a token of padding."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches import computed_tokens
+from rerank.engines.device.choices import to_device
+from rerank.engines.forward.attention import PACKED, Packing, packed_attention
+from rerank.engines.forward.families import Packed, family_of
+from rerank.engines.forward.first_token import shorten_last_layer
+
+_WIDEST_HEAD = 256
+_AMPERE = (8, 0)
+_MULTIPLE = 32  # tokens that batches on a CPU are filled up to a multiple of: oneDNN makes a kernel for every number
+
+
+def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packing a known family pays: on a CPU always, on CUDA in half precision and for some head widths."""
+    if device.type == "cpu":
+        return True
+    if device.type != "cuda" or dtype == torch.float32:
+        return False
+    config = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
+
+
+class PackedForward:
+    """Logits of batches through the model without its classifier, then the classifier on one state per pair."""
+
+    padded = False
+
+    def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
+        """Give the model another attention function, and its last layer the first tokens alone where it reads no more.
+
+        Raises ValueError where the model's family is not known: `family_of` tells.
+        """
+        from transformers import AttentionInterface
+
+        family = family_of(model)
+        if family is None:
+            raise ValueError(f"{type(model).__name__} is of no family that can be packed")
+        AttentionInterface.register(PACKED, packed_attention)
+        model.set_attn_implementation(PACKED)
+        self._is_short = shorten_last_layer(model)
+        self._multiple = _MULTIPLE if device.type == "cpu" else 1
+        self._model, self._family, self._device, self._takes_types = model, family, device, takes_types
+        self._body = getattr(model, model.base_model_prefix)
+        self._padding = -1 if model.config.pad_token_id is None else model.config.pad_token_id
+
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Tokens that are computed for a batch of these lengths."""
+        tokens = computed_tokens(lengths, padded=False)
+        return tokens + self._filling(tokens)
+
+    def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
+        """Logits [pairs in the batch], on the device."""
+        ids, types, offsets = pairs.join(batch)
+        if filling := self._filling(len(ids)):  # a row of its own, whose logit is thrown away
+            ids, types = (np.pad(row, (0, filling)) for row in (ids, types))
+            offsets = np.append(offsets, len(ids))
+        packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
+        positions = self._family.positions(packed)
+        positions[len(ids) - filling :] = positions[0]  # which every model has
+        inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}
+        if self._takes_types:
+            inputs["token_type_ids"] = types
+        tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
+        states = self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0]
+        pooled = states if self._is_short else self._family.pool(states, packed)
+        return self._family.classify(self._model, pooled)[: len(batch), 0]
+
+    def _filling(self, tokens: int) -> int:
+        return -tokens % self._multiple

@@ -1,0 +1,41 @@
+"""The padded forward: the pairs of a batch as a grid, filled up to the longest of them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches import computed_tokens, pad, row_mask
+from rerank.engines.device.choices import to_device
+from rerank.engines.forward.first_token import shorten_last_layer
+
+
+class PaddedForward:
+    """Logits of batches through a transformers sequence classifier as it is."""
+
+    padded = True
+
+    def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
+        """Give the model's last layer the first tokens alone where its classifier reads no more."""
+        shorten_last_layer(model)
+        self._model, self._device, self._takes_types = model, device, takes_types
+        self._padding = model.config.pad_token_id or 0
+
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Tokens that are computed for a batch of these lengths, longest first."""
+        return computed_tokens(lengths, padded=True)
+
+    def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
+        """Logits [pairs in the batch], on the device."""
+        ids, types, offsets = pairs.join(batch)
+        inputs = {
+            "input_ids": pad(ids, offsets, fill=self._padding),
+            "attention_mask": row_mask(np.diff(offsets)).astype(np.int64),
+        }
+        if self._takes_types:
+            inputs["token_type_ids"] = pad(types, offsets, fill=0)
+        tensors = {name: to_device(grid, self._device) for name, grid in inputs.items()}
+        logits: torch.Tensor = self._model(**tensors).logits
+        return logits[:, 0]

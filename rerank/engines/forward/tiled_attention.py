@@ -1,0 +1,157 @@
+"""Attention over a packed sequence on a CPU, where every row and head is a matrix of its own.
+
+In bf16 it is two matrix products with powers of two between them, a few heads at a time, so that the scores stay in a
+core's cache; the sums of the softmax come with the second product. Measured on one core of an AMD EPYC (Zen 5), for
+heads of width 32 and rows of 48 to 512 tokens, torch's own function takes 2.5 to 4 times as long, and two products with
+its softmax 1.3 to 2.5 times. It keeps the scores in float32, and here they are rounded between the products: that adds
+4 to 16 % to what bf16 costs a logit, measured on seven models.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from rerank.arrays import Offsets, offsets_of, positions
+
+_SIDES = 16  # tokens to whose multiples a matrix is filled up: rows of about one length are one product
+_TILE_BYTES = 2**20  # of scores; what stays in the cache of one core
+_LEAST = 2.0**-100  # of a larger divisor only parts that are too small to count can have underflowed
+_PARTS = 8  # columns that a divisor's sum is shared out to, as each is rounded; so many more cost no time
+_IN_PRODUCTS = {torch.bfloat16}  # the precisions in which that is the faster way
+EVERYTHING = (-1, -1)
+
+Window = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows of one length when filled up: `side` places in each of their matrices."""
+
+    matrices: slice
+    places: slice
+    side: int
+
+
+class Tiles:
+    """Where the tokens of a packed sequence lie in matrices, one per row and head, one behind the other."""
+
+    def __init__(self, lengths: Offsets, heads: int, key_heads: int) -> None:
+        """Plan them for rows of these lengths, none empty; several `heads` may share one of the keys and values."""
+        rows = len(lengths)
+        sides = -(-lengths // _SIDES) * _SIDES
+        sizes = np.repeat(sides, heads)  # of the matrices
+        places = offsets_of(sizes)
+        row, head = np.divmod(np.repeat(np.arange(rows * heads), sizes), heads)
+        position = positions(sizes)
+        is_token = position < lengths[row]
+        token = offsets_of(lengths)[row] + np.minimum(position, lengths[row] - 1)
+        begin = places[:-1].reshape(rows, heads)
+        back = np.repeat(begin, lengths, axis=0) + positions(lengths)[:, None]
+        self._heads, self._count = heads, rows * heads
+        self._masks: dict[tuple[int, Window], torch.Tensor] = {}
+        self._queries = torch.from_numpy(token * heads + head)
+        self._keys = torch.from_numpy(token * key_heads + head // (heads // key_heads))
+        self._is_token = torch.from_numpy(is_token)
+        self._filling = torch.from_numpy(np.flatnonzero(~is_token))
+        self._back = torch.from_numpy(back.ravel())
+        self._parts = torch.eye(_PARTS, dtype=torch.bfloat16).repeat(int(places[-1]) // _PARTS, 1)
+        bounds = [0, *(np.flatnonzero(np.diff(sides)) + 1).tolist(), rows]
+        self._runs = [
+            _Run(
+                slice(first * heads, last * heads),
+                slice(int(begin[first, 0]), int(places[last * heads])),
+                int(sides[first]),
+            )
+            for first, last in pairwise(bounds)
+        ]
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float | None = None,
+        window: Window = EVERYTHING,
+        first: bool = False,
+    ) -> torch.Tensor:
+        """Queries [tokens, heads, width], or of each row's `first` token [rows, heads, width], to what they get of the
+        keys and values [tokens, key heads, width] of their row, as far as the window reaches; `first` takes none.
+        """
+        width = query.shape[-1]
+        shape, scale = query.shape, width**-0.5 if scale is None else scale
+        query = query.reshape(-1, width)
+        query = query if first else query.index_select(0, self._queries)
+        key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
+        matrices = (query, key, value)
+        if query.dtype in _IN_PRODUCTS:
+            mixed = self._by_token(self._multiplied(*matrices, scale, window), first)
+            lowest, highest = mixed.aminmax()
+            divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
+            least, most = divisor.aminmax()
+            if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
+                return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
+        return self._by_token(self._by_torch(*matrices, scale, window), first).view(shape)
+
+    def _multiplied(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
+    ) -> torch.Tensor:
+        """The softmax's dividend, and in further columns the parts of its divisor: of scores from which the largest was
+        not taken first, so that either may have left the range of numbers.
+        """
+        value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._filling, 0.0)
+        output, nothing = value.new_empty(len(query), value.shape[1]), value.new_empty(1)
+        scale *= math.log2(math.e)
+        for run in self._runs:
+            q, k, v, o = (self._matrices(run, states) for states in (query, key, value, output))
+            seen = self._seen(run.side, window, dtype=q.dtype)
+            most = max(1, _TILE_BYTES // (run.side * q.element_size()))
+            for part, rows in product(_slices(len(q), max(1, most // q.shape[1])), _slices(q.shape[1], most)):
+                powers = torch.baddbmm(nothing, q[part, rows], k[part].transpose(1, 2), beta=0, alpha=scale).exp2_()
+                torch.bmm(powers if seen is None else powers.mul_(seen[rows]), v[part], out=o[part, rows])
+        return output
+
+    def _by_torch(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
+    ) -> torch.Tensor:
+        """The same by torch's own function, for any numbers and precision."""
+        output = torch.empty_like(query)
+        for run in self._runs:
+            q, k, v, o = (
+                matrices.view(-1, self._heads, *matrices.shape[1:])
+                for matrices in (self._matrices(run, states) for states in (query, key, value, output))
+            )
+            is_token = self._is_token[run.places].view(-1, self._heads, 1, run.side)[:, :1]
+            seen = self._seen(run.side, window, dtype=torch.bool)
+            mask = is_token if seen is None else is_token & seen
+            o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
+        return output
+
+    def _by_token(self, mixed: torch.Tensor, first: bool) -> torch.Tensor:
+        """What came out of the matrices, in the order of the queries and without what filled the matrices up."""
+        return mixed if first else mixed.index_select(0, self._back)
+
+    def _matrices(self, run: _Run, states: torch.Tensor) -> torch.Tensor:
+        """A run's part of states [places, width] as [matrices, side, width]; of [matrices, width], which are fewer than
+        places, as [matrices, 1, width].
+        """
+        if len(states) == self._count:
+            return states[run.matrices, None]
+        return states[run.places].view(-1, run.side, states.shape[1])
+
+    def _seen(self, side: int, window: Window, *, dtype: torch.dtype) -> torch.Tensor | None:
+        """One where a place (row) sees another (column), and zero elsewhere; None where all see all."""
+        before, behind = (side if reach < 0 else reach for reach in window)
+        if min(before, behind) >= side - 1:
+            return None
+        if (side, window) not in self._masks:
+            self._masks[side, window] = torch.ones(side, side, dtype=dtype).triu_(-before).tril_(behind)
+        return self._masks[side, window].to(dtype)
+
+
+def _slices(total: int, step: int) -> list[slice]:
+    return [slice(at, at + step) for at in range(0, total, step)]

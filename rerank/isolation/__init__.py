@@ -1,0 +1,1 @@
+"""Find the pairs that the engine fails on."""

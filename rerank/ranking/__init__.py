@@ -1,0 +1,1 @@
+"""Candidate sets, and how logits become ranks."""

@@ -1,0 +1,114 @@
+"""Two stages in one order: the model's logits joined with what the first stage thought of the same candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from rerank.arrays import IntArray, Offsets
+from rerank.errors import ConfigError, InputError
+from rerank.ranking.rank import FloatArray, best_first
+
+Mixed = npt.NDArray[np.float64]
+
+_RRF_K = 60  # Cormack, Clarke and Büttcher; all that copy them keep it
+
+
+class MixMethod(StrEnum):
+    """What is joined: normalised scores, or reciprocal ranks."""
+
+    SCORES = "scores"
+    RRF = "rrf"
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How to join the stages; `weight` is the model's share, from 0 (first stage alone) to 1 (model alone)."""
+
+    method: MixMethod
+    weight: float
+
+    @classmethod
+    def parse(cls, text: str) -> Mix:
+        """`scores:0.7` or `rrf:0.5`. Raises ConfigError."""
+        method, _, weight = text.partition(":")
+        try:
+            parsed = cls(MixMethod(method), float(weight))
+        except ValueError:
+            parsed = None
+        if parsed is None or not 0 <= parsed.weight <= 1:
+            raise ConfigError(
+                f"mix must be METHOD:WEIGHT, scores or rrf with the model's share from 0 to 1, such as scores:0.7; "
+                f"got {text!r}"
+            )
+        return parsed
+
+    def __str__(self) -> str:
+        return f"{self.method}:{self.weight:g}"
+
+
+def mix(
+    logits: FloatArray,
+    source_rank: IntArray,
+    offsets: Offsets,
+    how: Mix,
+    *,
+    source_scores: npt.NDArray[np.floating] | None = None,
+) -> Mixed:
+    """What to sort by, descending, in place of the logits; shape [pairs], NaN where the logit is.
+
+    All arrays have a row per pair, query i owning rows offsets[i] to offsets[i + 1], in first-stage order, so that a
+    stable sort breaks ties as it does for logits.
+
+    - `scores`: weight · n(logit) + (1 - weight) · n(source score), where n maps the values of one query to 0 … 1 by
+      their minimum and maximum; equal values all map to 0, an unknown source score (NaN) too. Convex combination,
+      Bruch, Gai and Ingber, ACM TOIS 42(1), 2023.
+    - `rrf`: weight / (60 + rank by logit) + (1 - weight) / (60 + source rank). Reciprocal rank fusion, Cormack, Clarke
+      and Büttcher, SIGIR 2009, with weights; it needs no source scores.
+
+    Raises InputError where `scores` is asked for and there are no source scores.
+    """
+    scored = np.isfinite(logits)
+    groups = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if how.method is MixMethod.RRF:
+        model = _reciprocal(_ranks(logits, groups))
+        first = _reciprocal(source_rank)
+    elif source_scores is None:
+        raise InputError(
+            "mixing scores needs the first stage's scores beside the candidates; rrf needs only their order"
+        )
+    else:
+        model = _normalised(np.where(scored, logits.astype(np.float64), np.nan), groups)
+        known = np.where(scored, source_scores.astype(np.float64), np.nan)
+        first = np.nan_to_num(_normalised(known, groups), nan=0.0)
+    mixed: Mixed = np.where(scored, how.weight * model + (1 - how.weight) * first, np.nan)
+    return mixed
+
+
+def _ranks(logits: FloatArray, groups: npt.NDArray[np.intp]) -> IntArray:
+    """Place of each pair in its query, best logit first, from 1; those without a logit come last."""
+    order = best_first(np.where(np.isfinite(logits), logits, -np.inf).astype(np.float32), groups.astype(np.int32))
+    starts = np.searchsorted(groups, groups)
+    ranks = np.empty(len(logits), dtype=np.int32)
+    ranks[order] = np.arange(len(logits)) - starts + 1
+    return ranks
+
+
+def _reciprocal(ranks: IntArray) -> Mixed:
+    return 1.0 / (_RRF_K + ranks)
+
+
+def _normalised(values: Mixed, groups: npt.NDArray[np.intp]) -> Mixed:
+    """Each query's values between 0 and 1; NaN stays NaN and counts for nothing."""
+    queries = int(groups[-1]) + 1 if len(groups) else 0
+    low, high = np.full(queries, np.inf), np.full(queries, -np.inf)
+    np.fmin.at(low, groups, values)
+    np.fmax.at(high, groups, values)
+    spread = (high - low)[groups]
+    scaled: Mixed = np.divide(
+        values - low[groups], spread, out=np.where(np.isnan(values), np.nan, 0.0), where=spread > 0
+    )
+    return scaled

@@ -1,0 +1,151 @@
+"""What cannot be scored, and why: checks before scoring, and the list of rejected candidates after it."""
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rerank.arrays import IntArray, offsets_of
+from rerank.ranking.candidates import CandidateSets, column, combined, list_column, text_column
+from rerank.ranking.rank import FloatArray
+
+
+class Reason(IntEnum):
+    """Why a query or a candidate was rejected; `text` is what a person reads."""
+
+    text: str
+
+    def __new__(cls, code: int, text: str) -> "Reason":
+        """A code that knows its text."""
+        reason = int.__new__(cls, code)
+        reason._value_, reason.text = code, text
+        return reason
+
+    OK = 0, ""
+    QUERY_NULL = 1, "query is null"
+    QUERY_BLANK = 2, "query is blank"
+    QUERY_ID_NULL = 3, "query_id is null"
+    NO_CANDIDATES = 4, "candidate list is empty"
+    DOC_ID_NULL = 5, "doc_id is null"
+    DOC_ID_DUPLICATE = 6, "doc_id is a duplicate within the query"
+    TEXT_NULL = 7, "text is null"
+    TEXT_BLANK = 8, "text is blank"
+    LOGIT_NOT_FINITE = 9, "logit is not finite"
+    QUERY_NOT_UTF8 = 10, "query is not valid UTF-8"
+    TEXT_NOT_UTF8 = 11, "text is not valid UTF-8"
+    QUERY_ID_DUPLICATE = 12, "query_id is a duplicate"
+    QUERY_DIFFERS = 13, "query differs from that of the query_id's first row"
+    QUERY_MISSING = 14, "query_id is not among the queries"
+    DOCUMENT_MISSING = 15, "doc_id is not in the corpus"
+    ENGINE_FAILED = 16, "the engine failed on it"
+    KILLED_WORKER = 17, "scoring it killed the worker"
+    TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected: not to be scored
+
+
+Codes = npt.NDArray[np.int8]
+
+# Reason codes (int8) that whoever read the rows has set already, in a column of the queries or of the candidates.
+REFUSED = "_refused"
+
+
+def check(sets: CandidateSets) -> tuple[Codes, Codes]:
+    """Why each query and each candidate cannot be scored, as Reason codes; OK where it can.
+
+    What a `_refused` column says, of queries or of candidates, goes before what is found here.
+    Raises InputError where a column is missing or a text column holds no text.
+    """
+    query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
+    queries = np.zeros(len(sets), dtype=np.int8)
+    queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
+    _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
+    queries[_null(query_id)] = Reason.QUERY_ID_NULL
+    queries = _as_refused(sets.queries, queries)
+
+    doc_id, text = column(sets.candidates, "doc_id"), text_column(sets.candidates, "text")
+    reasons = np.zeros(sets.pair_count, dtype=np.int8)
+    _mark(reasons, text, blank=Reason.TEXT_BLANK, not_utf8=Reason.TEXT_NOT_UTF8, null=Reason.TEXT_NULL)
+    reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
+    reasons[_null(doc_id)] = Reason.DOC_ID_NULL
+    reasons = _as_refused(sets.candidates, reasons)
+    of_query = queries[sets.query_of]
+    return queries, np.where(of_query != Reason.OK, of_query, reasons)
+
+
+def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
+    """The rejected of each query as list<struct<doc_id, source_rank, reason>>, in first-stage order.
+
+    `queries` and `candidates` are the Reason codes of both. A query without candidates has one entry whose doc_id
+    and source_rank are null, so that it is counted.
+    """
+    rows = np.flatnonzero((candidates != Reason.OK) & (candidates != Reason.TOO_DEEP))
+    bare = np.flatnonzero((queries != Reason.OK) & (np.diff(sets.offsets) == 0))
+    owner = np.concatenate([sets.query_of[rows], bare])
+    order = np.argsort(owner, kind="stable")
+    is_bare = np.arange(len(owner)) >= len(rows)
+    row = pa.array(np.concatenate([rows, np.zeros_like(bare)])[order], mask=is_bare[order])
+    entries = pa.table(
+        {
+            "doc_id": sets.candidates.column("doc_id").take(row),
+            "source_rank": pa.chunked_array([sets.source_rank]).take(row),
+            "reason": pa.array([reason.text for reason in Reason]).take(
+                pa.array(np.concatenate([candidates[rows], queries[bare]])[order])
+            ),
+        }
+    )
+    return list_column(entries, offsets_of(np.bincount(owner, minlength=len(sets))))
+
+
+def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
+    """The codes, with candidates that should have a number and have none marked so."""
+    return np.where((codes == Reason.OK) & ~np.isfinite(logits), np.int8(Reason.LOGIT_NOT_FINITE), codes)
+
+
+def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, null: Reason) -> None:
+    broken, missing = _not_utf8(texts), _null(texts)
+    unreadable = broken | missing
+    sound = pc.if_else(pa.array(unreadable), "", texts) if unreadable.any() else texts
+    is_blank = pc.or_(pc.equal(pc.binary_length(sound), 0), pc.utf8_is_space(sound))
+    codes[is_blank.to_numpy(zero_copy_only=False)] = blank
+    codes[broken] = not_utf8
+    codes[missing] = null
+
+
+def _as_refused(rows: pa.Table, codes: Codes) -> Codes:
+    if REFUSED not in rows.column_names:
+        return codes
+    refused = rows.column(REFUSED).to_numpy()
+    return np.where(refused != Reason.OK, refused, codes)
+
+
+def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = np.asarray(values.is_null())
+    return mask
+
+
+def _not_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """True where bytes are no text: neither Parquet nor Arrow checks on reading, and one such row ends a block."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return np.array([not _decodes(value) for value in pc.cast(texts, pa.large_binary()).to_pylist()])
+    return np.zeros(len(texts), dtype=np.bool_)
+
+
+def _decodes(value: bytes | None) -> bool:
+    try:
+        return value is None or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _repeated(query_of: IntArray, doc_id: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """True where a query lists a doc_id that it has listed before."""
+    if pa.types.is_dictionary(doc_id.type):
+        doc_id = doc_id.cast(doc_id.type.value_type)
+    codes = combined(pc.dictionary_encode(doc_id)).indices.fill_null(-1).to_numpy().astype(np.int64)
+    keys = query_of * (codes.max(initial=0) + 2) + codes + 1
+    mask = np.ones(len(keys), dtype=np.bool_)
+    mask[np.unique(keys, return_index=True)[1]] = False
+    return mask

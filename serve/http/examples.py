@@ -1,0 +1,96 @@
+"""Requests for the OpenAPI page, one per protocol, that can be sent as they stand, and what answers them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from serve.http import response_schemas as answers
+from serve.http.codec import MSGPACK
+from serve.wires import cohere, mixedbread, nim, sie, tei, vllm_score, voyage
+
+_QUERY = "How do I copy a dictionary?"
+_TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
+_OBJECTS = [{"text": text} for text in _TEXTS]
+_ITEMS = [{"id": str(row), "text": text} for row, text in enumerate(_TEXTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A body as `kind` reads it, and the JSON schema of its answer."""
+
+    kind: type[BaseModel]
+    answer: answers.Schema
+    body: dict[str, Any]
+
+
+def _cohere(**body: Any) -> Dialect:
+    return Dialect(cohere.Body, answers.COHERE, {"query": _QUERY, **body})
+
+
+def _score(**body: Any) -> Dialect:
+    return Dialect(vllm_score.Body, answers.VLLM_SCORE, body)
+
+
+_COHERE = _cohere(documents=_TEXTS, top_n=1, return_documents=True)
+_COHERE_2 = _cohere(documents=_TEXTS, max_tokens_per_doc=4096)
+_JINA = _cohere(documents=_OBJECTS, top_n=1, return_documents=False)
+_VLLM = _cohere(documents=_TEXTS, top_n=0, truncate_prompt_tokens=-1)
+_INFINITY = _cohere(documents=_TEXTS, raw_scores=True)
+_VOYAGE = Dialect(voyage.Body, answers.VOYAGE, {"query": _QUERY, "documents": _TEXTS, "top_k": 1, "truncation": True})
+_TEI = Dialect(tei.Body, answers.TEI, {"query": _QUERY, "texts": _TEXTS, "return_text": True})
+_MIXEDBREAD = Dialect(
+    mixedbread.Body, answers.MIXEDBREAD, {"query": _QUERY, "input": _TEXTS, "top_k": 1, "return_input": True}
+)
+_NIM = Dialect(nim.Body, answers.NIM, {"query": {"text": _QUERY}, "passages": _OBJECTS, "truncate": "END"})
+_SIE = Dialect(sie.Body, answers.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
+
+# Path: what the page says, and examples by name.
+DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
+    "/v1/rerank": (
+        "Rank documents (Cohere v1, Jina, Voyage)",
+        {"Cohere": _COHERE, "Jina": _JINA, "Voyage": _VOYAGE},
+    ),
+    "/v2/rerank": ("Rank documents (Cohere v2)", {"Cohere": _COHERE_2}),
+    "/rerank": (
+        "Rank texts (text-embeddings-inference, vLLM, Infinity)",
+        {"TEI": _TEI, "vLLM": _VLLM, "Infinity": _INFINITY},
+    ),
+    "/v1/reranking": ("Rank an input (Mixedbread, llama.cpp)", {"Mixedbread": _MIXEDBREAD, "llama.cpp": _COHERE}),
+    "/v1/ranking": ("Rank passages (NVIDIA NIM)", {"NIM": _NIM}),
+    "/v1/score": (
+        "Score pairs in their order (vLLM)",
+        {"one to many": _score(text_1=_QUERY, text_2=_TEXTS), "row by row": _score(queries=_TEXTS, documents=_TEXTS)},
+    ),
+    "/v1/score/{model}": ("Score items (SIE; msgpack unless JSON is asked for)", {"SIE": _SIE}),
+}
+
+
+def documentation(path: str) -> dict[str, Any]:
+    """What the OpenAPI page says of a documented path beside its summary."""
+    _, dialects = DOCUMENTED[path]
+    named = {name: {"summary": name, "value": dialect.body} for name, dialect in dialects.items()}
+    content = {"application/json": {"schema": _any_of(_bodies(dialects)), "examples": named}}
+    shapes = {id(dialect.answer): dialect.answer for dialect in dialects.values()}
+    is_sie = "{model}" in path
+    types = ("application/json", MSGPACK) if is_sie else ("application/json",)
+    extra: dict[str, Any] = {
+        "requestBody": {"required": True, "content": content},
+        "responses": {**answers.answered(_any_of(list(shapes.values())), *types), **answers.errors()},
+    }
+    if is_sie:
+        extra["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
+    return extra
+
+
+def _bodies(dialects: Mapping[str, Dialect]) -> list[dict[str, Any]]:
+    """The schema of each kind of body, under the names of those who speak it."""
+    names: dict[type[BaseModel], list[str]] = {}
+    for name, dialect in dialects.items():
+        names.setdefault(dialect.kind, []).append(name)
+    return [{**kind.model_json_schema(), "title": ", ".join(spoken)} for kind, spoken in names.items()]
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}

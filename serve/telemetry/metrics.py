@@ -1,0 +1,68 @@
+"""What is counted and measured, for Prometheus. Where it goes is a sink's affair."""
+
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from serve.telemetry.request_record import Record
+
+COUNTERS = {
+    "rerank_requests": ("Requests by path, model and status.", ("path", "model", "status")),
+    "rerank_documents": ("Documents ranked.", ("model",)),
+    "rerank_tokens": ("Tokens read, special tokens included.", ("model",)),
+}
+HISTOGRAMS = {
+    "rerank_request_seconds": ("Seconds from the body's first byte to the answer.", ("path", "model")),
+    "rerank_stage_seconds": ("Seconds in a stage: tokenize, queue or score.", ("model", "stage")),
+}
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Sink(Protocol):
+    """Where numbers go."""
+
+    def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
+        """Put a duration into a histogram."""
+        ...
+
+
+def measure(record: Record, sink: Sink) -> None:
+    """Send what a finished request adds."""
+    model = {"model": record.model or ""}
+    sink.add("rerank_requests", 1, {"path": record.path, **model, "status": str(record.status)})
+    sink.observe("rerank_request_seconds", record.seconds, {"path": record.path, **model})
+    if record.status == 200:
+        sink.add("rerank_documents", record.documents, model)
+        sink.add("rerank_tokens", record.tokens, model)
+    for stage, seconds in record.stages.items():
+        sink.observe("rerank_stage_seconds", seconds, {**model, "stage": stage})
+
+
+class LocalSink:
+    """This process's numbers, as GET /metrics shows them."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(name, text, labels, registry=self._registry) for name, (text, labels) in COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(name, text, labels, registry=self._registry, buckets=BUCKETS)
+            for name, (text, labels) in HISTOGRAMS.items()
+        }
+
+    def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
+        """Add to a counter."""
+        self._counters[name].labels(**labels).inc(amount)
+
+    def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
+        """Put a duration into a histogram."""
+        self._histograms[name].labels(**labels).observe(seconds)
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)

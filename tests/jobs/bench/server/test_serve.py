@@ -1,0 +1,162 @@
+"""`rerank bench serve`: what its clients count, and a whole run over a tiny model's two servers."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import uvicorn
+from rich.console import Console
+from typer.testing import CliRunner
+
+from jobs.bench.command import app
+from jobs.bench.memory import actors_below, proportional_bytes
+from jobs.bench.options import Lengths
+from jobs.bench.server.load import NO_ANSWER, Load, connected
+from jobs.bench.server.process import free_port
+from jobs.bench.server.serve import bodies_of
+from jobs.bench.server.soak import table_of, watch
+from rerank.errors import OverloadedError, UnavailableError
+from serve.http.api import create_api
+from serve.http.endpoint import Server
+from serve.models import Models
+from tests.serve.standins import LengthScorer
+
+BODIES = [{"query": "q", "documents": ["a", "bb"]}, {"query": "q", "documents": ["ccc"]}]
+
+
+@pytest.fixture
+def scorer() -> LengthScorer:
+    return LengthScorer()
+
+
+@pytest.fixture
+def url(scorer: LengthScorer) -> Iterator[str]:
+    api = create_api(Server(Models({"length": scorer})))
+    server = uvicorn.Server(uvicorn.Config(api, port=(port := free_port()), log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_requests_have_as_many_documents_as_asked_for() -> None:
+    bodies = bodies_of(Lengths.SHORT, 7, 5)
+    assert [len(body["documents"]) for body in bodies] == [7] * 5
+    assert len({text for body in bodies for text in body["documents"]}) > 30
+
+
+def test_percentiles_are_of_one_status_and_loads_add_up() -> None:
+    load = Load()
+    for milliseconds in range(1, 101):
+        load.add(200, milliseconds / 1000, pairs=3)
+    load.add(429, 0.5, pairs=3)
+    both = Load.joined([load, load])
+    assert (both.pairs, both.statuses()) == (600, {200: 200, 429: 2})
+    assert both.percentiles() == {"p50_ms": 50.5, "p95_ms": 95.0, "p99_ms": 99.0}
+    assert both.percentiles(429)["p50_ms"] == 500
+    assert Load().percentiles()["p50_ms"] is None
+
+
+def test_closed_clients_ask_one_after_the_other_and_open_ones_when_it_is_time(url: str, scorer: LengthScorer) -> None:
+    scorer.seconds = 0.05
+
+    async def loads() -> tuple[Load, Load]:
+        async with connected(url) as client:
+            closed = await client.closed(BODIES, clients=2, seconds=0.3)
+            return closed, await client.open(BODIES, per_second=100, seconds=0.3)
+
+    closed, opened = asyncio.run(loads())
+    assert 2 <= closed.statuses()[200] <= 14
+    assert (opened.statuses(), opened.pairs) == ({200: 30}, 45)
+
+
+def test_refusals_and_no_answer_are_counted_and_rank_nothing(url: str, scorer: LengthScorer) -> None:
+    scorer.failure = OverloadedError("full")
+
+    async def loads() -> tuple[Load, Load]:
+        async with connected(url) as client, connected(f"http://127.0.0.1:{free_port()}") as nobody:
+            return (
+                await client.open(BODIES, per_second=50, seconds=0.1),
+                await nobody.open(BODIES, per_second=20, seconds=0.1),
+            )
+
+    refused, lost = asyncio.run(loads())
+    assert (refused.statuses(), refused.pairs) == ({429: 5}, 0)
+    assert lost.statuses() == {NO_ANSWER: 2}
+
+
+def test_a_soak_watches_the_processes_while_it_asks(url: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        watched = {os.getpid(): "server", child.pid: "child"}
+        rows = asyncio.run(watch(url, watched, BODIES, clients=3, requests=25))
+    finally:
+        child.kill()
+        child.wait()
+    assert [row["requests"] for row in rows] == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25]
+    assert sum(row["statuses"].get("200", 0) for row in rows) == 25
+    assert all(row["bytes"][str(os.getpid())] > 50 * 2**20 > row["bytes"][str(child.pid)] > 2**20 for row in rows)
+    with StringIO() as out:
+        Console(file=out, width=100).print(table_of(rows, watched))
+        assert "child MiB" in out.getvalue() and "growth" in out.getvalue()
+    with pytest.raises(UnavailableError, match=f"process {child.pid} ended while it was watched"):
+        proportional_bytes(child.pid)
+
+
+def test_actors_are_told_by_their_titles_and_ancestors() -> None:
+    show = "import subprocess, sys; subprocess.run(['bash', '-c', 'exec -a \"$0\" sleep 60', sys.argv[1]])"
+    parents = [
+        subprocess.Popen([sys.executable, "-c", show, title], start_new_session=True)
+        for title in ("ray::ServeReplica:a:b", "ray::IDLE", "other")
+    ]
+    try:
+        found = {}
+        for _ in range(100):
+            found = actors_below(parents[0].pid)
+            if found:
+                break
+            time.sleep(0.05)
+        assert list(found.values()) == ["ServeReplica:a:b"]
+        assert found.items() <= actors_below(os.getpid()).items()
+        assert actors_below(parents[1].pid) == actors_below(next(iter(found))) == {}
+    finally:
+        for parent in parents:
+            os.killpg(parent.pid, signal.SIGKILL)
+            parent.wait()
+
+
+@pytest.mark.ray
+def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Path) -> None:
+    options = ["--lengths", "short", "--documents", "5", "--concurrency", "3", "--seconds", "0.3", "--rounds", "2"]
+    arguments = ["serve", "--model", str(folder_of("bert")), "--device", "cpu", *options]
+    done = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "out.json").read_text())
+    compared = ["1 client", "3 clients"]
+    loads = [*compared, "4 alone", "mix: 1,000", "mix: 4", "10x load"]
+    assert {(row["load"], row["server"]) for row in rows} == {
+        *((load, "no server") for load in compared),
+        *((load, server) for load in loads for server in ("rerank", "predict")),
+    }
+    for row in rows:
+        assert row["pairs_per_second"] > 0
+        assert (row["added_p50_ms"] is None) == (row["load"] != "1 client")
+        assert (row["of_bare"] is None) == (row["load"] != "3 clients")
+        if (row["load"], row["server"]) == ("3 clients", "no server"):  # all in one go: no request has a time
+            assert row["requests"] == 0 and row["p50_ms"] is None
+            continue
+        assert row["requests"] > 0 and sum(row["shares"].values()) == pytest.approx(1)
+        assert row["p50_ms"] <= row["p99_ms"] or row["load"] == "10x load"
+    assert all(load in done.output for load in loads)

@@ -1,0 +1,127 @@
+"""Gathering with Ray gives what gathering without it gives, and a run over it ranks that."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from jobs.formats.columns import Layout
+from jobs.input import shuffle
+from jobs.input.candidates import open_input
+from jobs.input.join import open_unclustered
+from jobs.input.shuffle import gather
+from rerank.errors import ConfigError, InputError
+from rerank.paths import locate
+from tests.jobs.input.test_join import gather_here, write_run
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def run_rows() -> list[dict[str, Any]]:
+    dice = random.Random(7)
+    queries, documents = ["q1", "q2", "q3", None, *"abcdefgh"], ["a", "b", "c", "z", None]
+    return [
+        {
+            "query_id": dice.choice(queries),
+            "doc_id": dice.choice(documents),
+            "score": dice.choice([0.5, 1, None]),
+            "tag": str(at),
+        }
+        for at in range(120)
+    ]
+
+
+def by_query(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    found = {row["query_id"]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_shuffle_gathers_what_one_process_does(
+    tmp_path: Path, run_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path, run_rows, row_group_size=16)
+    pairs = pa.table({name: [str(row[name]) for row in run_rows] for name in ("query_id", "doc_id")})
+    pairs = pairs.append_column("query", pairs["query_id"]).append_column("text", pairs["doc_id"])
+    pq.write_table(pairs, tmp_path / "pairs.parquet", row_group_size=50)
+    unclustered = open_unclustered(str(tmp_path / "pairs.parquet"), renames={}, limit=None)
+    for name, gathering, size in (("run", run, 4_000), ("pairs", unclustered, 400)):
+        monkeypatch.setattr(shuffle, "_BYTES_PER_PARTITION", size)
+        assert shuffle._partitions(gathering) > 2
+        source = gather(gathering, locate(str(tmp_path / "out" / name)))
+        assert len({group.path for group in source.row_groups}) > 1
+        rows = [row for group in source.row_groups for table in source.read(group) for row in table.to_pylist()]
+        assert by_query(rows) == by_query(gather_here(gathering))
+
+
+def rerank(*arguments: str | Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "jobs.cli", "run", *map(str, arguments), "--max-error-rate", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def test_a_run_with_its_texts_is_ranked(tmp_path: Path, run_rows: list[dict[str, Any]]) -> None:
+    write_run(tmp_path, [row for row in run_rows if row["query_id"] in {"q1", "q2", "a"}])
+    texts = [f"--{name}={tmp_path / name}.parquet" for name in ("corpus", "queries")]
+    summary = rerank(tmp_path / "run", tmp_path / "out", *texts, "--trec", tmp_path / "run.trec")
+    ranked, rejected = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "out" / "_errors")
+    names = ["query_id", "lang", "doc_id", "rank", "score", "logit", "source_rank", "source_score", "tag", "title"]
+    assert ranked.column_names == names
+    assert (summary["queries_read"], summary["queries_ranked"]) == (3, 2)
+    assert summary["pairs_read"] == ranked.num_rows + rejected.num_rows
+    assert set(rejected["reason"].to_pylist()) == {
+        "query_id is not among the queries",
+        "doc_id is not in the corpus",
+        "doc_id is a duplicate within the query",
+        "doc_id is null",
+        "text is null",
+    }
+    assert len((tmp_path / "run.trec").read_text().splitlines()) == ranked.num_rows
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir() if entry.name[0] == "_") == [
+        "_errors",
+        "_manifest.json",
+        "_scores",
+    ]
+
+
+def test_pairs_in_any_order_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    table = pa.table({"query_id": ["b", "a", "b"], "query": ["B", "A", "B"], "doc_id": [1, 1, 2], "text": list("xyz")})
+    pq.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=r"'b' do not lie together; .* or give --regroup"):
+        open_input(str(tmp_path / "in.parquet"))
+    given = open_input(str(tmp_path / "in.parquet"), regroup=True)
+    assert (given.queries, given.pairs) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"corpus": "c"}, "--corpus and --queries go together"),
+        ({"corpus": "c", "queries": "q", "regroup": True}, "are for a run"),
+        ({"layout": Layout.QUERIES, "regroup": True}, "--regroup is for the pairs layout"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        open_input("nowhere", **options)

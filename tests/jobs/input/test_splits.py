@@ -1,0 +1,87 @@
+"""Splits of the `pairs` layout: each query whole and once, wherever row groups and files end."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.input.scan import check_clustered, scan
+from jobs.input.source import open_source
+from jobs.input.splits import plan_splits, read_split
+from rerank.errors import InputError
+from tests.jobs.tables import QueryRows, pairs_table, write_parts
+
+query_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=12)
+
+
+def make_rows(sizes: list[int], *, null_at: int | None = None) -> list[QueryRows]:
+    return [
+        (None if number == null_at else f"q{number}", f"query {number}", [(f"d{i}", f"text {i}") for i in range(size)])
+        for number, size in enumerate(sizes)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=query_sizes,
+    cuts=st.lists(st.integers(0, 100), max_size=4),
+    row_group_size=st.integers(1, 20),
+    target_pairs=st.integers(1, 40),
+    null_at=st.none() | st.integers(0, 11),
+)
+def test_splits_give_every_query_whole_and_once(
+    sizes: list[int], cuts: list[int], row_group_size: int, target_pairs: int, null_at: int | None
+) -> None:
+    rows = make_rows(sizes, null_at=null_at)
+    with TemporaryDirectory() as folder:
+        write_parts(pairs_table(rows), Path(folder), cuts=cuts, row_group_size=row_group_size)
+        source = open_source(folder)
+        splits = plan_splits(source, target_pairs=target_pairs)
+        tables = [table for split in splits for table in read_split(source, split)]
+        found = scan(source)
+    read = [
+        (row["query_id"], row["query"], [(c["doc_id"], c["text"]) for c in row["candidates"]])
+        for row in pa.concat_tables(tables).to_pylist()
+    ]
+    assert read == rows
+    assert found.queries == len(rows)
+    check_clustered(source, found)
+
+
+@given(sizes=query_sizes, row_group_size=st.integers(1, 20), target_pairs=st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_splits_cover_all_row_groups_in_order(sizes: list[int], row_group_size: int, target_pairs: int) -> None:
+    with TemporaryDirectory() as folder:
+        write_parts(pairs_table(make_rows(sizes)), Path(folder), cuts=[], row_group_size=row_group_size)
+        source = open_source(folder)
+    splits = plan_splits(source, target_pairs=target_pairs)
+    assert [split.start for split in splits] == [0, *(split.stop for split in splits[:-1])]
+    assert splits[-1].stop == len(source.row_groups)
+
+
+def test_a_query_that_spans_several_splits_belongs_to_the_first(tmp_path: Path) -> None:
+    write_parts(pairs_table(make_rows([2, 50, 1])), tmp_path, cuts=[20, 40], row_group_size=5)
+    source = open_source(str(tmp_path))
+    owners = [
+        [row["query_id"] for table in read_split(source, split) for row in table.to_pylist()]
+        for split in plan_splits(source, target_pairs=5)
+    ]
+    assert [owned for owned in owners if owned] == [["q0", "q1"], ["q2"]]
+
+
+def test_rows_that_are_not_clustered_are_found_and_named(tmp_path: Path) -> None:
+    table = pairs_table(make_rows([3, 3, 3]))
+    write_parts(pa.concat_tables([table, table.slice(0, 2)]), tmp_path, cuts=[], row_group_size=4)
+    source = open_source(str(tmp_path))
+    with pytest.raises(InputError, match=r"not clustered by query: those of query_id 'q0' do not lie together"):
+        check_clustered(source, scan(source))
+
+
+def test_carried_columns_become_candidate_fields(tmp_path: Path) -> None:
+    write_parts(pairs_table(make_rows([2])), tmp_path, cuts=[], row_group_size=5)
+    source = open_source(str(tmp_path))
+    (table,) = read_split(source, plan_splits(source, target_pairs=10)[0])
+    assert table.to_pylist()[0]["candidates"][1] == {"doc_id": "d1", "text": "text 1", "bm25": 0.5, "_refused": 0}

@@ -1,0 +1,38 @@
+"""What a job finds out of its model on a worker, and sends to the others."""
+
+import pytest
+from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
+
+import rerank.encoding.tokenizer
+from jobs.pipeline.score_lookup import resolve_and_ship
+from rerank.config import ScorerConfig
+from rerank.encoding.tokenizer import load_encoder
+
+
+class Words:
+    """Cuts a text at every blank, in Python."""
+
+    def pre_tokenize(self, text: PreTokenizedString) -> None:
+        def cut(_: int, piece: NormalizedString) -> list[NormalizedString]:
+            return piece.split(" ", "removed")
+
+        text.split(cut)
+
+
+@pytest.fixture
+def scorer(folder_of) -> ScorerConfig:
+    return ScorerConfig(model=str(folder_of("bert")), device="cpu")
+
+
+def test_the_encoder_is_sent_with_what_it_is_an_encoder_of(scorer):
+    resolved, identity, encoder = resolve_and_ship(scorer)
+    assert resolved == scorer.model_copy(update={"dtype": identity.dtype})
+    assert (encoder.template, encoder.max_length) == (identity.template, identity.max_length)
+
+
+def test_an_encoder_with_parts_in_python_is_left_to_be_loaded(scorer, monkeypatch):
+    encoder = load_encoder(scorer)
+    encoder._tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Words())
+    monkeypatch.setattr(rerank.encoding.tokenizer, "load_encoder", lambda _: encoder)
+    assert len(encoder.encode(["a b"], ["c"], [0], [0])) == 1
+    assert resolve_and_ship(scorer)[2] is None

@@ -1,0 +1,108 @@
+"""Ranked blocks as rows, and what is counted of them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.formats.columns import Layout
+from jobs.pipeline.staging import ERRORS, stage
+from jobs.pipeline.writer import RankedSink, count, ranked_rows, rejected_rows
+from rerank.errors import OutputError
+from rerank.paths import locate
+from rerank.reranker import Reranker
+from tests.fakes import ListedEngine, candidate_sets
+
+CONTEXT = SimpleNamespace(task_idx=3)
+
+
+@pytest.fixture(scope="module")
+def block() -> pa.Table:
+    """Two queries ranked with one candidate refused, one query refused whole, one without candidates."""
+    sets = candidate_sets(
+        [
+            ("q1", "one", [("a", "x"), ("b", None), ("c", "z")]),
+            ("q2", "two", [("a", "x")]),
+            ("q3", " ", [("a", "x"), ("b", "y")]),
+            ("q4", "four", []),
+        ]
+    )
+    return Reranker(engine=ListedEngine([0.0, 1.0, 2.0])).rank_table(sets)
+
+
+def test_one_row_per_pair_best_first(block: pa.Table) -> None:
+    rows = ranked_rows(block, Layout.PAIRS)
+    assert rows.column_names == ["query_id", "doc_id", "rank", "score", "logit", "source_rank"]
+    assert rows.select(["query_id", "doc_id", "rank", "source_rank"]).to_pylist() == [
+        {"query_id": "q1", "doc_id": "c", "rank": 1, "source_rank": 3},
+        {"query_id": "q1", "doc_id": "a", "rank": 2, "source_rank": 1},
+        {"query_id": "q2", "doc_id": "a", "rank": 1, "source_rank": 1},
+    ]
+
+
+def test_one_row_per_query(block: pa.Table) -> None:
+    rows = ranked_rows(block, Layout.QUERIES)
+    assert rows.column_names == ["query_id", "candidates"]
+    assert [len(row) for row in rows.column("candidates")] == [2, 1, 0, 0]
+
+
+def test_rejected_with_ids_and_reason(block: pa.Table) -> None:
+    assert rejected_rows(block).to_pylist() == [
+        {"query_id": "q1", "doc_id": "b", "source_rank": 2, "reason": "text is null"},
+        {"query_id": "q3", "doc_id": "a", "source_rank": 1, "reason": "query is blank"},
+        {"query_id": "q3", "doc_id": "b", "source_rank": 2, "reason": "query is blank"},
+        {"query_id": "q4", "doc_id": None, "source_rank": None, "reason": "candidate list is empty"},
+    ]
+
+
+def test_counts_add_up_to_what_was_read(block: pa.Table) -> None:
+    counts = count(block)
+    assert {
+        name: counts[name] for name in ("queries_ranked", "queries_rejected", "pairs_ranked", "pairs_rejected")
+    } == {
+        "queries_ranked": 2,
+        "queries_rejected": 2,
+        "pairs_ranked": 3,
+        "pairs_rejected": 3,
+    }
+    assert counts["queries_without_candidates"] == 1
+    assert counts["pairs_scored"] == 3
+
+
+def test_a_part_has_row_groups_of_bounded_size(
+    block: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.pipeline.writer._BYTES_PER_ROW_GROUP", block.nbytes // 4)
+    staging = stage(locate(str(tmp_path)))
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(0, 2), block.slice(2)], CONTEXT)
+    ranked, errors = (pq.ParquetFile(staging.folder.join(file.name).path) for file in report.files)
+    assert (ranked.num_row_groups, errors.num_row_groups) == (2, 3)
+    assert ranked.read().equals(ranked_rows(block, Layout.PAIRS))
+    assert errors.read().equals(rejected_rows(block))
+    assert [file.rows for file in report.files] == [3, 4]
+
+
+def test_a_result_without_rows_still_has_its_columns(block: pa.Table, tmp_path: Path) -> None:
+    staging = stage(locate(str(tmp_path)))
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(2)], CONTEXT)
+    ranked = pq.read_table(staging.folder.join(report.files[0].name).path)
+    assert (ranked.num_rows, ranked.schema) == (0, ranked_rows(block, Layout.PAIRS).schema)
+    report = RankedSink(staging, Layout.PAIRS).write([block.slice(1, 1)], CONTEXT)
+    assert [file.rows for file in report.files] == [1]  # nothing rejected, no file of errors
+
+
+def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Path) -> None:
+    staging = stage(locate(str(tmp_path)))
+    Path(staging.folder.join(ERRORS).path).rmdir()
+    Path(staging.folder.join(ERRORS).path).write_text("in the way")
+    with pytest.raises(OutputError, match=r"_staging/\w+/_errors/part-00003-.*: cannot be written: "):
+        RankedSink(staging, Layout.PAIRS).write([block], CONTEXT)
+
+
+def test_a_part_of_a_run_whose_place_another_took_is_not_written(block: pa.Table, tmp_path: Path) -> None:
+    first = stage(locate(str(tmp_path)))
+    stage(locate(str(tmp_path)))
+    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+        RankedSink(first, Layout.PAIRS).write([block], CONTEXT)

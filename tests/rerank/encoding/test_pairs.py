@@ -1,0 +1,154 @@
+"""Pairs joined from parts must be what the tokeniser's own pair call gives, token for token."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from rerank.config import ScorerConfig
+from rerank.encoding.pairs import Encoder, UnjoinableError
+from rerank.encoding.tokenizer import load_encoder
+from rerank.encoding.truncate import truncate_longest_first
+from rerank.errors import ModelError
+from tests.models import CORPUS, MAX_LENGTH
+
+SPECIALS = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<|endoftext|>", "<|im_end|>")
+ODDITIES = (
+    "",
+    " ",
+    "\n\t",
+    "\u200b",
+    "\ufeff",
+    "🙂",
+    "👩‍👩‍👧",
+    "é",
+    "e\u0301",
+    "ﬁ",
+    "配送",
+    "مرحبا",
+    "\x00",
+    "a" * 120,
+)
+
+words = st.one_of(st.sampled_from(SPECIALS + ODDITIES + CORPUS), st.text(max_size=15))
+texts = st.builds(str.join, st.sampled_from(["", " "]), st.lists(words, max_size=12))
+
+
+@pytest.fixture(scope="module")
+def tokenizers(model_folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_folder), Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(queries=st.lists(texts, min_size=1, max_size=4), document=texts, max_length=st.integers(8, MAX_LENGTH))
+@example(queries=["?"], document=" ".join(CORPUS * 3), max_length=MAX_LENGTH)
+@example(queries=[" ".join(CORPUS * 3)], document="?", max_length=MAX_LENGTH)
+@example(queries=[" ".join(CORPUS)], document=" ".join(CORPUS[::-1]), max_length=MAX_LENGTH - 1)
+@example(queries=["", " "], document="", max_length=8)
+def test_pairs_equal_the_tokenisers_own(tokenizers, queries, document, max_length):
+    theirs, ours = tokenizers
+    encoder = Encoder(ours, max_length=max_length)
+    pairs = encoder.pair(
+        encoder.tokenize(queries),
+        encoder.tokenize([document]),
+        np.arange(len(queries), dtype=np.int32),
+        np.zeros(len(queries), dtype=np.int32),
+    )
+    ids, types, offsets = pairs.join(np.arange(len(pairs)))
+    expected = theirs(
+        queries,
+        [document] * len(queries),
+        truncation="longest_first",
+        max_length=max_length,
+        return_token_type_ids=True,
+    )
+    assert [row.tolist() for row in np.split(ids, offsets[1:-1])] == expected["input_ids"]
+    assert [row.tolist() for row in np.split(types, offsets[1:-1])] == expected["token_type_ids"]
+    assert pairs.lengths.tolist() == [len(row) for row in expected["input_ids"]]
+
+
+def test_a_long_text_is_read_only_as_far_as_a_pair_can_hold_it(tokenizers):
+    theirs, ours = tokenizers
+    encoder = Encoder(ours, max_length=MAX_LENGTH)
+    sparse = " " * 5_000 + "a" * 3_000  # few tokens in many characters
+    long_ones = [" ".join(CORPUS * 900), "配送" * 90_000, sparse + " ".join(CORPUS * 900)]
+    tokens = encoder.tokenize(long_ones)
+    assert tokens.lengths.max() <= 3 * 65_536  # a character is three bytes at most here, and a byte one token
+    assert tokens.lengths.sum() < sum(map(len, long_ones))
+    pairs = encoder.pair(encoder.tokenize(["?"]), tokens, np.zeros(3, dtype=np.int32), np.arange(3, dtype=np.int32))
+    ids, _, offsets = pairs.join(np.arange(3))
+    expected = theirs(["?"] * 3, long_ones, truncation="longest_first", max_length=MAX_LENGTH)["input_ids"]
+    assert [row.tolist() for row in np.split(ids, offsets[1:-1])] == expected
+
+
+SENT = """
+import pickle, sys
+encoder, texts = pickle.load(sys.stdin.buffer)
+rows = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+pickle.dump((rows, "torch" in sys.modules), sys.stdout.buffer)
+"""
+
+
+def test_an_encoder_that_is_sent_to_a_process_is_the_same_and_brings_no_torch(model_folder):
+    encoder, texts = load_encoder(ScorerConfig(model=str(model_folder))), [*ODDITIES, *SPECIALS, *CORPUS]
+    sent = subprocess.run(
+        [sys.executable, "-c", SENT], input=pickle.dumps((encoder, texts)), capture_output=True, check=True
+    )
+    here = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+    assert pickle.loads(sent.stdout) == (here, False)
+
+
+def test_a_join_of_some_pairs_is_in_the_order_asked_for(tokenizers):
+    encoder = Encoder(tokenizers[1], max_length=20)
+    rows = np.arange(len(CORPUS), dtype=np.int32)
+    tokens = encoder.tokenize(CORPUS)
+    pairs = encoder.pair(tokens, tokens, rows, rows[::-1].copy())
+    ids, _, offsets = pairs.join(rows)
+    each = np.split(ids, offsets[1:-1])
+    some, _, bounds = pairs.join(np.array([7, 2, 2]))
+    assert [row.tolist() for row in np.split(some, bounds[1:-1])] == [each[place].tolist() for place in (7, 2, 2)]
+    nothing, _, bounds = pairs.join(np.array([], dtype=np.int64))
+    assert (nothing.tolist(), bounds.tolist()) == ([], [0])
+
+
+def test_truncation_equals_the_tokenizers_library_at_every_small_length():
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    sizes = [(first, second) for first in range(9) for second in range(9)]
+    first, second = np.array(sizes).T
+    for budget in range(1, 17):
+        tokenizer.enable_truncation(budget, strategy="longest_first")
+        encoded = tokenizer.encode_batch([("a " * one, "a " * two) for one, two in sizes])
+        expected = [(pair.sequence_ids.count(0), pair.sequence_ids.count(1)) for pair in encoded]
+        ours = truncate_longest_first(first, second, budget)
+        assert list(zip(*(lengths.tolist() for lengths in ours), strict=True)) == expected
+
+
+def test_a_limit_without_room_for_text_is_refused(folder_of):
+    tokenizer = Tokenizer.from_file(str(folder_of("bert") / "tokenizer.json"))
+    with pytest.raises(ModelError, match="max_length must be above 3, the special tokens of a pair, got 3"):
+        Encoder(tokenizer, max_length=3)
+    assert Encoder(tokenizer, max_length=4).template.special_count == 3
+
+
+def test_a_limit_beyond_the_models_positions_is_refused(model_folder):
+    accepted = ScorerConfig(model=str(model_folder), max_length=MAX_LENGTH)
+    assert load_encoder(accepted).max_length == MAX_LENGTH
+    with pytest.raises(ModelError, match=f"max_length must be at most {MAX_LENGTH}, .* got {MAX_LENGTH + 1}"):
+        load_encoder(accepted.model_copy(update={"max_length": MAX_LENGTH + 1}))
+
+
+@pytest.mark.parametrize("pair", ["[CLS] $B [SEP] $A [SEP]", "[CLS] $A $A [SEP] $B [SEP]"])
+def test_a_template_that_is_not_two_texts_between_special_tokens_is_refused(folder_of, pair):
+    tokenizer = Tokenizer.from_file(str(folder_of("bert") / "tokenizer.json"))
+    specials = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=specials)
+    with pytest.raises(UnjoinableError, match=r"depend on the texts|differently inside a pair"):
+        Encoder(tokenizer, max_length=32)

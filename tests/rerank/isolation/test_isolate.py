@@ -1,0 +1,170 @@
+"""Isolation without Ray: deaths are exceptions that no handler of ours catches, and the block comes again."""
+
+import numpy as np
+import pytest
+
+from rerank import Reranker, ScorerConfig
+from rerank.engines import Scores
+from rerank.errors import EngineLostError, ModelError
+from rerank.isolation.attempts import Attempts
+from rerank.prepare import look_up_again, prepare
+from rerank.store import ScoreStore, look_up_recent
+from rerank.store.parts import open_folder
+from tests.fakes import candidate_sets
+
+TABLE = candidate_sets([(f"q{q}", "returns", [(d, "x " * (1 + (q + d) % 9)) for d in range(40)]) for q in range(9)])
+
+
+class Death(BaseException):
+    """Stands in for SIGKILL: nothing below the test catches it."""
+
+
+class Engine:
+    """Fails where a pair reads a fault."""
+
+    description = {"engine": "fails"}  # noqa: RUF012
+    lanes = None
+
+    def __init__(self, problem=None, fault=23):
+        self.problem, self.fault, self.calls = problem, fault, []
+
+    def score(self, pairs):
+        self.calls.append(len(pairs))
+        if self.problem is not None and self.fault in pairs.document_lengths:
+            raise self.problem
+        return Scores(pairs.lengths.astype(np.float32), int(pairs.lengths.sum()))
+
+
+def with_faults(*places):
+    rows = TABLE.to_pylist()
+    for query, document in places:
+        rows[query]["candidates"][document]["text"] = "x " * 23
+    return candidate_sets(
+        [(r["query_id"], r["query"], [(c["doc_id"], c["text"]) for c in r["candidates"]]) for r in rows]
+    )
+
+
+@pytest.fixture
+def config(folder_of):
+    return ScorerConfig(model=str(folder_of("bert")))
+
+
+@pytest.fixture
+def attempts(tmp_path):
+    return Attempts(open_folder(str(tmp_path / "attempts")))
+
+
+def refused(ranked):
+    return [
+        (query, entry["doc_id"], entry["reason"])
+        for query, row in enumerate(ranked["rejected"].to_pylist())
+        for entry in row
+    ]
+
+
+def until_alive(config, engine, table, **settings):
+    """Rank the block as often as its process dies; gives the result and the deaths."""
+    for deaths in range(100):
+        try:
+            return Reranker(config, engine=engine).rank_table(table, **settings), deaths
+        except Death:
+            continue
+    raise AssertionError("dies for ever")
+
+
+def test_a_pair_that_the_engine_fails_on_is_rejected_alone(config):
+    engine = Engine(ValueError("no"))
+    ranked = Reranker(config, engine=engine).rank_table(with_faults((3, 7), (8, 39)))
+    assert refused(ranked) == [(3, 7, "the engine failed on it"), (8, 39, "the engine failed on it")]
+    whole = Reranker(config, engine=Engine()).rank_table(TABLE)
+    assert ranked["candidates"][1] == whole["candidates"][1]
+    assert len(ranked["candidates"][3]) == len(ranked["candidates"][8]) == 39
+    assert sum(engine.calls) < 2 * 360 + 100
+
+
+def test_an_engine_that_fails_always_rejects_all_and_ends(config):
+    engine = Engine(ValueError("no"), fault=1)
+    table = candidate_sets([("q", "returns", [(d, "x") for d in range(64)])])
+    ranked = Reranker(config, engine=engine).rank_table(table)
+    assert len(refused(ranked)) == 64
+    assert len(engine.calls) == 1 + 16 + 64
+
+
+@pytest.mark.parametrize("problem", [ModelError("bad"), EngineLostError("gone")])
+def test_our_own_errors_are_not_about_a_pair(config, problem):
+    with pytest.raises(type(problem)):
+        Reranker(config, engine=Engine(problem)).rank_table(with_faults((0, 0)))
+
+
+def test_a_pair_that_kills_is_found_in_few_deaths(config, attempts):
+    table = with_faults((3, 7))
+    ranked, deaths = until_alive(config, Engine(Death()), table, attempts=attempts)
+    assert refused(ranked) == [(3, 7, "scoring it killed the worker")]
+    assert deaths == 5  # of 360 pairs, of 23, of 2, and two of the pair
+
+
+def test_a_block_that_comes_again_is_not_died_of_again(config, attempts):
+    table = with_faults((3, 7), (3, 8), (7, 1))
+    first, deaths = until_alive(config, Engine(Death()), table, attempts=attempts)
+    again, more = until_alive(config, Engine(Death()), table, attempts=attempts)
+    assert deaths <= 3 * 5
+    assert more == 0
+    assert again.drop_columns(["usage"]).equals(first.drop_columns(["usage"]))
+
+
+def test_a_death_by_chance_rejects_nothing(config, attempts):
+    class Once(Engine):
+        def score(self, pairs):
+            if not self.calls:
+                self.calls.append(0)
+                raise Death
+            return super().score(pairs)
+
+    for table in (TABLE, TABLE.slice(0, 1), candidate_sets([("q", "alone", [("a", "x")])])):
+        ranked, deaths = until_alive(config, Once(), table, attempts=attempts)
+        assert deaths == 1
+        assert refused(ranked) == []
+    assert attempts.folder.listing() == []
+
+
+def test_pieces_are_stored_at_once_and_not_scored_again(config, attempts, tmp_path):
+    table = with_faults((3, 7))
+    store = ScoreStore(str(tmp_path / "scores"), "model")
+    reranker = Reranker(config)
+    prepared = prepare(table, reranker.encoder, lookup=_knows_nothing)
+    scored = 0
+    for _ in range(9):
+        recent = look_up_recent(store, since="")
+        engine = Engine(Death())
+        try:
+            block = prepared if recent is None else look_up_again(prepared, recent)
+            ranked = Reranker(config, engine=engine).rank_table(block, remember=store.append, attempts=attempts)
+        except Death:
+            scored += sum(engine.calls[:-1])
+            continue
+        scored += sum(engine.calls)
+        break
+    assert refused(ranked) == [(3, 7, "scoring it killed the worker")]
+    distinct = 9  # texts that differ; a pair that was scored is known in every query
+    assert scored <= 360 + distinct
+
+
+def _knows_nothing(keys):
+    from rerank.store import Found
+
+    return Found(
+        np.full(len(keys), np.nan, dtype=np.float32), np.zeros(len(keys), dtype=np.int32), np.zeros(len(keys), bool)
+    )
+
+
+def test_a_recent_score_makes_no_candidate_of_what_was_refused(config, tmp_path):
+    table = candidate_sets([("q", "returns", [("a", "x"), ("a", "x"), ("b", "y")])])
+    store = ScoreStore(str(tmp_path / "scores"), "model")
+    reranker = Reranker(config, engine=Engine())
+    prepared = prepare(table, reranker.encoder, lookup=_knows_nothing)
+    expected = reranker.rank_table(prepared, remember=store.append)
+    known = look_up_again(prepared, look_up_recent(store, since=""))
+    again = reranker.rank_table(known)
+    assert again.drop_columns(["usage"]).equals(expected.drop_columns(["usage"]))
+    assert [usage["store_hits"] for usage in again["usage"].to_pylist()] == [2]
+    assert look_up_recent(store, since="part-z") is None

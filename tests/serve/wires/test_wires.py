@@ -1,0 +1,106 @@
+"""Requests and answers of each protocol, byte for byte as in golden/, and the paths that real SDKs call."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import msgpack
+import pytest
+
+from serve.http.api import create_api
+from serve.http.endpoint import Server
+from serve.models import Models
+from tests.serve.standins import LengthScorer
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
+BODY = {"query": "q", "documents": ["four", "sixsix"]}
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_golden(client, file):
+    case = json.loads(file.read_text(encoding="utf-8"))
+    headers = {"X-Request-Id": "golden", "Accept": "application/json"}
+    answer = client(case["path"], json=case["request"], headers=headers)
+    assert (answer.status_code, answer.json()) == (case["status"], case["response"])
+    assert list(answer.json()) == list(case["response"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/rerank", "/v2/rerank", "/rerank", "/v1/v2/rerank", "/v1/v1/rerank", "/v1//rerank", "//v1///v2/rerank"],
+)
+def test_paths_that_sdks_join_from_a_base_and_their_own(client, path):
+    assert [place["index"] for place in client(path, json=BODY).json()["results"]] == [1, 0]
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/v1/ranking"])
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (BODY, "results"),
+        ({**BODY, "top_k": None}, "data"),
+        ({**BODY, "truncation": True}, "data"),
+        ({"query": "q", "input": ["a"]}, "data"),
+        ({"query": "q", "passages": ["a"]}, "rankings"),
+    ],
+)
+def test_a_body_s_keys_name_its_dialect_at_every_shared_path(client, path, body, key):
+    assert key in client(path, json=body).json()
+
+
+def test_sie_speaks_msgpack_unless_json_is_asked_for(client):
+    body = {"query": {"text": "q"}, "items": [{"text": "four"}]}
+    packed = {"content": msgpack.packb(body), "headers": {"Content-Type": "application/msgpack"}}
+    answer = client("/v1/score/length", **packed)
+    assert answer.headers["content-type"] == "application/msgpack"
+    assert msgpack.unpackb(answer.content)["scores"][0]["item_id"] == "item-0"
+    refused = client("/v1/score/length", content=b"\xc1", headers={"Content-Type": "application/msgpack"})
+    assert refused.status_code == 400
+    assert msgpack.unpackb(refused.content)["detail"]["code"] == "INVALID_INPUT"
+    assert client("/v1/score/length", json=body, headers={"Accept": "application/json"}).json()["scores"]
+
+
+def test_models_can_be_read_by_openai_s_and_sie_s_clients(client):
+    body = client("/v1/models", "GET").json()
+    assert [model["id"] for model in body["data"]] == ["length"]
+    assert body["data"][0]["aliases"] == ["short"]
+    assert body["models"][0]["name"] == "length"
+    assert body["models"][0]["max_sequence_length"] == 512
+
+
+def test_info_is_tei_s(client):
+    info = client("/info", "GET").json()
+    assert (info["model_id"], info["max_input_length"], info["max_client_batch_size"]) == ("length", 512, 1000)
+    assert "reranker" in info["model_type"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz"])
+def test_probes(client, path):
+    assert client(path, "GET").status_code == 200
+
+
+def test_an_unknown_path_has_an_error_body(client):
+    answer = client("/v3/rerank", json=BODY)
+    assert (answer.status_code, answer.json()["message"]) == (404, "Not Found: POST /v3/rerank")
+    assert client("/v1/rerank", "GET").status_code == 405
+
+
+def test_probes_and_lists_do_not_wake_a_model_that_sleeps():
+    class Asleep(LengthScorer):
+        async def describe(self):
+            raise AssertionError("woken")
+
+    models = Models({"length": LengthScorer(), "large": Asleep()}, may_sleep=frozenset({"large"}))
+
+    async def answers() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_api(Server(models)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+            return [await http.get(path) for path in ("/readyz", "/v1/models")]
+
+    ready, listed = asyncio.run(answers())
+    assert ready.status_code == 200
+    assert [(model["name"], model["loaded"]) for model in listed.json()["models"]] == [
+        ("length", True),
+        ("large", False),
+    ]
