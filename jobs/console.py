@@ -10,3 +10,9 @@ _WIDTH = 140
 def results_console() -> Console:
     """The standard output: as wide as the terminal, or wide enough for any table where it is a file or a pipe."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def say(sentence: str) -> None:
+    """One line on stderr for a person who watches."""
+    sys.stderr.write(f"reranking: {sentence}\n")
+    sys.stderr.flush()

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from jobs.console import say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.ranking.fusion import Mix
 from rerank.ranking.options import Cut

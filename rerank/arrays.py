@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
 

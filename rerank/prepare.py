@@ -13,10 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerank.arrays import IntArray, Ragged, offsets_of
+from rerank.arrays import FloatArray, IntArray, Ragged, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column
-from rerank.ranking.rank import FloatArray
 from rerank.ranking.reject import REFUSED, Reason, check
 from rerank.store import Found, Keys, join_digests, text_digests
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from rerank.arrays import IntArray, offsets_of
+from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.tokenizer import load_encoder
@@ -18,7 +18,7 @@ from rerank.isolation.isolate import Isolation
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import WHOLE, Cut
-from rerank.ranking.rank import FloatArray, best_first, rank, relevance_scores, with_source_score
+from rerank.ranking.rank import best_first, rank, relevance_scores, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Keys

@@ -15,9 +15,9 @@ import typer
 from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, hand_over
 from jobs.bench.scorer import head_of
 from jobs.bench.turns import further_rate
+from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, text_column
 from rerank.ranking.options import Cut

@@ -14,9 +14,9 @@ import typer
 
 from jobs.bench.options import Output, hand_over
 from jobs.bench.turns import further_rate
+from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
-from jobs.pipeline.progress import say
 from rerank.arrays import IntArray, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.engines import Scores

@@ -10,10 +10,10 @@ import typer
 
 from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, Rounds, hand_over
 from jobs.bench.turns import in_turns
+from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.input.source import open_source
 from jobs.input.splits import pairs_per_split, plan_splits, read_split
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.prepare import encode
 from rerank.ranking.candidates import CANDIDATES, CandidateSets

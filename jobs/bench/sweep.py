@@ -10,8 +10,8 @@ import typer
 
 from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, hand_over
 from jobs.bench.scorer import head_of, made_up
+from jobs.console import say
 from jobs.exits import exit_codes
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.ranking.candidates import CANDIDATES
 from rerank.reranker import Reranker

@@ -11,8 +11,8 @@ import typer
 from jobs.bench.options import Candidates, Lengths, MadeUp, MaxLength, Model, Output, Rounds, hand_over
 from jobs.bench.scorer import head_of, made_up, texts_of
 from jobs.bench.turns import in_turns
+from jobs.console import say
 from jobs.exits import exit_codes
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.tokenizer import load_encoder

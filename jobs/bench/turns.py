@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from jobs.pipeline.progress import say
+from jobs.console import say
 
 Result = TypeVar("Result")
 

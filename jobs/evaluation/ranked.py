@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from jobs.evaluation.measures import Qrels, Values
 from jobs.evaluation.rankings import read_manifest
 from jobs.formats.pair_rows import fitting, pair_columns, read_pairs
-from rerank.arrays import IntArray, Offsets, offsets_of
+from rerank.arrays import FloatArray, IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.paths import locate
 from rerank.ranking.candidates import combined
 from rerank.ranking.fusion import Mix, mix
-from rerank.ranking.rank import SOURCE_SCORE, FloatArray, relevance_scores
+from rerank.ranking.rank import SOURCE_SCORE, relevance_scores
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import Dataset
 
+from jobs.console import say
 from jobs.input.candidates import Input, counted
 from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, Gathering
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.source import Source, reopen_source
-from jobs.pipeline.progress import say
 from rerank.errors import OutputError, RerankError
 from rerank.paths import Location
 

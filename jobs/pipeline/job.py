@@ -6,19 +6,20 @@ from typing import Any
 
 import ray
 
+from jobs.console import say
 from jobs.formats.columns import Layout
-from jobs.formats.trec import check_trec, write_trec
 from jobs.input.candidates import Input, check_mixable, open_input
 from jobs.input.shuffle import gathered
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
-from jobs.pipeline.progress import progress, say
+from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import SCORES, check_apart, check_output, publish
 from jobs.pipeline.score_lookup import damaged_parts, open_memory, resolve_and_ship
 from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging, stage
 from jobs.pipeline.stop import Reached, listen, stoppable
 from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
+from jobs.pipeline.trec_run import check_trec, write_trec
 from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder

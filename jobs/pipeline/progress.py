@@ -80,12 +80,6 @@ def progress(*, total_pairs: int) -> Iterator[Report]:
         thread.join()
 
 
-def say(sentence: str) -> None:
-    """One line on stderr for a person who watches."""
-    sys.stderr.write(f"reranking: {sentence}\n")
-    sys.stderr.flush()
-
-
 def _show_bar(report: Report, total: int, stop: Event) -> None:
     columns = (
         TextColumn("reranking"),

@@ -16,6 +16,7 @@ from math import ceil
 from time import perf_counter
 from typing import TypeVar
 
+from rerank.arrays import FloatArray
 from rerank.batching.fair_queue import Turn, Waiting, next_turn
 from rerank.batching.merge import merge
 from rerank.batching.throughput import Pace
@@ -23,7 +24,6 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Lanes
 from rerank.engines.device.cores import give_way
 from rerank.errors import DeadlineError, OverloadedError
-from rerank.ranking.rank import FloatArray
 from rerank.types import RerankRequest, Timings
 
 Value = TypeVar("Value")

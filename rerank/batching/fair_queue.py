@@ -12,9 +12,8 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from rerank.arrays import offsets_of
+from rerank.arrays import FloatArray, offsets_of
 from rerank.encoding.pairs import EncodedPairs
-from rerank.ranking.rank import FloatArray
 
 _MOST_ASKED = 256  # requests that a round looks at: the event loop waits for it
 

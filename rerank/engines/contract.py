@@ -4,8 +4,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+from rerank.arrays import FloatArray
 from rerank.encoding.pairs import EncodedPairs
-from rerank.ranking.rank import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from time import perf_counter
 
 import numpy as np
 
-from rerank.arrays import IntArray
+from rerank.arrays import FloatArray, IntArray
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Engine
 from rerank.errors import RerankError
 from rerank.isolation.attempts import Attempts
-from rerank.ranking.rank import FloatArray
 from rerank.ranking.reject import Codes, Reason
 
 # A death costs a restart with its model load, a piece next to nothing: 16 finds one of 256 pairs in four deaths, one of

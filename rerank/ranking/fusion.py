@@ -8,9 +8,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from rerank.arrays import IntArray, Offsets
+from rerank.arrays import FloatArray, IntArray, Offsets
 from rerank.errors import ConfigError, InputError
-from rerank.ranking.rank import FloatArray, best_first
+from rerank.ranking.rank import best_first
 
 Mixed = npt.NDArray[np.float64]
 

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rerank.arrays import FloatArray
 from rerank.errors import InputError
 from rerank.ranking.candidates import CandidateSets, combined
 from rerank.ranking.fusion import Mix, Mixed, MixMethod, mix
-from rerank.ranking.rank import SOURCE_SCORE, FloatArray
+from rerank.ranking.rank import SOURCE_SCORE
 
 
 @dataclass(frozen=True, slots=True)

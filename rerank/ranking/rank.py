@@ -4,10 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rerank.arrays import IntArray
+from rerank.arrays import FloatArray, IntArray
 from rerank.ranking.candidates import CandidateSets, keep_columns
-
-FloatArray = npt.NDArray[np.float32]
 
 SOURCE_SCORE = "source_score"  # what the first stage called `score`
 

@@ -7,9 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerank.arrays import IntArray, offsets_of
+from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.ranking.candidates import CandidateSets, column, combined, list_column, text_column
-from rerank.ranking.rank import FloatArray
 
 
 class Reason(IntEnum):

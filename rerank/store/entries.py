@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rerank.arrays import IntArray
-from rerank.ranking.rank import FloatArray
+from rerank.arrays import FloatArray, IntArray
 from rerank.store.keys import Keys
 
 _DTYPES = {"high": np.uint64, "low": np.uint64, "logit": np.float32, "tokens": np.int32}

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rerank.arrays import IntArray
-from rerank.ranking.rank import FloatArray
+from rerank.arrays import FloatArray, IntArray
 from rerank.store.entries import Entries
 from rerank.store.keys import Keys
 

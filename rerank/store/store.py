@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from pyarrow import fs
 
-from rerank.arrays import IntArray
+from rerank.arrays import FloatArray, IntArray
 from rerank.errors import InputError, OutputError
-from rerank.ranking.rank import FloatArray
 from rerank.store.entries import Entries, distinct
 from rerank.store.keys import Keys
 from rerank.store.parts import Folder, Part, list_parts, open_folder, write_part

@@ -14,9 +14,8 @@ from jobs.bench.options import Device, Lengths, Model, Output, save
 from jobs.bench.server.load import Body, Load, connected
 from jobs.bench.server.process import ended_by_sigterm, our_server
 from jobs.bench.server.serve import BODIES, bodies_of
-from jobs.console import results_console
+from jobs.console import results_console, say
 from jobs.exits import exit_codes
-from jobs.pipeline.progress import say
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 
 _SAMPLES = 10

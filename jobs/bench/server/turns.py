@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Protocol
 
 from jobs.bench.server.load import Body, Load
-from jobs.pipeline.progress import say
+from jobs.console import say
 from rerank.config import ScorerConfig
 from rerank.reranker import Reranker
 

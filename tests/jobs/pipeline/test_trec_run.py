@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.formats.columns import Layout
-from jobs.formats.trec import check_trec, write_trec
 from jobs.pipeline.publish import PartReport, WrittenFile
+from jobs.pipeline.trec_run import check_trec, write_trec
 from rerank.errors import OutputError
 from rerank.paths import locate
 
