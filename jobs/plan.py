@@ -18,7 +18,7 @@ from jobs.input.sample import sample
 from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.progress import peak_memory
-from jobs.pipeline.score_lookup import Memory, open_snapshot, resolve
+from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
 from rerank.prepare import encode
@@ -126,7 +126,7 @@ def _files(source: Source) -> int:
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
     """The share of the pairs whose scores the store has."""
     keys = pair_keys(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
-    return float(open_snapshot(Memory(store, store.parts())).lookup(keys).known.mean()) if len(keys) else 0.0
+    return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(keys).known.mean()) if len(keys) else 0.0
 
 
 def _measure(reranker: Reranker, pairs: EncodedPairs) -> float:

@@ -14,8 +14,8 @@ from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.ranking.fusion import Mix
-from rerank.ranking.options import Cut
+from rerank.ranking.fusion import ScoreFusion
+from rerank.ranking.options import RankingOptions
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
                     regroup=regroup,
                     renames=parse_renames(column or []),
                     output_layout=output_layout,
-                    cut=Cut(top_k, min_score, depth, Mix.parse(mix) if mix else None),
+                    options=RankingOptions(top_k, min_score, depth, ScoreFusion.parse(mix) if mix else None),
                     trec=trec,
                     keep_text=keep_text,
                     scores=scores,

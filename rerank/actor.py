@@ -13,9 +13,9 @@ from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine
 from rerank.errors import EngineLostError
-from rerank.isolation.attempts import Attempts
+from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
-from rerank.ranking.options import WHOLE, Cut
+from rerank.ranking.options import WHOLE, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
 from rerank.types import RerankRequest, RerankResult
@@ -28,29 +28,29 @@ class RerankActor:
         self,
         config: ScorerConfig,
         *,
-        cut: Cut = WHOLE,
+        options: RankingOptions = WHOLE,
         on_block: Callable[[pa.Table], None] | None = None,
         store: ScoreStore | None = None,
-        since: str = "",
-        attempts: Attempts | None = None,
+        after_part: str = "",
+        attempts: ScoringAttempts | None = None,
         engine: Engine | None = None,
         encoder: PairEncoder | None = None,
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
     ) -> None:
-        """Load the model. `cut` says what `__call__` scores and gives back (requests bring their own);
+        """Load the model. `options` says what `__call__` scores and gives back (requests bring their own);
         `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
-        Blocks were looked up in its parts up to the one named `since`, and are once more in later ones, for an actor
-        that died may have been here before. `attempts` finds out the pairs that it dies of.
+        Blocks were looked up in its parts up to the one named `after_part`, and are once more in later ones, for an
+        actor that died may have been here before. `attempts` finds out the pairs that it dies of.
         Without `preload` the model is loaded when there is something to score, which may be never.
         `max_waiting_pairs` bounds the queue of `rerank`.
         """
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
-        self._cut = cut
+        self._options = options
         self._lost: EngineLostError | None = None
         self._on_block = on_block
         self._remember = store.append if store is not None else None
-        self._recent = look_up_recent(store, since=since) if store is not None else None
+        self._recent = look_up_recent(store, after_part=after_part) if store is not None else None
         self._attempts = attempts
         self._batcher = Batcher(
             self._reranker.encode,
@@ -69,7 +69,9 @@ class RerankActor:
         if self._recent is not None:
             table = look_up_again(table, self._recent)
         try:
-            ranked = self._reranker.rank_table(table, cut=self._cut, remember=self._remember, attempts=self._attempts)
+            ranked = self._reranker.rank_table(
+                table, options=self._options, remember=self._remember, attempts=self._attempts
+            )
         except EngineLostError:
             if self._attempts is None:
                 raise

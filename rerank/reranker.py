@@ -13,11 +13,11 @@ from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
-from rerank.isolation.attempts import Attempts
-from rerank.isolation.isolate import Isolation
+from rerank.isolation.attempts import ScoringAttempts
+from rerank.isolation.isolate import FaultIsolation
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
 from rerank.ranking.candidates import CandidateSets, keep_columns
-from rerank.ranking.options import WHOLE, Cut
+from rerank.ranking.options import WHOLE, RankingOptions
 from rerank.ranking.rank import best_first, rank, relevance_scores, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
@@ -52,21 +52,21 @@ class Reranker:
         self,
         table: pa.Table,
         *,
-        cut: Cut = WHOLE,
+        options: RankingOptions = WHOLE,
         remember: Remember | None = None,
-        attempts: Attempts | None = None,
+        attempts: ScoringAttempts | None = None,
     ) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
         The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank` and,
-        where they had a score, `source_score`; `cut` says what is kept and what they are sorted by;
+        where they had a score, `source_score`; `options` says what is kept and what they are sorted by;
         `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`:
         struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
         known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
         that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
         rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
         """
-        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=cut.depth)
+        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
         logits = known_logits(sets)
@@ -81,8 +81,10 @@ class Reranker:
         refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
         clean, too_deep = _without_our_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
-        keys = cut.keys(clean, logits)
-        ranked = rank(clean, logits, keys=keys, unscored=too_deep, top_k=cut.top_k, min_score=cut.min_score).to_table()
+        keys = options.keys(clean, logits)
+        ranked = rank(
+            clean, logits, keys=keys, unscored=too_deep, top_k=options.top_k, min_score=options.min_score
+        ).to_table()
         usage = {
             "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
             "store_hits": _per_query(sets, hits),
@@ -101,14 +103,14 @@ class Reranker:
         rows: IntArray,
         *,
         remember: Remember | None,
-        attempts: Attempts | None,
-    ) -> Isolation:
+        attempts: ScoringAttempts | None,
+    ) -> FaultIsolation:
         def on_scored(places: IntArray, logits: FloatArray) -> None:
             if remember is not None:
                 remember(keys_of(sets, rows[places]), logits, pairs.lengths[places])
 
         name = _block_name(sets, pairs) if attempts else ""
-        scored = Isolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
+        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
         if len(pairs):
             scored.score(self.engine, 0, sets.pair_count)
         return scored

@@ -65,7 +65,7 @@ _STATUS: dict[type[RerankError], int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorResponse:
     """What went wrong, for a wire to put in its own shape."""
 
     status: int
@@ -80,20 +80,20 @@ class Problem:
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
 
-INTERNAL = Problem(500, "internal", "internal error; the server's log has it under the X-Request-Id")
+INTERNAL = ErrorResponse(500, "internal", "internal error; the server's log has it under the X-Request-Id")
 
 _MESSAGE = 500  # characters: a message quotes names, which a body may make as long as itself
 
 
-def problem_of(error: RerankError) -> Problem:
+def error_response(error: RerankError) -> ErrorResponse:
     """The nearest row of the table: the error's own type, or its closest ancestor there."""
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     retry: Any = getattr(error, "retry_after_s", 1 if status == 503 else None)
     message = str(error)
-    return Problem(status, error.code, message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...", retry)
+    return ErrorResponse(status, error.code, message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...", retry)
 
 
-def body_for_all(problem: Problem) -> dict[str, Any]:
+def body_for_all(problem: ErrorResponse) -> dict[str, Any]:
     """`message`, `detail` and `error` together: each SDK reads a different one."""
     return {
         "message": problem.message,

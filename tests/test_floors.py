@@ -1,8 +1,12 @@
-"""The floors of the house: an import may only point down. Read from the sources, imports inside functions included."""
+"""The floors of the house: an import may only point down. Read from the sources, imports inside functions included.
+
+A room is a folder of the product, or a file that stands beside the folders. `HOUSE` names every room and its floor.
+"""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,6 +15,38 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("rerank", "jobs", "serve")
+HOUSE = {
+    "rerank": [
+        ["errors", "arrays"],
+        ["types", "config", "paths", "ranking"],
+        ["encoding", "store", "results"],
+        ["engines", "prepare", "fingerprint"],
+        ["isolation", "batching"],
+        ["reranker"],
+        ["actor"],
+    ],
+    "jobs": [
+        ["console", "exits"],
+        ["formats", "store"],
+        ["input"],
+        ["pipeline"],
+        ["evaluation", "run", "plan", "bench"],
+        ["evaluate", "tune", "demo", "train"],
+        ["report"],
+        ["cli"],
+    ],
+    "serve": [
+        ["errors"],
+        ["keys", "models", "telemetry", "wires", "deployments"],
+        ["http"],
+        ["settings"],
+        ["app"],
+    ],
+}
+FLOOR = {
+    f"{top}.{room}": floor for top, floors in HOUSE.items() for floor, rooms in enumerate(floors) for room in rooms
+}
+MOST_FILES = 14  # side by side in one folder
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for floor in FLOORS
@@ -32,12 +68,16 @@ def imports(module: str) -> Iterator[str]:
                 yield inner if inner in SOURCES else str(node.module)
 
 
+def room_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
 def packages(module: str) -> set[str]:
     return {name.partition(".")[0] for name in imports(module)}
 
 
 def allowed_torch(module: str) -> bool:
-    return module.startswith(("rerank.engines.", "jobs.train", "jobs.bench.rivals"))
+    return module.startswith(("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.server.rivals"))
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -46,6 +86,24 @@ def test_imports_point_down(module):
     above = {"rerank": {"ray", "jobs", "serve", *HTTP}, "jobs": {"serve"}, "serve": {"jobs"}}[floor]
     assert not packages(module) & above
     assert allowed_torch(module) or not packages(module) & TORCH
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if "." in module])
+def test_rooms_import_rooms_below(module):
+    here = room_of(module)
+    for name in imports(module):
+        there = room_of(name)
+        if there in FLOOR and there != here and there.partition(".")[0] == here.partition(".")[0]:
+            assert FLOOR[there] < FLOOR[here], f"{module} imports {name}"
+
+
+def test_every_room_has_a_floor():
+    assert {room_of(module) for module in SOURCES if "." in module} == FLOOR.keys()
+
+
+def test_no_folder_holds_too_many_files():
+    folders = Counter(path.parent for path in SOURCES.values())
+    assert not {str(folder): count for folder, count in folders.items() if count > MOST_FILES}
 
 
 def test_no_module_imports_itself_by_a_detour():

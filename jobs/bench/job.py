@@ -20,7 +20,7 @@ from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, text_column
-from rerank.ranking.options import Cut
+from rerank.ranking.options import RankingOptions
 from rerank.reranker import Reranker
 
 _CHANGED = 20  # every so many-th pair is another one the next night
@@ -76,7 +76,7 @@ def measure(
     for turn in range(rounds):
         first = replace(night, output=str(folder / f"first-{turn}"), scores=str(folder / f"scores-{turn}"))
         second = replace(first, source=str(folder / "second.parquet"), output=str(folder / f"second-{turn}"))
-        other = replace(first, output=str(folder / f"top-{turn}"), cut=Cut(top_k=_TOP_K))
+        other = replace(first, output=str(folder / f"top-{turn}"), options=RankingOptions(top_k=_TOP_K))
         turns.append(
             [
                 _bare(reranker, table),

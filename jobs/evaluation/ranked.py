@@ -18,7 +18,7 @@ from rerank.arrays import FloatArray, IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.paths import locate
 from rerank.ranking.candidates import combined
-from rerank.ranking.fusion import Mix, mix
+from rerank.ranking.fusion import ScoreFusion, fuse
 from rerank.ranking.rank import SOURCE_SCORE, relevance_scores
 
 
@@ -62,7 +62,7 @@ class RankedPairs:
         """Pairs as the run ranked them."""
         return np.lexsort((self.ranks, self.query_of))
 
-    def order(self, *, depth: int | None = None, how: Mix | None = None) -> npt.NDArray[np.intp]:
+    def order(self, *, depth: int | None = None, fusion: ScoreFusion | None = None) -> npt.NDArray[np.intp]:
         """Pairs best first within each query, where the first `depth` candidates are reranked and the rest follow.
 
         Below the depth the first stage's order stands: a page of results has no holes.
@@ -70,7 +70,9 @@ class RankedPairs:
         head = self.source_rank <= (self.deepest if depth is None else depth)
         keys = np.where(head, self.logits, np.float32(np.nan))
         values = (
-            keys if how is None else mix(keys, self.source_rank, self.offsets, how, source_scores=self.source_scores)
+            keys
+            if fusion is None
+            else fuse(keys, self.source_rank, self.offsets, fusion, source_scores=self.source_scores)
         )
         return np.lexsort((self.source_rank, np.where(head, -values, np.inf), self.query_of))
 

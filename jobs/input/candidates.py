@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.formats.columns import Layout
-from jobs.input.join import Gathering, open_run, open_unclustered
+from jobs.input.join import RunJoin, open_run, open_unclustered
 from jobs.input.limit import first_queries
 from jobs.input.scan import check_clustered, scan
 from jobs.input.source import Source, open_source
 from jobs.input.splits import Rows
 from rerank.errors import ConfigError
 from rerank.ranking.candidates import CANDIDATES
-from rerank.ranking.fusion import Mix, MixMethod
+from rerank.ranking.fusion import FusionMethod, ScoreFusion
 from rerank.ranking.rank import SOURCE_SCORE
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
@@ -23,7 +23,7 @@ _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 class Input:
     """Candidate sets, how many they are, and which rows bear a query_id for the second time (see `jobs.input.scan`)."""
 
-    source: Source | Gathering
+    source: Source | RunJoin
     queries: int
     pairs: int
     repeated: Rows
@@ -61,16 +61,18 @@ def open_input(
     return counted(source if limit is None else first_queries(source, limit))
 
 
-def check_mixable(source: Source | Gathering, how: Mix) -> None:
+def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
     """Refuse to mix scores where the first stage brought none. Raises ConfigError."""
-    schema = source.rows.schema if isinstance(source, Gathering) else source.schema
+    schema = source.rows.schema if isinstance(source, RunJoin) else source.schema
     lists = schema.field(CANDIDATES).type.value_type if CANDIDATES in schema.names else schema
     kinds = {field.name: field.type for field in lists}
     kind = kinds.get("score", kinds.get(SOURCE_SCORE))
-    if how.method is MixMethod.SCORES and not (kind and (pa.types.is_floating(kind) or pa.types.is_integer(kind))):
+    if fusion.method is FusionMethod.SCORES and not (
+        kind and (pa.types.is_floating(kind) or pa.types.is_integer(kind))
+    ):
         found = f"a column 'score' of {kind}" if kind else f"only {', '.join(kinds)}"
         raise ConfigError(
-            f"--mix {how} needs the first stage's scores, a column 'score' of numbers; the candidates have {found}. "
+            f"--mix {fusion} needs the first stage's scores, a column 'score' of numbers; the candidates have {found}. "
             "--mix rrf:WEIGHT needs their order alone"
         )
 

@@ -32,7 +32,7 @@ _QUERIES = {"query_id": Kind.ID, "query": Kind.TEXT}
 
 
 @dataclass(frozen=True, slots=True)
-class Gathering:
+class RunJoin:
     """Rows to be brought together by query_id. A run brings a corpus and queries, pairs bring neither."""
 
     rows: Source
@@ -83,7 +83,7 @@ class Gathering:
             yield from _read(self.queries, number, by="query_id", prefix=QUERY, is_text=True)
 
 
-def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], limit: int | None) -> Gathering:
+def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], limit: int | None) -> RunJoin:
     """Find and check a run with its texts. Raises InputError.
 
     A rename reads a column of the run; of the others where it begins with `corpus.` or `queries.`.
@@ -100,25 +100,25 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     return replace(_counted(rows, limit), corpus=texts, queries=asked)
 
 
-def open_unclustered(uri: str, *, renames: dict[str, str], limit: int | None) -> Gathering:
+def open_unclustered(uri: str, *, renames: dict[str, str], limit: int | None) -> RunJoin:
     """Find and check pairs in any order. Raises InputError."""
     return _counted(open_source(uri, layout=Layout.PAIRS, renames=renames), limit)
 
 
-def _counted(rows: Source, limit: int | None) -> Gathering:
+def _counted(rows: Source, limit: int | None) -> RunJoin:
     """The distinct query ids and the rows that belong to them; memory for one id per query."""
     with ThreadPoolExecutor(THREADS) as pool:
         runs = rows.runs(RUNS)
         found = list(pool.map(lambda run: pc.unique(query_ids(rows, *run)), runs))
         ids = pc.unique(pa.chunked_array(found, type=rows.schema.field("query_id").type))
         if limit is None or limit >= len(ids):
-            return Gathering(rows, ids, rows.pairs)
+            return RunJoin(rows, ids, rows.pairs)
         ids = ids.slice(0, limit)
 
         def wanted(run: tuple[RowGroup, ...]) -> int:
             return int(pc.sum(pc.is_in(query_ids(rows, *run), value_set=ids)).as_py() or 0)
 
-        return Gathering(rows, ids, sum(pool.map(wanted, runs)), is_limited=True)
+        return RunJoin(rows, ids, sum(pool.map(wanted, runs)), is_limited=True)
 
 
 def _check_same_kind(rows: Source, other: Source, by: str) -> None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.input.join import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, Gathering, own_id, wide_id
+from jobs.input.join import DOCUMENT, IS_TEXT, KEY, PLACE, QUERY, ROW, RunJoin, own_id, wide_id
 from jobs.input.splits import differing
 from rerank.arrays import Offsets
 from rerank.ranking.candidates import CANDIDATES, combined, keep_columns, list_column
@@ -16,7 +16,7 @@ from rerank.ranking.rank import SOURCE_SCORE
 from rerank.ranking.reject import REFUSED, Codes, Reason
 
 
-def shuffled_schemas(gathering: Gathering) -> list[pa.Schema]:
+def shuffled_schemas(gathering: RunJoin) -> list[pa.Schema]:
     """The columns of each shuffle: those by doc_id, where texts are looked up, and those by query_id."""
     rows, *texts = gathering.schemas
     if not texts:

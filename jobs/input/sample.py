@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.input.join import KEY, Gathering
+from jobs.input.join import KEY, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.source import Source
 from jobs.input.splits import plan_splits, read_split
@@ -16,12 +16,12 @@ _QUERIES = 10  # that are taken there of candidate sets
 _ROWS = 100  # that are taken there of rows which lie apart
 
 
-def sample(source: Source | Gathering, *, target_pairs: int) -> pa.Table:
+def sample(source: Source | RunJoin, *, target_pairs: int) -> pa.Table:
     """Some candidate sets from all over the input; of rows that lie apart parts of the sets, with their texts.
 
     `target_pairs` are those of a split. The texts of a run are looked up in its whole corpus, which is read once.
     """
-    if isinstance(source, Gathering):
+    if isinstance(source, RunJoin):
         return _gathered(source)
     splits = plan_splits(source, target_pairs=target_pairs)
     return pa.concat_tables(
@@ -29,7 +29,7 @@ def sample(source: Source | Gathering, *, target_pairs: int) -> pa.Table:
     )
 
 
-def _gathered(gathering: Gathering) -> pa.Table:
+def _gathered(gathering: RunJoin) -> pa.Table:
     schemas = shuffled_schemas(gathering)
     chosen = _places(len(gathering.rows.row_groups))
     rows = pa.concat_tables([table for at in chosen for table in _head(gathering.read_rows(at), _ROWS)])

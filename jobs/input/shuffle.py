@@ -15,14 +15,14 @@ from ray.data import Dataset
 
 from jobs.console import say
 from jobs.input.candidates import Input, counted
-from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, Gathering
+from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.source import Source, reopen_source
 from rerank.errors import OutputError, RerankError
 from rerank.paths import Location
 
 _BYTES_PER_PARTITION = 64 << 20
-_READERS = {"rows": Gathering.read_rows, "documents": Gathering.read_documents, "queries": Gathering.read_queries}
+_READERS = {"rows": RunJoin.read_rows, "documents": RunJoin.read_documents, "queries": RunJoin.read_queries}
 
 
 def gathered(given: Input, folder: Location) -> Source:
@@ -43,7 +43,7 @@ def gathered(given: Input, folder: Location) -> Source:
     return source
 
 
-def gather(gathering: Gathering, folder: Location) -> Source:
+def gather(gathering: RunJoin, folder: Location) -> Source:
     """The rows as candidate sets in `folder`, which must not hold any. Raises OutputError."""
     folder.filesystem.create_dir(folder.path, recursive=True)
     shared, partitions, schemas = ray.put(gathering), _partitions(gathering), shuffled_schemas(gathering)
@@ -63,7 +63,7 @@ def gather(gathering: Gathering, folder: Location) -> Source:
     return reopen_source(folder, sorted(row["name"] for row in written.take_all()))
 
 
-def _partitions(gathering: Gathering) -> int:
+def _partitions(gathering: RunJoin) -> int:
     """Partitions of some 64 MiB, texts included."""
     size = sum(group.bytes for group in gathering.rows.row_groups)
     if gathering.corpus is not None:

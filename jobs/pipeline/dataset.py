@@ -13,16 +13,16 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from jobs.input.source import Source
 from jobs.input.splits import Split, read_split
-from jobs.pipeline.progress import Report
-from jobs.pipeline.score_lookup import Memory, open_snapshot
+from jobs.pipeline.progress import CountsReporter
+from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine
-from rerank.isolation.attempts import Attempts
+from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
-from rerank.ranking.options import Cut
+from rerank.ranking.options import RankingOptions
 
 # Deaths of actors while a block waited or ran: finding a pair that kills takes up to six (`rerank.isolation.isolate`),
 # and Ray's own limits are endless, for actors as for tasks.
@@ -49,13 +49,13 @@ def rank_dataset(
     *,
     scorer: ScorerConfig,
     pool: Pool,
-    cut: Cut,
+    options: RankingOptions,
     queries_per_block: int,
     block_bytes: int,
     keep_text: bool = False,
-    memory: Memory | None = None,
-    report: Report | None = None,
-    attempts: Attempts | None = None,
+    memory: ScoreLookup | None = None,
+    report: CountsReporter | None = None,
+    attempts: ScoringAttempts | None = None,
     engine: Engine | None = None,
     encoder: PairEncoder | None = None,
 ) -> Dataset:
@@ -72,7 +72,7 @@ def rank_dataset(
             "shared": ray.put((source, memory, encoder)),
             "scorer": scorer,
             "keep_text": keep_text,
-            "depth": cut.depth,
+            "depth": options.depth,
             "report": report,
         },
         batch_size=1,
@@ -85,10 +85,10 @@ def rank_dataset(
         RerankActor,
         fn_constructor_args=[scorer],
         fn_constructor_kwargs={
-            "cut": cut,
+            "options": options,
             "on_block": report.block if report else None,
             "store": memory.store if memory else None,
-            "since": memory.parts[-1].name if memory and memory.parts else "",
+            "after_part": memory.parts[-1].name if memory and memory.parts else "",
             "attempts": attempts,
             "preload": False,
             "engine": engine,
@@ -111,7 +111,7 @@ def _read_and_prepare(
     scorer: ScorerConfig,
     keep_text: bool,
     depth: int | None,
-    report: Report | None,
+    report: CountsReporter | None,
 ) -> Iterator[pa.Table]:
     """Task body: the splits it is given, read and prepared slice by slice."""
     source, memory, encoder = _fetch(shared)
@@ -127,9 +127,9 @@ def _read_and_prepare(
 
 
 @lru_cache(maxsize=1)
-def _fetch(shared: Any) -> tuple[Source, Memory | None, PairEncoder | None]:
+def _fetch(shared: Any) -> tuple[Source, ScoreLookup | None, PairEncoder | None]:
     """What all tasks share, unpacked once in each process."""
-    fetched: tuple[Source, Memory | None, PairEncoder | None] = ray.get(shared)
+    fetched: tuple[Source, ScoreLookup | None, PairEncoder | None] = ray.get(shared)
     return fetched
 
 

@@ -15,7 +15,7 @@ from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_roo
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import SCORES, check_apart, check_output, publish
-from jobs.pipeline.score_lookup import damaged_parts, open_memory, resolve_and_ship
+from jobs.pipeline.score_lookup import damaged_parts, open_score_lookup, resolve_and_ship
 from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging, stage
 from jobs.pipeline.stop import Reached, listen, stoppable
 from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
@@ -24,9 +24,9 @@ from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine
-from rerank.isolation.attempts import Attempts
+from rerank.isolation.attempts import ScoringAttempts
 from rerank.paths import join_uri, locate
-from rerank.ranking.options import Cut
+from rerank.ranking.options import RankingOptions
 from rerank.store.parts import Folder
 
 _WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
@@ -47,7 +47,7 @@ class RunConfig:
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
     trec: str | None = None  # a TREC run file to write beside the output
-    cut: Cut = field(default_factory=Cut)
+    options: RankingOptions = field(default_factory=RankingOptions)
     keep_text: bool = False
     scores: str | None = None  # the score store; None: inside the output folder
     use_store: bool = True
@@ -81,8 +81,8 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         queries=config.queries,
         regroup=config.regroup,
     )
-    if config.cut.how is not None:
-        check_mixable(given.source, config.cut.how)
+    if config.options.fusion is not None:
+        check_mixable(given.source, config.options.fusion)
     staging = stage(output)
     outcome = _execute(config, given, staging, engine, encoder)
     sums = add_up(outcome.parts)
@@ -90,7 +90,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     summary = {
         "source": inputs[0].uri,
         "columns": config.renames,
-        "cut": config.cut.as_json(),
+        "cut": config.options.as_json(),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
     if trec is not None:
@@ -127,7 +127,7 @@ def _on_cluster(
     if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
     scores = config.scores or join_uri(config.output, SCORES)
-    memory = open_memory(scores, model) if config.use_store else None
+    memory = open_score_lookup(scores, model) if config.use_store else None
     for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
         say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
     source = gathered(given, staging.folder.join(GATHERED))
@@ -137,7 +137,7 @@ def _on_cluster(
     say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, given.queries))
     sink = RankedSink(staging, config.output_layout)
-    attempts = Attempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
+    attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
     reached.scoring, reached.store = True, memory.store if memory else None
     started = perf_counter()
     with progress(total_pairs=source.pairs) as report:
@@ -146,7 +146,7 @@ def _on_cluster(
             splits,
             scorer=scorer,
             pool=pool,
-            cut=config.cut,
+            options=config.options,
             queries_per_block=max(1, block // pairs_per_query),
             block_bytes=bytes_per_block(block),
             keep_text=config.keep_text,

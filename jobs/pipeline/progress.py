@@ -27,7 +27,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
 
 
-class Tally:
+class CountsActor:
     """Sums of what the workers report, and the highest peak; lives in the cluster as a Ray actor of its own."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CountsReporter:
     """Sends counts from a worker to the tally without waiting, with the worker's own peak of memory."""
 
     tally: Any
@@ -66,9 +66,9 @@ class Report:
 
 
 @contextmanager
-def progress(*, total_pairs: int) -> Iterator[Report]:
+def progress(*, total_pairs: int) -> Iterator[CountsReporter]:
     """Show progress on stderr while the block runs; gives what workers report to."""
-    report = Report(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tally).remote())
+    report = CountsReporter(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(CountsActor).remote())
     stop = Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
     thread = Thread(target=show, args=(report, total_pairs, stop), daemon=True)
@@ -80,7 +80,7 @@ def progress(*, total_pairs: int) -> Iterator[Report]:
         thread.join()
 
 
-def _show_bar(report: Report, total: int, stop: Event) -> None:
+def _show_bar(report: CountsReporter, total: int, stop: Event) -> None:
     columns = (
         TextColumn("reranking"),
         BarColumn(),
@@ -94,7 +94,7 @@ def _show_bar(report: Report, total: int, stop: Event) -> None:
             bar.update(task, completed=done, rate=text if done else "loading the model")
 
 
-def _show_lines(report: Report, total: int, stop: Event) -> None:
+def _show_lines(report: CountsReporter, total: int, stop: Event) -> None:
     for done, rejected, rate in _follow(report, stop, _LINE_SECONDS):
         left = f"{(total - done) / rate:,.0f} s left" if rate else "time left unknown"
         sys.stderr.write(
@@ -103,7 +103,7 @@ def _show_lines(report: Report, total: int, stop: Event) -> None:
         sys.stderr.flush()
 
 
-def _follow(report: Report, stop: Event, seconds: float) -> Iterator[tuple[int, int, float]]:
+def _follow(report: CountsReporter, stop: Event, seconds: float) -> Iterator[tuple[int, int, float]]:
     """Pairs done, pairs rejected and pairs per second since the first report; once more at the end."""
     first: tuple[float, int] | None = None
     ended = False

@@ -15,30 +15,30 @@ from rerank.store import Damage, Part, ScoreStore, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ScoreLookup:
     """A score store and the parts of it that a run looks up in: those that were there when it began."""
 
     store: ScoreStore
     parts: tuple[Part, ...]
 
 
-def open_memory(uri: str, identity: ModelIdentity) -> Memory:
+def open_score_lookup(uri: str, identity: ModelIdentity) -> ScoreLookup:
     """The part of the store at `uri` that belongs to this scorer. Raises InputError or OutputError."""
     store = ScoreStore(uri, identity.fingerprint)
     store.describe(identity.as_json())
-    return Memory(store, store.parts())
+    return ScoreLookup(store, store.parts())
 
 
 @lru_cache(maxsize=2)
-def open_snapshot(memory: Memory) -> Snapshot:
+def open_snapshot(scores: ScoreLookup) -> Snapshot:
     """The snapshot, shared by the workers of this node and kept for the life of the process."""
     cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
-    return Snapshot.open(memory.store, cache, parts=memory.parts)
+    return Snapshot.open(scores.store, cache, parts=scores.parts)
 
 
-def damaged_parts(memory: Memory) -> list[Damage]:
+def damaged_parts(scores: ScoreLookup) -> list[Damage]:
     """The parts of the store that cannot be read, whose pairs are scored again; runs on a worker."""
-    return open_snapshot(memory).damaged
+    return open_snapshot(scores).damaged
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:

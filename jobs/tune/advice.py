@@ -11,7 +11,7 @@ from jobs.evaluation.compare import Comparison, compare
 from jobs.evaluation.measures import Values
 from jobs.tune.settings import Setting, Tuner
 from rerank.config import BUNDLED
-from rerank.ranking.fusion import MixMethod
+from rerank.ranking.fusion import FusionMethod
 
 
 class Verdict(StrEnum):
@@ -49,7 +49,7 @@ def advise(tuner: Tuner, measure: str) -> Advice:
     """
     first = tuner.values(Setting(0))
     plain, _ = tuner.held_out(tuner.choose)
-    ways: dict[str, tuple[MixMethod, ...]] = {str(method): (method,) for method in tuner.mixes}
+    ways: dict[str, tuple[FusionMethod, ...]] = {str(method): (method,) for method in tuner.mixes}
     if len(ways) > 1:
         ways["best of both"] = tuple(tuner.mixes)
     held_out = {name: tuner.held_out(partial(tuner.choose, methods=methods)) for name, methods in ways.items()}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jobs.evaluation.measures import Judge, Values
 from jobs.evaluation.ranked import RankedPairs
-from rerank.ranking.fusion import Mix, MixMethod
+from rerank.ranking.fusion import FusionMethod, ScoreFusion
 
 Rows = npt.NDArray[np.intp]
 
@@ -27,7 +27,7 @@ class Setting:
     """Rerank the first `depth` candidates (0: none), sorted by logit or by a mixture of both stages."""
 
     depth: int
-    mix: Mix | None = None
+    mix: ScoreFusion | None = None
 
 
 class Tuner:
@@ -45,15 +45,17 @@ class Tuner:
         return (*(depth for depth in DEPTHS if depth < self.pairs.deepest), self.pairs.deepest)
 
     @cached_property
-    def mixes(self) -> dict[MixMethod, tuple[Mix, ...]]:
+    def mixes(self) -> dict[FusionMethod, tuple[ScoreFusion, ...]]:
         """The mixtures that can be computed; normalised scores only where the first stage's are known."""
-        methods = [method for method in MixMethod if method is MixMethod.RRF or self.pairs.source_scores is not None]
-        return {method: tuple(Mix(method, weight) for weight in WEIGHTS) for method in methods}
+        methods = [
+            method for method in FusionMethod if method is FusionMethod.RRF or self.pairs.source_scores is not None
+        ]
+        return {method: tuple(ScoreFusion(method, weight) for weight in WEIGHTS) for method in methods}
 
     def values(self, setting: Setting) -> Values:
         """The measure of each judged query, shape [queries]."""
         if setting not in self._known:
-            order = self.pairs.order(depth=setting.depth, how=setting.mix)
+            order = self.pairs.order(depth=setting.depth, fusion=setting.mix)
             ranking = self.pairs.ranking(order, top=self._judge.depth)
             self._known[setting] = self._judge.values(ranking)[:, 0]
         return self._known[setting]
@@ -68,7 +70,7 @@ class Tuner:
         best = max(gains.values())
         return next((depth for depth, gain in gains.items() if best > 0 and gain >= _ENOUGH * best), 0)
 
-    def choose(self, rows: Rows, methods: Sequence[MixMethod] = ()) -> Setting:
+    def choose(self, rows: Rows, methods: Sequence[FusionMethod] = ()) -> Setting:
         """The best on these queries: no mixture at the depth chosen there, or one of these methods, there or at all."""
         depth = self.choose_depth(rows)
         mixes = [how for method in methods for how in self.mixes[method]]

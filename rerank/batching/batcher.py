@@ -17,11 +17,11 @@ from time import perf_counter
 from typing import TypeVar
 
 from rerank.arrays import FloatArray
-from rerank.batching.fair_queue import Turn, Waiting, next_turn
+from rerank.batching.fair_queue import Batch, QueuedRequest, next_batch
 from rerank.batching.merge import merge
-from rerank.batching.throughput import Pace
+from rerank.batching.throughput import ThroughputEstimate
 from rerank.encoding.pairs import EncodedPairs
-from rerank.engines import Lanes
+from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import give_way
 from rerank.errors import DeadlineError, OverloadedError
 from rerank.types import RerankRequest, Timings
@@ -50,7 +50,7 @@ class Batcher:
         encode: Callable[[RerankRequest], EncodedPairs],
         score: Callable[[EncodedPairs], FloatArray],
         *,
-        lanes: Callable[[], Lanes | None] = lambda: None,
+        lanes: Callable[[], ThreadLanes | None] = lambda: None,
         turn_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
     ) -> None:
@@ -61,10 +61,10 @@ class Batcher:
         self._encode = encode
         self._score = score
         self._lanes = lanes
-        self._pace = Pace(turn_tokens)
+        self._throughput = ThroughputEstimate(turn_tokens)
         self._max_waiting = max_waiting_pairs
         self._admitted: list[int] = []  # pairs of each request
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[QueuedRequest] = deque()
         self._turns: set[asyncio.Task[None]] = set()  # what is being scored: one turn on all cores, or one per lane
         self._has_all_cores = False
         # Who reads and answers requests comes first, or a flood of them could not even be refused.
@@ -106,7 +106,7 @@ class Batcher:
         """Refuse what does not fit beside the others, or would be late; a request alone is always taken on."""
         if not self._admitted:
             return
-        waiting, rate = self.waiting_pairs, self._pace.pairs_per_second
+        waiting, rate = self.waiting_pairs, self._throughput.pairs_per_second
         if waiting + size > self._max_waiting:
             problem = f"{waiting} pairs wait to be scored and at most {self._max_waiting} may"
         elif timeout_s is not None and rate and self._turns_before(size) / rate > timeout_s * _HOPED_FOR:
@@ -123,7 +123,7 @@ class Batcher:
     async def _tokenize_and_wait(self, request: RerankRequest) -> Scored:
         arrived = perf_counter()
         pairs = await asyncio.get_running_loop().run_in_executor(self._tokenizers, self._encode, request)
-        waiting = Waiting.of(pairs)
+        waiting = QueuedRequest.of(pairs)
         self._queue.append(waiting)
         self._start_turns()
         try:
@@ -138,15 +138,15 @@ class Batcher:
         """Give whatever is free of the engine a turn, as long as pairs wait."""
         lanes = self._lanes()
         while self._queue and not self._has_all_cores and len(self._turns) < (lanes.count if lanes else 1):
-            budget, lane = self._pace.budget(len(self._queue)), lanes
+            budget, lane = self._throughput.budget(len(self._queue)), lanes
             if lanes is not None:
-                tokens = max(1, sum(waiting.left for waiting in self._queue))
-                share = lanes.share(tokens)
+                tokens = max(1, sum(waiting.remaining_tokens for waiting in self._queue))
+                share = lanes.split_evenly(tokens)
                 budget = min(budget, share)
-                if not self._turns and not lanes.pay(ceil(tokens / share)):
+                if not self._turns and not lanes.is_faster_in_parallel(ceil(tokens / share)):
                     lane = None
             self._has_all_cores = lane is None
-            task = asyncio.create_task(self._take(next_turn(self._queue, budget), lane))
+            task = asyncio.create_task(self._take(next_batch(self._queue, budget), lane))
             self._turns.add(task)
             task.add_done_callback(self._end)
 
@@ -155,27 +155,27 @@ class Batcher:
         self._has_all_cores = False
         self._start_turns()
 
-    async def _take(self, turn: Turn, lanes: Lanes | None) -> None:
+    async def _take(self, turn: Batch, lanes: ThreadLanes | None) -> None:
         """Score a turn, in a lane or on all cores."""
         try:
             await self._run(turn, lanes)
         except Exception as error:
             await self._run_apart(turn, lanes, error)
 
-    async def _run(self, turn: Turn, lanes: Lanes | None) -> None:
+    async def _run(self, turn: Batch, lanes: ThreadLanes | None) -> None:
         """Score a turn in a thread of the engine and hand the logits out."""
         started = perf_counter()
         for waiting, _ in turn:
             waiting.begun = waiting.begun or started
         loop, threads = asyncio.get_running_loop(), lanes.threads if lanes else self._engine
         logits, tokens = await loop.run_in_executor(threads, self._score_turn, turn)
-        self._pace.learn(len(logits), tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
+        self._throughput.update(len(logits), tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
         position = 0
         for waiting, rows in turn:
-            waiting.hand_out(rows, logits[position : position + len(rows)])
+            waiting.store_logits(rows, logits[position : position + len(rows)])
             position += len(rows)
 
-    async def _run_apart(self, turn: Turn, lanes: Lanes | None, error: Exception) -> None:
+    async def _run_apart(self, turn: Batch, lanes: ThreadLanes | None, error: Exception) -> None:
         """After a failed turn: every request on its own, so that only those which fail alone are told of it."""
         for waiting, rows in turn:
             if waiting.done.done():
@@ -191,6 +191,6 @@ class Batcher:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 
-    def _score_turn(self, turn: Turn) -> tuple[FloatArray, int]:
+    def _score_turn(self, turn: Batch) -> tuple[FloatArray, int]:
         merged = merge([(waiting.pairs, rows) for waiting, rows in turn])
         return self._score(merged), int(merged.lengths.sum())

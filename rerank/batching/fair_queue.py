@@ -19,7 +19,7 @@ _MOST_ASKED = 256  # requests that a round looks at: the event loop waits for it
 
 
 @dataclass(eq=False, repr=False, slots=True)  # `deque.remove` words its error with the repr of what it did not find
-class Waiting:
+class QueuedRequest:
     """A tokenised request; `order` lists its pairs longest first, of which the first `taken` have had their turn."""
 
     pairs: EncodedPairs
@@ -33,7 +33,7 @@ class Waiting:
     scored: int = 0
 
     @classmethod
-    def of(cls, pairs: EncodedPairs) -> "Waiting":
+    def of(cls, pairs: EncodedPairs) -> "QueuedRequest":
         """A request of which nothing was taken yet."""
         order = np.argsort(-pairs.lengths, kind="stable")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,7 +51,7 @@ class Waiting:
         self.taken = fits
         return int(self.tokens[fits] - self.tokens[start])
 
-    def hand_out(self, rows: npt.NDArray[np.intp], logits: FloatArray) -> None:
+    def store_logits(self, rows: npt.NDArray[np.intp], logits: FloatArray) -> None:
         """Note the logits of these pairs; with the last of them the request is done."""
         self.logits[rows] = logits
         self.scored += len(rows)
@@ -59,25 +59,25 @@ class Waiting:
             self.done.set_result(None)
 
     @property
-    def left(self) -> int:
+    def remaining_tokens(self) -> int:
         """Tokens of the pairs that had no turn yet."""
         return int(self.tokens[-1] - self.tokens[self.taken])
 
     @property
-    def is_taken(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether all pairs had their turn."""
         return self.taken == len(self.order)
 
 
-Turn = list[tuple[Waiting, npt.NDArray[np.intp]]]
+Batch = list[tuple[QueuedRequest, npt.NDArray[np.intp]]]
 
 
-def next_turn(queue: deque[Waiting], budget: int) -> Turn:
+def next_batch(queue: deque[QueuedRequest], budget: int) -> Batch:
     """Take the pairs of the next turn, at least one, off a queue that is not empty.
 
     They are shared out in rounds, and who could not be served is the first in the next turn.
     """
-    starts: dict[Waiting, int] = {}
+    starts: dict[QueuedRequest, int] = {}
     while queue and budget > 0:
         asked = min(len(queue), _MOST_ASKED)
         share = budget // asked
@@ -91,6 +91,6 @@ def next_turn(queue: deque[Waiting], budget: int) -> Turn:
             starts.setdefault(waiting, start)
             budget -= tokens
             queue.popleft()
-            if not waiting.is_taken:
+            if not waiting.is_exhausted:
                 queue.append(waiting)
     return [(waiting, waiting.order[start : waiting.taken]) for waiting, start in starts.items()]

@@ -7,7 +7,7 @@ _SHARED = (4_096, 8_192)  # tokens to which a turn grows with each request that 
 _SHARED_TIMES = 8  # and a fast one's, if that is no more than so many short turns
 
 
-class Pace:
+class ThroughputEstimate:
     """The tokens of a turn, which adapt to the engine's speed unless they are given, and pairs a second."""
 
     def __init__(self, turn_tokens: int | None) -> None:
@@ -23,7 +23,7 @@ class Pace:
         most = min(max(_SHARED[0], self._budget * _SHARED_TIMES), _SHARED[1])
         return max(self._budget, min(self._budget * (requests - 1), most))
 
-    def learn(self, pairs: int, tokens: int, seconds: float, *, lanes: int) -> None:
+    def update(self, pairs: int, tokens: int, seconds: float, *, lanes: int) -> None:
         """Note the speed of a turn, one of `lanes` at a time. The budget doubles or halves where a full turn was much
         shorter or longer than it should be.
         """

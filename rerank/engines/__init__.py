@@ -1,9 +1,9 @@
 """Engines turn encoded pairs into logits. torch lives here and nowhere else in this package."""
 
 from rerank.config import ScorerConfig
-from rerank.engines.contract import Engine, Lanes, Scores
+from rerank.engines.contract import Engine, Scores, ThreadLanes
 
-__all__ = ["Engine", "Lanes", "Scores", "load_engine"]
+__all__ = ["Engine", "ThreadLanes", "Scores", "load_engine"]
 
 
 def load_engine(config: ScorerConfig) -> Engine:

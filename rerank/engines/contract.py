@@ -16,7 +16,7 @@ class Scores:
     computed_tokens: int
 
 
-class Lanes(Protocol):
+class ThreadLanes(Protocol):
     """The cores shared out among threads that may call `Engine.score` at the same time, each for its own pairs."""
 
     @property
@@ -29,11 +29,11 @@ class Lanes(Protocol):
         """The threads: as many as lanes."""
         ...
 
-    def pay(self, batches: int) -> bool:
+    def is_faster_in_parallel(self, batches: int) -> bool:
         """Whether so many batches are computed sooner side by side than one after the other on all cores."""
         ...
 
-    def share(self, tokens: int) -> int:
+    def split_evenly(self, tokens: int) -> int:
         """Tokens of the next batch out of so many, so that all lanes end together."""
         ...
 
@@ -47,7 +47,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def lanes(self) -> Lanes | None:
+    def lanes(self) -> ThreadLanes | None:
         """Threads for those who score little at a time; None where one after the other is as fast."""
         ...
 

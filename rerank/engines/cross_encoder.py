@@ -16,11 +16,11 @@ from rerank.engines.device.allocator import keep_freed_memory
 from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.device.cores import available_cores
 from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
-from rerank.engines.device.thread_lanes import Lanes
-from rerank.engines.forward.families import family_of, has_no_memory
+from rerank.engines.device.thread_lanes import ThreadLanes
+from rerank.engines.forward.families import family_of, is_stateless
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.engines.forward.padded import PaddedForward
-from rerank.engines.forward.prepacked import bound_kernels, can_prepack, prepack
+from rerank.engines.forward.prepacked import bound_kernels, can_reorder_weights, reorder_weights
 
 
 class Forward(Protocol):
@@ -57,8 +57,8 @@ class CrossEncoderEngine:
         loaded = load_classifier(config, self._device, self._dtype)
         self._batch_cost = pick_batch_cost(self._device, self._dtype, loaded.width)
         self._forward = _forward_of(loaded, self._device, self._dtype, packed)
-        has_lanes = threads > 1 and has_no_memory(loaded.model)
-        self.lanes = Lanes(threads, batch_cost=self._batch_cost or self._batch_tokens) if has_lanes else None
+        has_lanes = threads > 1 and is_stateless(loaded.model)
+        self.lanes = ThreadLanes(threads, batch_cost=self._batch_cost or self._batch_tokens) if has_lanes else None
         self._is_deterministic = config.deterministic
         self.description = {
             "model": config.model,
@@ -93,13 +93,13 @@ class CrossEncoderEngine:
             batch_tokens=self._batch_tokens,
             padded=self._forward.padded,
             batch_cost=self._batch_cost,
-            share=None if lanes is None else lanes.share,
+            share=None if lanes is None else lanes.split_evenly,
         )
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
             compute = partial(self._forward, pairs)
             # In lanes a batch is in one thread, which deterministic scores always are.
-            if lanes is not None and (self._is_deterministic or lanes.pay(len(batches))):
+            if lanes is not None and (self._is_deterministic or lanes.is_faster_in_parallel(len(batches))):
                 scored = lanes.map(compute, batches)
             else:
                 scored = [compute(batch) for batch in batches]
@@ -113,6 +113,6 @@ def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, pa
     if family_of(loaded.model) is not None:
         if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
             kind = PackedForward
-        if can_prepack(device, dtype):
-            prepack(loaded.model)
+        if can_reorder_weights(device, dtype):
+            reorder_weights(loaded.model)
     return kind(loaded.model, device, takes_types=loaded.takes_types)

@@ -7,12 +7,12 @@ from rerank.store.parts import Folder
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class ScoringAttempts:
     """Notes in a folder that belongs to one run: empty files `NAME.ATTEMPT`. A value: it may travel."""
 
     folder: Folder
 
-    def without_end(self, block: str) -> dict[str, int]:
+    def unfinished(self, block: str) -> dict[str, int]:
         """How often an attempt began and did not end, by the names that start with `block`. Raises OutputError."""
         counts: dict[str, int] = {}
         try:

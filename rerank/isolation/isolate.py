@@ -16,7 +16,7 @@ from rerank.arrays import FloatArray, IntArray
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Engine
 from rerank.errors import RerankError
-from rerank.isolation.attempts import Attempts
+from rerank.isolation.attempts import ScoringAttempts
 from rerank.ranking.reject import Codes, Reason
 
 # A death costs a restart with its model load, a piece next to nothing: 16 finds one of 256 pairs in four deaths, one of
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 OnScored = Callable[[IntArray, FloatArray], None]
 
 
-class Isolation:
+class FaultIsolation:
     """The scoring of one block: `logits` (NaN where there is none) and Reason `codes`, both [pairs].
 
     `rows` are the pairs' places among the block's candidates, ascending: pieces are cut by them, so that they are the
@@ -43,7 +43,7 @@ class Isolation:
         rows: IntArray,
         *,
         name: str = "",
-        attempts: Attempts | None = None,
+        attempts: ScoringAttempts | None = None,
         on_scored: OnScored | None = None,
     ) -> None:
         """`on_scored` gets the places in `pairs`, and the logits, of each piece as soon as it is scored."""
@@ -53,7 +53,7 @@ class Isolation:
         self.seconds = 0.0
         self._pairs, self._rows = pairs, rows
         self._name, self._attempts, self._on_scored = name, attempts, on_scored
-        self._deaths = attempts.without_end(name) if attempts else {}
+        self._deaths = attempts.unfinished(name) if attempts else {}
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
             self.codes[killers] = Reason.KILLED_WORKER

@@ -12,12 +12,12 @@ from rerank.arrays import FloatArray, IntArray, Offsets
 from rerank.errors import ConfigError, InputError
 from rerank.ranking.rank import best_first
 
-Mixed = npt.NDArray[np.float64]
+FusedScores = npt.NDArray[np.float64]
 
 _RRF_K = 60  # Cormack, Clarke and Büttcher; all that copy them keep it
 
 
-class MixMethod(StrEnum):
+class FusionMethod(StrEnum):
     """What is joined: normalised scores, or reciprocal ranks."""
 
     SCORES = "scores"
@@ -25,18 +25,18 @@ class MixMethod(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class ScoreFusion:
     """How to join the stages; `weight` is the model's share, from 0 (first stage alone) to 1 (model alone)."""
 
-    method: MixMethod
+    method: FusionMethod
     weight: float
 
     @classmethod
-    def parse(cls, text: str) -> Mix:
+    def parse(cls, text: str) -> ScoreFusion:
         """`scores:0.7` or `rrf:0.5`. Raises ConfigError."""
         method, _, weight = text.partition(":")
         try:
-            parsed = cls(MixMethod(method), float(weight))
+            parsed = cls(FusionMethod(method), float(weight))
         except ValueError:
             parsed = None
         if parsed is None or not 0 <= parsed.weight <= 1:
@@ -50,14 +50,14 @@ class Mix:
         return f"{self.method}:{self.weight:g}"
 
 
-def mix(
+def fuse(
     logits: FloatArray,
     source_rank: IntArray,
     offsets: Offsets,
-    how: Mix,
+    fusion: ScoreFusion,
     *,
     source_scores: npt.NDArray[np.floating] | None = None,
-) -> Mixed:
+) -> FusedScores:
     """What to sort by, descending, in place of the logits; shape [pairs], NaN where the logit is.
 
     All arrays have a row per pair, query i owning rows offsets[i] to offsets[i + 1], in first-stage order, so that a
@@ -73,7 +73,7 @@ def mix(
     """
     scored = np.isfinite(logits)
     groups = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    if how.method is MixMethod.RRF:
+    if fusion.method is FusionMethod.RRF:
         model = _reciprocal(_ranks(logits, groups))
         first = _reciprocal(source_rank)
     elif source_scores is None:
@@ -84,7 +84,7 @@ def mix(
         model = _normalised(np.where(scored, logits.astype(np.float64), np.nan), groups)
         known = np.where(scored, source_scores.astype(np.float64), np.nan)
         first = np.nan_to_num(_normalised(known, groups), nan=0.0)
-    mixed: Mixed = np.where(scored, how.weight * model + (1 - how.weight) * first, np.nan)
+    mixed: FusedScores = np.where(scored, fusion.weight * model + (1 - fusion.weight) * first, np.nan)
     return mixed
 
 
@@ -97,18 +97,18 @@ def _ranks(logits: FloatArray, groups: npt.NDArray[np.intp]) -> IntArray:
     return ranks
 
 
-def _reciprocal(ranks: IntArray) -> Mixed:
+def _reciprocal(ranks: IntArray) -> FusedScores:
     return 1.0 / (_RRF_K + ranks)
 
 
-def _normalised(values: Mixed, groups: npt.NDArray[np.intp]) -> Mixed:
+def _normalised(values: FusedScores, groups: npt.NDArray[np.intp]) -> FusedScores:
     """Each query's values between 0 and 1; NaN stays NaN and counts for nothing."""
     queries = int(groups[-1]) + 1 if len(groups) else 0
     low, high = np.full(queries, np.inf), np.full(queries, -np.inf)
     np.fmin.at(low, groups, values)
     np.fmax.at(high, groups, values)
     spread = (high - low)[groups]
-    scaled: Mixed = np.divide(
+    scaled: FusedScores = np.divide(
         values - low[groups], spread, out=np.where(np.isnan(values), np.nan, 0.0), where=spread > 0
     )
     return scaled

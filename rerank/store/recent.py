@@ -15,9 +15,9 @@ _NEWEST_PARTS = 1_000
 _READERS = 16
 
 
-def look_up_recent(store: ScoreStore, *, since: str) -> Callable[[Keys], Found] | None:
-    """A lookup in the newest parts whose names come after `since`, held in memory; None where there are none."""
-    newest = [part for part in store.parts() if part.name > since][-_NEWEST_PARTS:]
+def look_up_recent(store: ScoreStore, *, after_part: str) -> Callable[[Keys], Found] | None:
+    """A lookup in the newest parts whose names come after `after_part`, held in memory; None where there are none."""
+    newest = [part for part in store.parts() if part.name > after_part][-_NEWEST_PARTS:]
     with ThreadPoolExecutor(_READERS) as pool:
         runs = [entries for entries in pool.map(partial(_read, store), newest) if entries is not None]
     return partial(find, distinct(concatenate(runs))) if runs else None

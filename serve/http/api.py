@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerank.errors import RerankError
-from serve.errors import INTERNAL, Problem, body_for_all, problem_of
+from serve.errors import INTERNAL, ErrorResponse, body_for_all, error_response
 from serve.http.endpoint import Endpoint, Server
 from serve.http.examples import DOCUMENTED, documentation
 from serve.http.status import add_open_routes, add_status_routes
@@ -47,7 +47,7 @@ def create_api(server: Server) -> FastAPI:
     bearer = [Security(HTTPBearer(auto_error=False))] if server.keys else []  # a field on the page: endpoints check it
     keyed = APIRouter(dependencies=bearer)
     for path, wire in _BY_KEY.items():
-        _post(keyed, path, Endpoint(server, path, wire, by_key=True))
+        _post(keyed, path, Endpoint(server, path, wire, by_body_field=True))
     for path in ("/score", "/v1/score"):
         _post(keyed, path, Endpoint(server, path, vllm_score))
     path = "/v1/score/{model}"
@@ -82,11 +82,11 @@ def _post(router: APIRouter, path: str, endpoint: Endpoint, *, route: str | None
 async def _refuse(request: Request, error: Exception) -> Response:
     """Errors outside the endpoints: unknown paths and methods, and the status routes' own."""
     if isinstance(error, RerankError):
-        problem = problem_of(error)
+        problem = error_response(error)
         return JSONResponse(body_for_all(problem), problem.status, problem.headers)
     if not isinstance(error, HTTPException):
         raise error
-    problem = Problem(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
+    problem = ErrorResponse(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
     return JSONResponse(body_for_all(problem), problem.status, error.headers)
 
 

@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from rerank.errors import DeadlineError, RerankError, TooLongError
 from rerank.types import RerankRequest, RerankResult
-from serve.errors import INTERNAL, Problem, problem_of
+from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.codec import decode, encode, sends_msgpack, wants_json
-from serve.http.limits import Limits, read_bytes, timeout_of, within
+from serve.http.limits import Limits, check_limits, read_bytes, timeout_of
 from serve.keys import Keys
 from serve.models import Models, Scorer
 from serve.telemetry.metrics import LocalSink, Sink, measure
-from serve.telemetry.request_record import Record
+from serve.telemetry.request_record import RequestRecord
 from serve.wires import Answer, Wire
 from serve.wires.table import wire_of
 
@@ -41,7 +41,7 @@ class Server:
         """The name of the request's key; None where no key is needed. Raises UnauthorizedError."""
         return None if self.keys is None else self.keys.check(request.headers.get("authorization"))
 
-    def close(self, record: Record, problem: Problem | None, status: int) -> None:
+    def close(self, record: RequestRecord, problem: ErrorResponse | None, status: int) -> None:
         """Log and measure a finished request."""
         record.close(status, problem.code if problem else None)
         for sink in (self.local, self.sink):
@@ -50,28 +50,30 @@ class Server:
 
 
 class Endpoint:
-    """A path that takes bodies. Where `by_key`, the body's keys name the dialect and `wire` is the fallback; where
-    `msgpack`, bodies may be msgpack, and answers are unless JSON is asked for.
+    """A path that takes bodies. Where `by_body_field`, the body's fields name the dialect and `wire` is the fallback;
+    where `msgpack`, bodies may be msgpack, and answers are unless JSON is asked for.
     """
 
-    def __init__(self, server: Server, path: str, wire: Wire, *, by_key: bool = False, msgpack: bool = False) -> None:
+    def __init__(
+        self, server: Server, path: str, wire: Wire, *, by_body_field: bool = False, msgpack: bool = False
+    ) -> None:
         self._server = server
         self._path = path
         self._wire = wire
-        self._by_key = by_key
+        self._by_body_field = by_body_field
         self._msgpack = msgpack
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an error body, never a stack trace."""
         given = request.headers.get("x-request-id")  # by a proxy, as Serve's is, which then answers with it too
-        record = Record(given or f"rerank-{uuid.uuid4().hex}", self._path)
+        record = RequestRecord(given or f"rerank-{uuid.uuid4().hex}", self._path)
         wire, problem = self._wire, None
         try:
             body = await self._read(request, record)
-            wire = wire_of(body, otherwise=wire) if self._by_key else wire
+            wire = wire_of(body, otherwise=wire) if self._by_body_field else wire
             response = self._encode(request, await self._ask(request, body, wire, record), 200)
         except RerankError as error:
-            problem = problem_of(error)
+            problem = error_response(error)
         except asyncio.CancelledError:
             self._server.close(record, None, 499)  # the client hung up; nginx's number for it
             raise
@@ -92,15 +94,15 @@ class Endpoint:
     ) -> Response:
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
 
-    async def _read(self, request: Request, record: Record) -> dict[str, Any]:
+    async def _read(self, request: Request, record: RequestRecord) -> dict[str, Any]:
         record.key = self._server.check_key(request)
         content = await read_bytes(request, self._server.limits)
         return decode(content, as_msgpack=self._msgpack and sends_msgpack(request))
 
-    async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, record: Record) -> Any:
+    async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord) -> Any:
         timeout_s = timeout_of(request, self._server.limits)
         asked = wire.parse(body)
-        requests = within(asked, self._server.limits, timeout_s)
+        requests = check_limits(asked, self._server.limits, timeout_s)
         name, scorer = self._server.models.find(request.path_params.get("model", asked.model))
         record.model, record.documents = name, sum(len(one.documents) for one in requests)
         try:

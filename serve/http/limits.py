@@ -35,7 +35,7 @@ async def read_bytes(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def within(asked: Asked, limits: Limits, timeout_s: float) -> tuple[RerankRequest, ...]:
+def check_limits(asked: Asked, limits: Limits, timeout_s: float) -> tuple[RerankRequest, ...]:
     """The requests of a body, with their deadline. Raises LimitError naming the field."""
     count = sum(len(request.documents) for request in asked.requests)
     if count > limits.documents:

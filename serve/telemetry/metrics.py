@@ -4,7 +4,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from serve.telemetry.request_record import Record
+from serve.telemetry.request_record import RequestRecord
 
 COUNTERS = {
     "rerank_requests": ("Requests by path, model and status.", ("path", "model", "status")),
@@ -30,7 +30,7 @@ class Sink(Protocol):
         ...
 
 
-def measure(record: Record, sink: Sink) -> None:
+def measure(record: RequestRecord, sink: Sink) -> None:
     """Send what a finished request adds."""
     model = {"model": record.model or ""}
     sink.add("rerank_requests", 1, {"path": record.path, **model, "status": str(record.status)})

@@ -13,7 +13,7 @@ STAGES = ("tokenize", "queue", "score")
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """One request; never a text, nor a key. Stages are seconds, the slowest ranking's where there are several."""
 
     request_id: str

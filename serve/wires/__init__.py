@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rerank.types import RerankRequest, RerankResult
-from serve.errors import Problem
+from serve.errors import ErrorResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,6 @@ class Wire(Protocol):
         """Read a JSON object. Raises InputError naming the field."""
         ...
 
-    def error(self, problem: Problem, /) -> Any:
+    def error(self, problem: ErrorResponse, /) -> Any:
         """The JSON body of an error."""
         ...

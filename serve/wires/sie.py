@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rerank.errors import InputError
 from rerank.types import RerankRequest
-from serve.errors import Problem
+from serve.errors import ErrorResponse
 from serve.wires import Answer, Asked
 from serve.wires.fields import Item, Items, Unread
 from serve.wires.read import read_body, read_texts, refuse_keys, shown
@@ -66,7 +66,7 @@ def _render(query_id: str | None, ids: Sequence[str], answer: Answer) -> dict[st
     return {"model": answer.model, **named, "scores": scores, "usage": {"input_tokens": result.tokens}}
 
 
-def error(problem: Problem) -> dict[str, Any]:
+def error(problem: ErrorResponse) -> dict[str, Any]:
     """SIE's error body; its SDK retries 429 and 503 only with a code that it knows."""
     code = _CODES.get(problem.status, problem.code.upper())
     return {"detail": {"code": code, "message": problem.message}, "message": problem.message}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from rerank.types import RerankRequest, TokenLimits
-from serve.errors import EmptyError, Problem
+from serve.errors import EmptyError, ErrorResponse
 from serve.wires import Answer, Asked
 from serve.wires.fields import Count, Query, Texts
 from serve.wires.read import check_top, read_body, read_texts
@@ -56,7 +56,7 @@ def _render(body: Body, answer: Answer) -> list[dict[str, Any]]:
     return list(echoing(scored, "text", body.texts if body.return_text else None))
 
 
-def error(problem: Problem) -> dict[str, Any]:
+def error(problem: ErrorResponse) -> dict[str, Any]:
     """TEI's error body, with the keys that other clients read beside it."""
     kind = "Empty" if problem.code == "empty" else _TYPES.get(problem.status, "Validation")
     return {"error": problem.message, "error_type": kind, "message": problem.message, "detail": problem.message}

@@ -9,7 +9,7 @@ from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
-from rerank.ranking.options import Cut
+from rerank.ranking.options import RankingOptions
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
 
@@ -45,10 +45,10 @@ def test_a_block_is_ranked_query_by_query(config):
 
 
 def test_cuts_are_the_actors(config):
-    assert ids(RerankActor(config, engine=LongestFirst(), cut=Cut(top_k=1))(TABLE)) == [["b"], ["a"]]
-    cut = RerankActor(config, engine=LongestFirst(), cut=Cut(min_score=0.0))(TABLE)
+    assert ids(RerankActor(config, engine=LongestFirst(), options=RankingOptions(top_k=1))(TABLE)) == [["b"], ["a"]]
+    cut = RerankActor(config, engine=LongestFirst(), options=RankingOptions(min_score=0.0))(TABLE)
     assert ids(cut) == [["b", "c", "a"], ["a"]]
-    assert ids(RerankActor(config, engine=LongestFirst(), cut=Cut(min_score=1.0))(TABLE)) == [[], []]
+    assert ids(RerankActor(config, engine=LongestFirst(), options=RankingOptions(min_score=1.0))(TABLE)) == [[], []]
 
 
 def test_each_ranked_block_is_shown(config):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from rerank import Reranker, ScorerConfig
 from rerank.errors import InputError, ModelError
 from rerank.prepare import prepare
-from rerank.ranking.options import Cut
+from rerank.ranking.options import RankingOptions
 from tests.fakes import HashEngine, ListedEngine, candidate_sets, hash_logit
 
 MAX_LENGTH = 24
@@ -67,7 +67,7 @@ def test_tables_are_ranked_as_the_reference_does(reranker, logit_of, rows, top_k
     table = candidate_sets(rows)
     cut = data.draw(st.integers(0, len(rows)))
     chunked = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
-    out = reranker.rank_table(chunked, cut=Cut(top_k))
+    out = reranker.rank_table(chunked, options=RankingOptions(top_k))
     expected = [reference(row, logit_of, top_k) for row in rows]
     ranked = [[(e["doc_id"], e["logit"], e["source_rank"]) for e in row] for row in out["candidates"].to_pylist()]
     assert ranked == [row for row, _ in expected]

@@ -20,7 +20,7 @@ Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
-class Lanes:
+class ThreadLanes:
     """Threads that compute batches, with the cores shared out among them."""
 
     def __init__(self, threads: int, *, batch_cost: int) -> None:
@@ -48,11 +48,11 @@ class Lanes:
         """Whether the caller is in one of them."""
         return getattr(self._here, "is_lane", False)
 
-    def pay(self, batches: int) -> bool:
+    def is_faster_in_parallel(self, batches: int) -> bool:
         """Whether so many batches are computed sooner side by side than one after the other."""
         return batches > self.count * _LEAST_BATCHES
 
-    def share(self, tokens: int) -> int:
+    def split_evenly(self, tokens: int) -> int:
         """Tokens of the next batch out of so many, so that all lanes end together."""
         return tokens if tokens < 2 * self._least_tokens else max(self._least_tokens, tokens // self.count)
 

@@ -40,7 +40,7 @@ def family_of(model: Any) -> Family | None:
     return _FAMILIES.get((type(model).__name__, getattr(config, "classifier_pooling", None)))
 
 
-def has_no_memory(model: Any) -> bool:
+def is_stateless(model: Any) -> bool:
     """Whether batches may be computed at the same time; some position codes depend on the longest text seen."""
     kinds = (str(getattr(module, "rope_type", "")) for module in model.modules())
     return family_of(model) is not None and not any("dynamic" in kind or "longrope" in kind for kind in kinds)

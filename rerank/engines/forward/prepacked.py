@@ -42,14 +42,14 @@ def bound_kernels() -> None:
         os.environ.setdefault(name, str(_MOST_KERNELS))
 
 
-def can_prepack(device: torch.device, dtype: torch.dtype) -> bool:
+def can_reorder_weights(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether this machine has the kernels: x86, float32 or the processor's own bf16."""
     if device.type != "cpu" or platform.machine() not in {"x86_64", "AMD64"} or not torch._C._has_mkldnn:
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
-def prepack(model: nn.Module) -> None:
+def reorder_weights(model: nn.Module) -> None:
     """Replace the linear layers of a transformers model, and the GELU behind those of BERT's build."""
     for module in list(model.modules()):
         if _is_gelu(getattr(module, "intermediate_act_fn", None)) and type(module.dense) is nn.Linear:

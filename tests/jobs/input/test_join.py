@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.input.join import KEY, Gathering, open_run, open_unclustered
+from jobs.input.join import KEY, RunJoin, open_run, open_unclustered
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from rerank.errors import ConfigError, InputError
 from rerank.ranking.reject import Reason
@@ -33,7 +33,7 @@ def partitioned(*tables: pa.Table) -> list[pa.Table]:
     return parts
 
 
-def gather_here(gathering: Gathering) -> list[dict[str, Any]]:
+def gather_here(gathering: RunJoin) -> list[dict[str, Any]]:
     """Candidate sets as a run with Ray gathers them."""
     schemas = shuffled_schemas(gathering)
     rows = [table for at in range(len(gathering.rows.row_groups)) for table in gathering.read_rows(at)]
@@ -46,7 +46,7 @@ def gather_here(gathering: Gathering) -> list[dict[str, Any]]:
     return [row for table in sets for row in table.to_pylist()]
 
 
-def write_run(folder: Path, run: list[dict[str, Any]], *, row_group_size: int = 3, **types: pa.DataType) -> Gathering:
+def write_run(folder: Path, run: list[dict[str, Any]], *, row_group_size: int = 3, **types: pa.DataType) -> RunJoin:
     kinds = {"query_id": pa.string(), "doc_id": pa.string(), "score": pa.float64(), "tag": pa.string()} | types
     write_parts(
         pa.Table.from_pylist(run, pa.schema(list(kinds.items()))),

@@ -1,4 +1,4 @@
-"""Gathering with Ray gives what gathering without it gives, and a run over it ranks that."""
+"""RunJoin with Ray gives what gathering without it gives, and a run over it ranks that."""
 
 import json
 import os

@@ -124,7 +124,9 @@ def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
         job.wait_until(lambda: job.scored() > PAIRS / 6)
         workers = {pid: name for pid, name in titles_below(job.process.pid).items() if name.startswith("ray::")}
         workers = {pid: name for pid, name in workers.items() if "Agent" not in name}  # those are half of a node
-        assert {"MapWorker", "Tally"} <= {found for name in workers.values() for found in re.findall(r"\w+", name)}
+        assert {"MapWorker", "CountsActor"} <= {
+            found for name in workers.values() for found in re.findall(r"\w+", name)
+        }
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         summary = job.finish()

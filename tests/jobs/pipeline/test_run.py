@@ -15,7 +15,7 @@ import pytest
 from jobs.evaluation.ranked import read_ranked
 from jobs.evaluation.rankings import read_run
 from rerank import Reranker, ScorerConfig
-from rerank.ranking.fusion import Mix
+from rerank.ranking.fusion import ScoreFusion
 from tests.fakes import candidate_sets
 from tests.jobs.tables import WORDS, pairs_table, write_parts
 
@@ -117,7 +117,7 @@ def test_depth_and_mixture_are_what_the_tuner_foresaw(ranked: tuple[Path, Any], 
     everything = summary_of(rerank("run", folder / "in", tmp_path / "all", *flags))
     assert (everything["pairs_scored"], everything["cut"]) == (0, {})
     pairs, _ = read_ranked(str(tmp_path / "all"))
-    foreseen = pairs.ranking(pairs.order(depth=3, how=Mix.parse("scores:0.6")))
+    foreseen = pairs.ranking(pairs.order(depth=3, fusion=ScoreFusion.parse("scores:0.6")))
 
     line = ("--depth", "3", "--mix", "scores:0.6", "--trec", tmp_path / "run.txt")
     summary = summary_of(rerank("run", folder / "in", tmp_path / "cut", *flags, *line))

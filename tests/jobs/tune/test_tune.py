@@ -18,7 +18,7 @@ from jobs.tune.cost import cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner
 from jobs.tune.tables import amount, duration
 from jobs.tune.threshold import sweep, worth_setting
-from rerank.ranking.fusion import Mix
+from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.rank import relevance_scores
 from tests.jobs.runs import CRANFIELD, LOGITS, QRELS, write_candidates, write_qrels, write_ranked
 
@@ -86,7 +86,7 @@ def test_below_the_depth_the_first_stage_stands(tmp_path: Path) -> None:
     assert by_depth == {0: list("abcd"), 2: list("bacd"), 3: list("cbad"), 4: list("cbad")}
     assert pairs.ranking(pairs.order(depth=2), top=3) == {"q1": list("bac"), "q2": list("efg"), "q3": list("hi")}
     assert pairs.ranks.tolist() == [3, 2, 1, 4, 1, 2, 3, 1, 2]
-    mixed = pairs.order(depth=3, how=Mix.parse("rrf:0"))
+    mixed = pairs.order(depth=3, fusion=ScoreFusion.parse("rrf:0"))
     assert pairs.ranking(mixed)["q1"] == list("abcd")
 
 

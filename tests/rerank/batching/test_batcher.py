@@ -142,7 +142,7 @@ def test_a_turn_grows_with_the_requests_beside_the_first():
         for waiting, pairs in ((1, 51), (2, 51), (4, 3 * 51), (10, 409)):
             engine = Engine(free=False)
             batcher = Batcher(encode, engine.score)
-            batcher._pace._budget = 512
+            batcher._throughput._budget = 512
             tasks = await queued(batcher, engine, *(request(name, 500) for name in range(1, waiting + 1)))
             engine.go.release(10_000)
             await asyncio.gather(*tasks)
@@ -160,7 +160,7 @@ def test_the_budget_adapts_to_the_speed_of_the_engine():
         fast_batcher, slow_batcher = Batcher(encode, Engine().score), Batcher(encode, slow)
         await fast_batcher.score(request(1, 3000))
         await slow_batcher.score(request(1, 1000))
-        assert slow_batcher._pace.budget(1) < 4096 < fast_batcher._pace.budget(1)
+        assert slow_batcher._throughput.budget(1) < 4096 < fast_batcher._throughput.budget(1)
 
     run(scenario())
 

@@ -105,7 +105,7 @@ def test_what_would_be_late_is_refused_at_once():
     async def scenario():
         engine = Engine(free=False)
         batcher = Batcher(encode, engine.score)
-        batcher._pace.pairs_per_second = 100.0
+        batcher._throughput.pairs_per_second = 100.0
         tasks = await queued(batcher, engine, request(1, 300), request(2, 300))
         with pytest.raises(OverloadedError, match="601 pairs wait to be scored, too many to be ready within 8 seconds"):
             await batcher.score(request(3, 200, timeout_s=8))  # 6 seconds: 200 pairs of each, and the one before

@@ -16,7 +16,7 @@ from tests.rerank.batching.requests import PATIENCE, Engine, encode, request, ru
 from tests.rerank.test_oracle import TOLERANCE, exact
 
 
-class Lanes:
+class ThreadLanes:
     """Two threads, for turns of at least 100 tokens."""
 
     count = 2
@@ -24,10 +24,10 @@ class Lanes:
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="lane")
 
-    def pay(self, batches: int) -> bool:
+    def is_faster_in_parallel(self, batches: int) -> bool:
         return batches > 1
 
-    def share(self, tokens: int) -> int:
+    def split_evenly(self, tokens: int) -> int:
         return tokens if tokens < 200 else max(100, tokens // 2)
 
 
@@ -44,7 +44,7 @@ class Watched(Engine):
 
 
 def laned(engine: Engine, **options) -> Batcher:
-    lanes = Lanes()
+    lanes = ThreadLanes()
     return Batcher(encode, engine.score, lanes=lambda: lanes, **options)
 
 
@@ -141,7 +141,7 @@ def test_pairs_without_tokens_have_their_turn_too():
         return replace(pairs, query_lengths=np.zeros_like(pairs.query_lengths))
 
     async def scenario():
-        lanes = Lanes()
+        lanes = ThreadLanes()
         batcher = Batcher(of_nothing, lambda pairs: np.full(len(pairs), np.nan), lanes=lambda: lanes)
         assert np.isnan((await batcher.score(request(1, 3, tokens=1))).logits).tolist() == [True] * 3
 

@@ -7,14 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerank.batching import fair_queue as turns
-from rerank.batching.fair_queue import Waiting, next_turn
+from rerank.batching.fair_queue import QueuedRequest, next_batch
 from rerank.types import RerankRequest
 from tests.rerank.batching.requests import encode
 
 
-def waiting(name: int, lengths: list[int]) -> Waiting:
+def waiting(name: int, lengths: list[int]) -> QueuedRequest:
     """A request whose pairs have these tokens, the query's one included."""
-    return Waiting.of(encode(RerankRequest("query", tuple(f"{name} {tokens - 1}" for tokens in lengths))))
+    return QueuedRequest.of(encode(RerankRequest("query", tuple(f"{name} {tokens - 1}" for tokens in lengths))))
 
 
 def turns_of(requests: list[list[int]], budget: int) -> list[list[tuple[int, int]]]:
@@ -25,7 +25,7 @@ def turns_of(requests: list[list[int]], budget: int) -> list[list[tuple[int, int
         queue, taken, seen = deque(all_of_them), [], [set() for _ in requests]
         while queue:
             first, behind = queue[0], list(queue)[1:]
-            turn = next_turn(queue, budget)
+            turn = next_batch(queue, budget)
             assert turn[0][0] is first and len({id(who) for who, _ in turn}) == len(turn)
             passed = [who for who in behind if not any(who is served for served, _ in turn)]
             assert list(queue)[: len(passed)] == passed, "who was not served stays in front"

@@ -2,19 +2,21 @@
 
 import pytest
 
-from rerank.batching.throughput import Pace
+from rerank.batching.throughput import ThroughputEstimate
 
 
-def after(turns: int, *, seconds: float, tokens: int | None = None, pace: Pace | None = None) -> Pace:
+def after(
+    turns: int, *, seconds: float, tokens: int | None = None, pace: ThroughputEstimate | None = None
+) -> ThroughputEstimate:
     """A pace that has seen so many full turns of so many seconds."""
-    pace = pace or Pace(None)
+    pace = pace or ThroughputEstimate(None)
     for _ in range(turns):
-        pace.learn(10, tokens or pace.budget(1), seconds, lanes=1)
+        pace.update(10, tokens or pace.budget(1), seconds, lanes=1)
     return pace
 
 
 def test_a_turn_doubles_or_halves_until_it_takes_a_moment():
-    assert Pace(None).budget(1) == 4_096
+    assert ThroughputEstimate(None).budget(1) == 4_096
     assert [after(turns, seconds=0.2).budget(1) for turns in (1, 2, 3, 9)] == [2_048, 1_024, 512, 512]
     assert [after(turns, seconds=0.01).budget(1) for turns in (1, 2, 30)] == [8_192, 16_384, 262_144]
     assert [after(9, seconds=seconds).budget(1) for seconds in (0.026, 0.05, 0.099)] == [4_096] * 3
@@ -44,13 +46,13 @@ def test_a_turn_that_is_long_anyway_does_not_grow():
 
 
 def test_a_given_turn_stays_as_it_is():
-    pace = after(9, seconds=0.001, pace=Pace(700))
+    pace = after(9, seconds=0.001, pace=ThroughputEstimate(700))
     assert {pace.budget(requests) for requests in (1, 2, 100)} == {700}
 
 
 def test_the_rate_is_that_of_all_lanes_and_follows_slowly():
-    pace = Pace(None)
-    pace.learn(10, 100, 0.1, lanes=2)
+    pace = ThroughputEstimate(None)
+    pace.update(10, 100, 0.1, lanes=2)
     assert pace.pairs_per_second == pytest.approx(200)
-    pace.learn(10, 100, 0.1, lanes=1)
+    pace.update(10, 100, 0.1, lanes=1)
     assert pace.pairs_per_second == pytest.approx(180)

@@ -6,7 +6,7 @@ import pytest
 from rerank import Reranker, ScorerConfig
 from rerank.engines import Scores
 from rerank.errors import EngineLostError, ModelError
-from rerank.isolation.attempts import Attempts
+from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again, prepare
 from rerank.store import ScoreStore, look_up_recent
 from rerank.store.parts import open_folder
@@ -51,7 +51,7 @@ def config(folder_of):
 
 @pytest.fixture
 def attempts(tmp_path):
-    return Attempts(open_folder(str(tmp_path / "attempts")))
+    return ScoringAttempts(open_folder(str(tmp_path / "attempts")))
 
 
 def refused(ranked):
@@ -134,7 +134,7 @@ def test_pieces_are_stored_at_once_and_not_scored_again(config, attempts, tmp_pa
     prepared = prepare(table, reranker.encoder, lookup=_knows_nothing)
     scored = 0
     for _ in range(9):
-        recent = look_up_recent(store, since="")
+        recent = look_up_recent(store, after_part="")
         engine = Engine(Death())
         try:
             block = prepared if recent is None else look_up_again(prepared, recent)
@@ -163,8 +163,8 @@ def test_a_recent_score_makes_no_candidate_of_what_was_refused(config, tmp_path)
     reranker = Reranker(config, engine=Engine())
     prepared = prepare(table, reranker.encoder, lookup=_knows_nothing)
     expected = reranker.rank_table(prepared, remember=store.append)
-    known = look_up_again(prepared, look_up_recent(store, since=""))
+    known = look_up_again(prepared, look_up_recent(store, after_part=""))
     again = reranker.rank_table(known)
     assert again.drop_columns(["usage"]).equals(expected.drop_columns(["usage"]))
     assert [usage["store_hits"] for usage in again["usage"].to_pylist()] == [2]
-    assert look_up_recent(store, since="part-z") is None
+    assert look_up_recent(store, after_part="part-z") is None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rerank.config import ScorerConfig
 from rerank.engines.batches import plan_batches
 from rerank.engines.cross_encoder import CrossEncoderEngine
-from rerank.engines.device.thread_lanes import Lanes
+from rerank.engines.device.thread_lanes import ThreadLanes
 from rerank.reranker import Reranker
 from tests.rerank.test_oracle import DOCS_MINI, PAIRS, TOLERANCE, bundled, encoded, exact
 
@@ -26,8 +26,8 @@ def _threads_as_before():
     torch.set_num_threads(before)
 
 
-def two_lanes() -> Lanes:
-    return Lanes(2, batch_cost=64)
+def two_lanes() -> ThreadLanes:
+    return ThreadLanes(2, batch_cost=64)
 
 
 def side_by_side(folder, **options) -> ScorerConfig:
@@ -104,15 +104,15 @@ def test_a_failure_comes_when_nothing_is_at_work_any_more():
 
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(2, 2, 1), (8, 8, 1), (12, 6, 2), (15, 7, 2), (20, 6, 3)])
 def test_the_cores_are_shared_out(threads, lanes, each):
-    made = Lanes(threads, batch_cost=64)
+    made = ThreadLanes(threads, batch_cost=64)
     assert made.count == lanes
     assert set(made.map(lambda _: torch.get_num_threads(), range(50))) == {each}
     assert torch.get_num_threads() == threads
 
 
 def test_few_batches_are_computed_one_after_the_other():
-    assert [two_lanes().pay(count) for count in (1, 2)] == [False, True]
-    assert [Lanes(8, batch_cost=64).pay(count) for count in (4, 5)] == [False, True]
+    assert [two_lanes().is_faster_in_parallel(count) for count in (1, 2)] == [False, True]
+    assert [ThreadLanes(8, batch_cost=64).is_faster_in_parallel(count) for count in (4, 5)] == [False, True]
 
 
 @given(
@@ -124,7 +124,7 @@ def test_few_batches_are_computed_one_after_the_other():
 )
 def test_lanes_that_take_batches_as_they_come_end_together(pairs, length, lanes, cost, padded):
     sizes = np.full(pairs, length, dtype=np.int32)
-    share = Lanes(lanes, batch_cost=cost).share
+    share = ThreadLanes(lanes, batch_cost=cost).split_evenly
     batches = plan_batches(sizes, batch_tokens=1_000, padded=padded, batch_cost=cost, share=share)
     assert [int(pair) for batch in batches for pair in batch] == list(range(pairs))
     least = 4 * cost

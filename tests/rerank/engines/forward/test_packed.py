@@ -28,7 +28,7 @@ TEXTS = [*CORPUS, LONG, "x", "?", "<pad>", "[PAD] <|endoftext|>", "ends with <|e
 def engine_of(folder: Path | str, *, packed: bool, **options: object) -> CrossEncoderEngine:
     """In float64, so that what is computed in another order is no excuse; oneDNN's layers have none."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cross_encoder, "can_prepack", lambda *_: False)
+        patch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)
         engine = CrossEncoderEngine(exact(folder, **options), packed=packed)
     engine._forward._model.double()
     return engine

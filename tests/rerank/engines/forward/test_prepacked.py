@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from rerank.engines.forward.prepacked import PrepackedLinear, bound_kernels, can_prepack, prepack
+from rerank.engines.forward.prepacked import PrepackedLinear, bound_kernels, can_reorder_weights, reorder_weights
 
 CPU = torch.device("cpu")
-needs_kernels = pytest.mark.skipif(not can_prepack(CPU, torch.float32), reason="this processor is none of x86")
-needs_bf16 = pytest.mark.skipif(not can_prepack(CPU, torch.bfloat16), reason="this processor has no AVX-512")
+needs_kernels = pytest.mark.skipif(not can_reorder_weights(CPU, torch.float32), reason="this processor is none of x86")
+needs_bf16 = pytest.mark.skipif(not can_reorder_weights(CPU, torch.bfloat16), reason="this processor has no AVX-512")
 
 
 def batch():
@@ -27,7 +27,7 @@ def batch():
 def test_logits_stay_the_same(model_folder):
     model = AutoModelForSequenceClassification.from_pretrained(model_folder).eval()
     expected = model(**batch()).logits
-    prepack(model)
+    reorder_weights(model)
     kinds = [type(module) for module in model.modules()]
     assert PrepackedLinear in kinds and nn.Linear not in kinds
     torch.testing.assert_close(model(**batch()).logits, expected, atol=1e-5, rtol=1e-5)
@@ -44,7 +44,7 @@ def test_only_the_exact_gelu_is_computed_in_the_same_pass(folder_of, tmp_path, n
     (tmp_path / "config.json").write_text(json.dumps(settings | {"hidden_act": name}))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     expected = model(**batch()).logits
-    prepack(model)
+    reorder_weights(model)
     assert isinstance(model.bert.encoder.layer[0].intermediate.intermediate_act_fn, nn.Identity) == is_fused
     torch.testing.assert_close(model(**batch()).logits, expected, atol=1e-5, rtol=1e-5)
 
@@ -65,8 +65,8 @@ def test_bf16_is_rounded_once(then):
 
 
 def test_other_devices_and_precisions_are_left_alone():
-    assert not can_prepack(torch.device("cuda"), torch.float32)
-    assert not can_prepack(CPU, torch.float16)
+    assert not can_reorder_weights(torch.device("cuda"), torch.float32)
+    assert not can_reorder_weights(CPU, torch.float16)
 
 
 def test_kernels_are_bounded_unless_the_environment_says_how_many(monkeypatch):
