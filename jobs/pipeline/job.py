@@ -27,7 +27,7 @@ from rerank.engines import Engine
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.paths import join_uri, locate
 from rerank.ranking.options import RankingOptions
-from rerank.store.parts import Folder
+from rerank.store.folder import Folder
 
 _WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rerank.errors import OutputError
-from rerank.store.parts import Folder
+from rerank.store.folder import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,6 @@ class ScoringAttempts:
         """Forget the attempts up to this one: whatever came of it, this process lives. Raises OutputError."""
         for number in range(1, attempt + 1):
             try:
-                self.folder.filesystem.delete_file(f"{self.folder.path}/{name}.{number}")
-            except FileNotFoundError:  # the same block twice in the input, scored at the same time
-                continue
+                self.folder.delete(f"{name}.{number}")
             except OSError as problem:
                 raise OutputError(f"{self.folder.path}: cannot delete a note: {problem}") from problem

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rerank.arrays import offsets_of
 from rerank.store.entries import Entries, EntriesFiles, map_entries, merge
-from rerank.store.parts import Damage, Folder, Part, read_part
+from rerank.store.folder import Folder
+from rerank.store.parts import Damage, Part, read_part
 
 _READERS = 16
 _BYTES_AT_ONCE = 256 << 20

@@ -10,47 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from rerank.paths import OBJECT_STORES, locate
 from rerank.store.entries import Entries
+from rerank.store.folder import Folder
 
-TEMPORARY = "_tmp-"
 _SCHEMA = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("logit", pa.float32()), ("tokens", pa.int32())])
 _FORMAT = b"1"
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder on any filesystem."""
-
-    filesystem: fs.FileSystem
-    path: str
-
-    def join(self, name: str) -> "Folder":
-        """The folder of that name in this one."""
-        return Folder(self.filesystem, f"{self.path}/{name}")
-
-    def listing(self) -> list[fs.FileInfo]:
-        """What lies in the folder; nothing if it does not exist."""
-        found: list[fs.FileInfo] = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return found
-
-    def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Make a file appear whole, in a folder that is made if need be. Raises OSError."""
-        target = f"{self.path}/{name}"
-        if self.filesystem.type_name in OBJECT_STORES:
-            with self.filesystem.open_output_stream(target) as stream:
-                stream.write(content)
-            return
-        temporary = f"{self.path}/{TEMPORARY}{uuid.uuid4().hex}"
-        self.filesystem.create_dir(self.path, recursive=True)
-        with self.filesystem.open_output_stream(temporary) as stream:
-            stream.write(content)
-        self.filesystem.move(temporary, target)
-
-    def read(self, name: str) -> pa.Buffer:
-        """A file's content, in one request. Raises OSError, FileNotFoundError among them."""
-        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
-            return stream.read_buffer()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,12 +31,6 @@ class Damage(NamedTuple):
 
     path: str
     reason: str
-
-
-def open_folder(uri: str) -> Folder:
-    """The folder behind a local path, `file://`, `s3://`, `gs://` or `abfs://`. Raises InputError."""
-    location = locate(uri)
-    return Folder(location.filesystem, location.path)
 
 
 def list_parts(folder: Folder) -> tuple[Part, ...]:
@@ -101,7 +59,7 @@ def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
 
 def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Damage:
     """The entries of a part, sorted by key. Raises FileNotFoundError where a compaction has taken the part away."""
-    path = f"{folder.path}/{part.name}"
+    path = folder.path_of(part.name)
     try:
         content = folder.read(part.name)
         table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
@@ -122,9 +80,10 @@ def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Dama
 
 def count_pairs(folder: Folder, part: Part) -> int | Damage:
     """The pairs that a part's footer names; its pages are not read. Raises FileNotFoundError."""
-    path = f"{folder.path}/{part.name}"
+    path = folder.path_of(part.name)
     try:
-        return int(pq.read_metadata(path, filesystem=folder.filesystem).num_rows)
+        with folder.open(part.name) as file:
+            return int(pq.read_metadata(file).num_rows)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as problem:

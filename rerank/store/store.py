@@ -12,8 +12,9 @@ from pyarrow import fs
 from rerank.arrays import FloatArray, IntArray
 from rerank.errors import InputError, OutputError
 from rerank.store.entries import Entries, distinct
+from rerank.store.folder import Folder, open_folder
 from rerank.store.keys import Keys
-from rerank.store.parts import Folder, Part, list_parts, open_folder, write_part
+from rerank.store.parts import Part, list_parts, write_part
 
 _PREFIX = "model="
 _DESCRIPTION = "_model.json"

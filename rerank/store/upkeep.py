@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rerank.errors import OutputError
-from rerank.store.parts import TEMPORARY, Damage, Part, count_pairs
+from rerank.store.folder import TEMPORARY
+from rerank.store.parts import Damage, Part, count_pairs
 from rerank.store.snapshot import Snapshot
 from rerank.store.store import ScoreStore
 
@@ -78,7 +79,7 @@ def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Comp
                 for start in range(0, len(snapshot), pairs_per_part):
                     store.write(snapshot.entries.take(slice(start, start + pairs_per_part)))
                 for part in snapshot.parts:
-                    _delete(store, part.name)
+                    store.folder.delete(part.name)
         _delete_abandoned(store)
     except OSError as problem:
         raise OutputError(f"{store.folder.path}: cannot be compacted: {problem}") from problem
@@ -89,7 +90,7 @@ def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Comp
 def remove(store: ScoreStore) -> None:
     """Delete the scores of a model for good. Raises OutputError."""
     try:
-        store.folder.filesystem.delete_dir(store.folder.path)
+        store.folder.delete_all()
     except OSError as problem:
         raise OutputError(f"{store.folder.path}: cannot be deleted: {problem}") from problem
 
@@ -98,16 +99,9 @@ def _size(parts: tuple[Part, ...]) -> int:
     return sum(part.size for part in parts)
 
 
-def _delete(store: ScoreStore, name: str) -> None:
-    try:
-        store.folder.filesystem.delete_file(f"{store.folder.path}/{name}")
-    except FileNotFoundError:  # another compaction was faster
-        return
-
-
 def _delete_abandoned(store: ScoreStore) -> None:
     """Delete what writers that were killed left half-written."""
     for entry in store.folder.listing():
         is_old = entry.mtime is not None and time.time() - entry.mtime.timestamp() > _ABANDONED_AFTER_S
         if entry.base_name.startswith(TEMPORARY) and is_old:
-            _delete(store, entry.base_name)
+            store.folder.delete(entry.base_name)
