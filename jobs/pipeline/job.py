@@ -13,10 +13,11 @@ from jobs.input.shuffle import gathered
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
+from jobs.pipeline.output import SCORES, check_apart, check_output, stage
 from jobs.pipeline.progress import progress
-from jobs.pipeline.publish import SCORES, check_apart, check_output, publish
+from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import damaged_parts, open_score_lookup, resolve_and_ship
-from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging, stage
+from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging
 from jobs.pipeline.stop import Reached, listen, stoppable
 from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.pipeline.trec_run import check_trec, write_trec
@@ -95,7 +96,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     }
     if trec is not None:
         write_trec(trec, staging.folder, outcome.parts, config.output_layout)
-    publish(staging, outcome.parts, summary)
+    publish(staging, outcome.parts, summary, overwrite=config.overwrite)
     return summary
 
 

@@ -1,29 +1,49 @@
-"""The output folder: what may be written to, and how staged parts become a result in one step.
+"""Publishing: how the staged files of a run become the result in the output folder.
 
-Parts are staged under a name that begins with an underscore, which readers skip, and moved into place when all are
-there. The manifest is written last: its existence is the commit.
+A run stages its files in `OUT/_staging/RUN/`. It commits its result by one operation: `journal.json`, which lists the
+files and holds the manifest, appears whole in that folder (a rename on a local disk, a PUT on an object store). Before
+the commit the earlier result is untouched. After it the new result is complete, and only names change, in this order:
+the earlier manifest and the earlier files are deleted, the new files are moved to `OUT`, `_manifest.json` is written.
+These steps are the switch.
+
+What this promises on local disks and on object stores, whenever the run is killed and whatever it replaces:
+
+- The earlier or the new result is complete. If the switch was interrupted, the next run on `OUT` finishes it before it
+  does anything else.
+- While `_manifest.json` exists, the `part-*` files beside it are exactly those of the result that it describes.
+- A reader that ignores the manifest may see some files of one result during the switch, but never files of two.
+
+The switch takes milliseconds on a local disk. An object store has no rename: there it takes as long as the server needs
+to copy the parts. On a local disk the files are also flushed before the commit, so the promise holds after a power
+failure, and a lock on the folder keeps two runs from switching at the same time. Object stores have no lock: if a run
+starts there while another one switches, one of them may fail, but the committed result stays complete.
 """
 
+import errno
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pyarrow import fs
 
-from jobs.formats.parquet import would_list
+from jobs.console import say
 from jobs.pipeline.staging import ERRORS, STAGING, Staging
 from rerank.errors import OutputError
-from rerank.paths import Location, join_uri
+from rerank.paths import Location
+from rerank.store.parts import TEMPORARY, Folder
 
 MANIFEST = "_manifest.json"
-SCORES = "_scores"
-REPORT = "_report.html"  # of `rerank report`; it goes with the result that it tells of
+REPORT = "_report.html"  # of `rerank report`; deleted with the result that it describes
+JOURNAL = "journal.json"
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A staged file: where it will lie below the output folder, and its rows."""
+    """A staged file: its name relative to the output folder, and its number of rows."""
 
     name: str
     rows: int
@@ -31,77 +51,148 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """What one write task staged, and the sums over its queries."""
+    """The files that one write task staged, and the sums over its queries."""
 
     files: tuple[WrittenFile, ...]
     counts: dict[str, float]
 
 
-def publish(staging: Staging, reports: list[PartReport], manifest: dict[str, Any]) -> None:
-    """Move staged parts into place, replacing an earlier result, and write the manifest last. Raises OutputError."""
-    output, filesystem = staging.output, staging.output.filesystem
+def publish(staging: Staging, reports: Sequence[PartReport], manifest: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the reported files the result of the output folder, with `manifest` beside them.
+
+    Raises OutputError if another run has started there, if `overwrite` is False and a result is there, or if a file
+    cannot be written.
+    """
+    output, folder = staging.output, staging.folder
+    names = [file.name for report in reports for file in report.files]
     staging.check()
-    try:
-        _remove_published(output)
-        if any(file.name.startswith(ERRORS) for report in reports for file in report.files):
-            filesystem.create_dir(output.join(ERRORS).path)
-        for report in reports:
-            for file in report.files:
-                filesystem.move(staging.folder.join(file.name).path, output.join(file.name).path)
-        with filesystem.open_output_stream(staging.folder.join(MANIFEST).path) as stream:
-            stream.write(json.dumps(manifest, indent=2).encode())
-        filesystem.move(staging.folder.join(MANIFEST).path, output.join(MANIFEST).path)
-        filesystem.delete_dir(output.join(STAGING).path)
-    except OSError as problem:
-        raise OutputError(f"{output.uri}: cannot publish the result: {problem}") from problem
-
-
-def check_apart(output: Location, *, inputs: Sequence[Location], scores: Location | None) -> None:
-    """Refuse an output that the next run would read as input, or what would be lost in it. Raises OutputError."""
-    for given in inputs:
-        if given.filesystem != output.filesystem:
-            continue
-        if would_list(given, output.join("part-0.parquet").path):
+    with locked(output):
+        if not overwrite and output.join(MANIFEST).info().type != fs.FileType.NotFound:
             raise OutputError(
-                f"{output.uri}: lies in {given.uri}, where the next run would read it as input; give a folder elsewhere"
+                f"{output.uri}: another run has published a result there since this run started, and it is kept; "
+                "give another folder, or --overwrite to replace it"
             )
-        if given.path.startswith(f"{output.path}/"):
-            raise OutputError(f"{given.uri}: lies in {output.uri}, which is to be written; give a folder elsewhere")
-    if scores is None or scores.filesystem != output.filesystem:
+        try:
+            _flush(folder, [*names, ERRORS])
+            journal = json.dumps({"files": names, "manifest": manifest}).encode()
+            Folder(folder.filesystem, folder.path).write(JOURNAL, journal)
+            _flush(folder, [JOURNAL, ""])
+        except OSError as problem:
+            raise OutputError(
+                f"{output.uri}: cannot publish the result: {problem}; an earlier result is untouched"
+            ) from problem
+        staging.check()
+        if not _switch(output, folder):
+            raise OutputError(f"{output.uri}: cannot publish the result: some of its staged files are gone")
+        try:
+            _remove(staging)
+        except OSError as problem:
+            say(f"the result is published, but {output.join(STAGING).uri} cannot be removed: {problem}")
+
+
+def finish_interrupted(output: Location) -> None:
+    """Finish the switch of a run that was stopped between its commit and its manifest. Raises OutputError.
+
+    The caller holds the lock.
+    """
+    for entry in Folder(output.filesystem, output.join(STAGING).path).listing():
+        folder = output.join(STAGING, entry.base_name)
+        if folder.join(JOURNAL).info().type == fs.FileType.File and _switch(output, folder):
+            say(f"{output.uri}: an earlier run had been stopped while it published; its result is in place now")
+
+
+@contextmanager
+def locked(output: Location) -> Iterator[None]:
+    """Keep other processes from switching the result of a local folder; a killed process frees its lock.
+
+    Raises OutputError if the folder cannot be opened.
+    """
+    if output.filesystem.type_name != "local":
+        yield
         return
-    inside = f"{scores.path}/".removeprefix(f"{output.path}/")
-    if inside != f"{scores.path}/" and (inside[:1] != "_" or inside.split("/")[0] in {STAGING, ERRORS}):
+    try:
+        descriptor = os.open(output.path, os.O_RDONLY)
+    except OSError as problem:
+        raise OutputError(f"{output.uri}: cannot be opened: {problem}") from problem
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _switch(output: Location, folder: Location) -> bool:
+    """Put the committed result of `folder` in place of the earlier one; each step can be repeated after a kill.
+
+    Returns False, with nothing changed, if a file of the result is missing. Raises OutputError.
+    """
+    filesystem, place = output.filesystem, Folder(output.filesystem, output.path)
+    try:
+        journal = json.loads(Folder(filesystem, folder.path).read(JOURNAL).to_pybytes())
+        names: list[str] = journal["files"]
+        manifest = json.dumps(journal["manifest"], indent=2).encode()
+        if not _existing(output, [MANIFEST]) or place.read(MANIFEST).to_pybytes() != manifest:
+            staged = _existing(folder, names)
+            if _existing(output, names) | staged != set(names):
+                return False
+            _remove_earlier(output, names)
+            if any(name.startswith(ERRORS) for name in names):
+                filesystem.create_dir(output.join(ERRORS).path)
+            for name in sorted(staged):
+                filesystem.move(folder.join(name).path, output.join(name).path)
+            place.write(MANIFEST, manifest)
+            _flush(output, [MANIFEST, ""])
+        filesystem.delete_file(folder.join(JOURNAL).path)
+    except OSError as problem:
         raise OutputError(
-            f"{scores.uri}: lies in {output.uri}, whose files readers take for the result; give a folder elsewhere, "
-            f"or {join_uri(output.uri, SCORES)}"
-        )
+            f"{output.uri}: the result is complete, but cannot be moved into place: {problem}; "
+            "the next run on this folder finishes that"
+        ) from problem
+    return True
 
 
-def check_output(output: Location, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but our own unfinished work. Raises OutputError."""
-    info = output.info()
-    if info.type == fs.FileType.NotFound:
-        if bucket := output.missing_bucket():
-            raise OutputError(f"{output.uri}: there is no bucket {bucket!r}, and none is made")
-        return
-    if info.type == fs.FileType.File:
-        raise OutputError(f"{output.uri}: is a file, expected a folder to write to")
-    names = {entry.base_name for entry in output.filesystem.get_file_info(fs.FileSelector(output.path))}
-    foreign = sorted(name for name in names if not name.startswith(("_", "part-")))
-    if foreign:
-        raise OutputError(f"{output.uri}: holds other files ({', '.join(foreign[:3])}), expected an empty folder")
-    if MANIFEST in names and not overwrite:
-        raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
-    if names - {SCORES} and MANIFEST not in names and STAGING not in names:
-        raise OutputError(f"{output.uri}: holds parts that no run of ours left there, expected an empty folder")
+def _existing(folder: Location, names: Sequence[str]) -> set[str]:
+    """Return those of the names that are files in the folder."""
+    infos = folder.filesystem.get_file_info([folder.join(name).path for name in names])
+    return {name for name, info in zip(names, infos, strict=True) if info.type == fs.FileType.File}
 
 
-def _remove_published(output: Location) -> None:
-    """Delete an earlier result, its manifest first: without that it is none."""
-    filesystem = output.filesystem
-    found = filesystem.get_file_info(fs.FileSelector(output.path))
-    for entry in sorted(found, key=lambda entry: entry.base_name != MANIFEST):
-        if entry.base_name in {MANIFEST, REPORT} or entry.base_name.startswith("part-"):
+def _remove_earlier(output: Location, names: Sequence[str]) -> None:
+    """Delete the earlier result, but no file of `names`. Its manifest goes first: without it nothing is a result."""
+    filesystem, kept = output.filesystem, set(names)
+    entries = Folder(filesystem, output.path).listing()
+    for entry in sorted(entries, key=lambda entry: entry.base_name != MANIFEST):
+        if entry.base_name in kept:
+            continue
+        if entry.base_name in {MANIFEST, REPORT} or entry.base_name.startswith(("part-", TEMPORARY)):
             filesystem.delete_file(entry.path)
-        elif entry.base_name == ERRORS:
+        elif entry.base_name == ERRORS and not any(name.startswith(ERRORS) for name in names):
             filesystem.delete_dir(entry.path)
+        elif entry.base_name == ERRORS:
+            for error_file in Folder(filesystem, entry.path).listing():
+                if f"{ERRORS}/{error_file.base_name}" not in kept:
+                    filesystem.delete_file(error_file.path)
+
+
+def _remove(staging: Staging) -> None:
+    """Delete the run's staging folder, and the folder around it unless another run has one there too."""
+    filesystem, root = staging.output.filesystem, staging.output.join(STAGING).path
+    filesystem.delete_dir(staging.folder.path)
+    if not Folder(filesystem, root).listing():
+        filesystem.delete_dir(root)
+
+
+def _flush(folder: Location, names: Sequence[str]) -> None:
+    """Wait until the files and folders of these names in a local folder are on the disk."""
+    if folder.filesystem.type_name != "local":
+        return
+    for name in names:
+        descriptor = os.open(folder.join(name).path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as problem:
+            if problem.errno != errno.EINVAL:  # some file systems cannot flush a folder
+                raise
+        finally:
+            os.close(descriptor)

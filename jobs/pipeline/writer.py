@@ -32,7 +32,7 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Nothing to do: `jobs.pipeline.staging.stage` made the folder before anything was scored."""
+        """Nothing to do: `jobs.pipeline.output.stage` makes the folder before anything is scored."""
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> PartReport:
         """Stage the blocks of one task as one part."""

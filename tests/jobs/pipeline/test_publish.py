@@ -1,136 +1,182 @@
-"""What may be written to, and the one step in which staged parts become a result."""
+"""Publishing: staged files become the result, and a kill at any moment loses neither the old nor the new one."""
 
+import fcntl
 import json
-from contextlib import nullcontext
+import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.pipeline.publish import MANIFEST, REPORT, PartReport, WrittenFile, check_apart, check_output, publish
-from jobs.pipeline.staging import ERRORS, STAGING, Staging, stage
+from jobs.pipeline.output import check_output, stage
+from jobs.pipeline.publish import JOURNAL, MANIFEST, REPORT, PartReport, WrittenFile, locked, publish
+from jobs.pipeline.staging import ERRORS, STAGING
 from rerank.errors import OutputError
-from rerank.paths import locate
+from rerank.paths import Location, locate
+from tests.jobs.pipeline.interrupted import (
+    LAST,
+    NEW,
+    OLD,
+    Killed,
+    KillingFileSystem,
+    check_after_kill,
+    files_in,
+    kill_while_publishing,
+    manifest_in,
+    publish_parts,
+)
+
+COMMIT = 2  # the change that commits: the folder and a temporary file come before
 
 
-def staged(staging: Staging, name: str, value: int) -> WrittenFile:
-    pq.write_table(pa.table({"value": [value]}), staging.folder.join(name).path)
-    return WrittenFile(name, 1)
+@pytest.fixture
+def output(tmp_path: Path) -> Location:
+    return locate(str(tmp_path / "out"))
 
 
-def test_publishes_staged_parts_and_writes_the_manifest(tmp_path: Path) -> None:
-    staging = stage(locate(str(tmp_path)))
-    files = (staged(staging, "part-0.parquet", 1), staged(staging, f"{ERRORS}/part-0.parquet", 2))
-    publish(staging, [PartReport(files, {})], {"pairs_ranked": 1})
-    assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
-    assert pq.read_table(tmp_path / ERRORS).column("value").to_pylist() == [2]
-    assert json.loads((tmp_path / MANIFEST).read_text()) == {"pairs_ranked": 1}
-    assert not (tmp_path / STAGING).exists()
+def names_read(output: Location) -> list[str]:
+    return sorted(pq.read_table(output.path)["name"].to_pylist())
 
 
-def test_replaces_an_earlier_result_only_when_publishing(tmp_path: Path) -> None:
-    output = locate(str(tmp_path))
-    first = stage(output)
-    files = (staged(first, "part-0.parquet", 1), staged(first, f"{ERRORS}/part-0.parquet", 1))
-    publish(first, [PartReport(files, {})], {})
-    (tmp_path / REPORT).write_text("of the earlier result")
+def test_publishes_staged_parts_and_writes_the_manifest(output: Location) -> None:
+    publish_parts(stage(output), OLD)
+    assert names_read(output) == ["part-0.parquet", "part-1.parquet"]
+    assert pq.read_table(output.join(ERRORS).path)["name"].to_pylist() == [OLD[0]]
+    assert json.loads(Path(output.join(MANIFEST).path).read_text()) == {"names": OLD}
+    assert not Path(output.join(STAGING).path).exists()
+
+
+def test_replaces_an_earlier_result_only_when_publishing(output: Location) -> None:
+    publish_parts(stage(output), OLD)
+    Path(output.join(REPORT).path).write_text("of the earlier result")
     second = stage(output)
-    part = staged(second, "part-9.parquet", 9)
-    assert pq.read_table(tmp_path).column("value").to_pylist() == [1]
-    publish(second, [PartReport((part,), {})], {})
-    assert pq.read_table(tmp_path).column("value").to_pylist() == [9]
-    assert not (tmp_path / ERRORS).exists() and not (tmp_path / REPORT).exists()
+    assert names_read(output) == ["part-0.parquet", "part-1.parquet"]
+    publish_parts(second, LAST)
+    assert names_read(output) == LAST
+    assert not Path(output.join(ERRORS).path).exists() and not Path(output.join(REPORT).path).exists()
 
 
-def test_leaves_out_what_a_failed_attempt_staged(tmp_path: Path) -> None:
-    staging = stage(locate(str(tmp_path)))
-    wanted, _orphan = staged(staging, "part-0.parquet", 1), staged(staging, "part-0-again.parquet", 1)
-    publish(staging, [PartReport((wanted,), {})], {})
-    assert pq.read_table(tmp_path).num_rows == 1
+def test_leaves_out_what_a_failed_attempt_staged(output: Location) -> None:
+    staging = stage(output)
+    Path(staging.folder.join("part-of-the-failed-attempt.parquet").path).touch()
+    publish_parts(staging, LAST)
+    assert files_in(output) == LAST
 
 
-def test_of_two_runs_at_once_only_the_later_publishes(tmp_path: Path) -> None:
-    first = stage(locate(str(tmp_path)))
-    part = staged(first, "part-0.parquet", 1)
-    second = stage(locate(str(tmp_path)))
-    other = staged(second, "part-1.parquet", 2)
+def test_of_two_runs_at_once_only_the_later_publishes(output: Location) -> None:
+    first, second = stage(output), stage(output)
+    Path(first.folder.join(ERRORS).path).mkdir(parents=True)  # the first run goes on writing
     with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
-        publish(first, [PartReport((part,), {})], {})
-    assert not list(tmp_path.glob("part-*"))
-    publish(second, [PartReport((other,), {})], {})
-    assert pq.read_table(tmp_path).column("value").to_pylist() == [2]
+        publish_parts(first, OLD)
+    assert files_in(output) == []
+    publish_parts(second, NEW)
+    assert files_in(output) == NEW
 
 
-def test_refuses_a_finished_result_unless_told_to_replace_it(tmp_path: Path) -> None:
-    staging = stage(locate(str(tmp_path)))
-    publish(staging, [PartReport((staged(staging, "part-0.parquet", 1),), {})], {})
-    with pytest.raises(OutputError, match="holds a finished result; give another folder, or --overwrite"):
-        check_output(locate(str(tmp_path)), overwrite=False)
-    check_output(locate(str(tmp_path)), overwrite=True)
+def test_keeps_a_result_that_was_published_in_the_meantime(output: Location) -> None:
+    publish_parts(stage(output), OLD)
+    staging = stage(output)
+    with pytest.raises(OutputError, match="published a result there since this run started, and it is kept"):
+        publish_parts(staging, NEW, overwrite=False)
+    assert (files_in(output), manifest_in(output)) == (OLD, OLD)
 
 
-def test_takes_up_a_folder_that_a_killed_run_left(tmp_path: Path) -> None:
-    staged(stage(locate(str(tmp_path))), "part-0.parquet", 1)
-    (tmp_path / "_scores").mkdir()
-    check_output(locate(str(tmp_path)), overwrite=False)
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize(("type_name", "commit"), [("local", COMMIT), ("s3", 0)])
+def test_a_kill_at_any_moment_leaves_one_whole_result(
+    tmp_path: Path, type_name: str, commit: int, earlier: bool
+) -> None:
+    committed, at = [], 0
+    while kill_while_publishing(output := locate(str(tmp_path / str(at))), at, earlier=earlier, type_name=type_name):
+        committed.append(check_after_kill(output))
+        at += 1
+    assert (files_in(output), manifest_in(output)) == (NEW, NEW)
+    assert committed == [number > commit for number in range(at)]
+    assert at > commit + 8
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_never_touches_other_peoples_files(tmp_path: Path, overwrite: bool) -> None:
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(OutputError, match=r"holds other files \(thesis\.tex\), expected an empty folder"):
-        check_output(locate(str(tmp_path)), overwrite=overwrite)
+def test_a_switch_that_is_killed_again_and_again_is_finished(output: Location) -> None:
+    assert kill_while_publishing(output, COMMIT + 1, earlier=True)
+    kills = 0
+    while manifest_in(output) is None or manifest_in(output) == OLD:
+        with suppress(Killed):
+            check_output(replace(output, filesystem=KillingFileSystem(output.filesystem, at=5)), overwrite=True)
+        kills += 1
+        assert kills < 20
+    assert kills > 1
+    assert (files_in(output), manifest_in(output)) == (NEW, NEW)
 
 
-def test_refuses_parts_that_no_run_of_ours_left(tmp_path: Path) -> None:
-    (tmp_path / "part-0.parquet").touch()
-    with pytest.raises(OutputError, match="holds parts that no run of ours left there"):
-        check_output(locate(str(tmp_path)), overwrite=False)
-
-
-@pytest.mark.parametrize(
-    ("given", "output"),
-    [("in", "in"), ("in", "in/out"), ("in/*", "in/out"), ("in/**/*.parquet", "in/out"), (".", "in")],
-)
-def test_refuses_an_output_that_is_input_too(tmp_path: Path, given: str, output: str) -> None:
-    with pytest.raises(OutputError, match="where the next run would read it as input"):
-        check_apart(locate(str(tmp_path / output)), inputs=[locate(str(tmp_path / given))], scores=None)
-
-
-@pytest.mark.parametrize(
-    ("given", "output"), [("in", "out"), ("in", "in/_out"), ("in/*.parquet", "in/out"), ("in.parquet", "in")]
-)
-def test_takes_an_output_that_no_run_would_read(tmp_path: Path, given: str, output: str) -> None:
-    check_apart(locate(str(tmp_path / output)), inputs=[locate(str(tmp_path / given))], scores=None)
-
-
-def test_refuses_to_write_over_its_input(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"part-0\.parquet: lies in .*, which is to be written"):
-        check_apart(locate(str(tmp_path)), inputs=[locate(str(tmp_path / "part-0.parquet"))], scores=None)
+def test_a_finished_switch_is_not_done_again(output: Location) -> None:
+    died, at = True, COMMIT
+    while died:
+        output = replace(output, path=f"{output.path}{at}")
+        died, at = kill_while_publishing(output, at, earlier=False), at + 1
+        if died and manifest_in(output) == NEW:
+            Path(output.join(REPORT).path).touch()
+            check_output(output, overwrite=True)
+            assert Path(output.join(REPORT).path).exists()
 
 
 @pytest.mark.parametrize(
-    ("scores", "is_taken"), [("out/_scores", True), ("scores", True), ("out", False), ("out/s", False)]
+    ("change", "message", "published"),
+    [
+        (COMMIT - 1, "cannot publish the result: disk is full; an earlier result is untouched", OLD),
+        (COMMIT + 1, "is complete, but cannot be moved into place: disk is full; the next run on this folder", NEW),
+    ],
 )
-def test_a_store_among_the_parts_of_a_result_is_refused(tmp_path: Path, scores: str, is_taken: bool) -> None:
-    with nullcontext() if is_taken else pytest.raises(OutputError, match="whose files readers take for the result"):
-        check_apart(locate(str(tmp_path / "out")), inputs=[], scores=locate(str(tmp_path / scores)))
+def test_says_whether_a_failure_came_before_or_after_the_commit(
+    output: Location, change: int, message: str, published: list[str]
+) -> None:
+    publish_parts(stage(output), OLD)
+    full = KillingFileSystem(output.filesystem, at=change, error=OSError("disk is full"))
+    with pytest.raises(OutputError, match=message):
+        publish_parts(stage(output), NEW, filesystem=full)
+    check_output(output, overwrite=True)
+    assert (files_in(output), manifest_in(output)) == (published, published)
 
 
-def test_refuses_a_file(tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    with pytest.raises(OutputError, match="is a file, expected a folder"):
-        check_output(locate(str(tmp_path / "out")), overwrite=False)
+def test_a_staging_folder_that_cannot_be_removed_is_no_failure(
+    output: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(filesystem: KillingFileSystem, path: str) -> None:
+        raise OSError("device is busy")
+
+    monkeypatch.setattr(KillingFileSystem, "delete_dir", refuse)
+    publish_parts(stage(output), NEW, filesystem=KillingFileSystem(output.filesystem, at=100))
+    assert (files_in(output), manifest_in(output)) == (NEW, NEW)
+    assert "the result is published, but" in capsys.readouterr().err
 
 
-def test_staging_begins_anew(tmp_path: Path) -> None:
-    staged(stage(locate(str(tmp_path))), "part-0.parquet", 1)
-    folder = Path(stage(locate(str(tmp_path))).folder.path)
-    assert set((tmp_path / STAGING).rglob("*")) == {folder, folder / ERRORS, folder / "run"}
+def test_a_result_with_a_missing_file_is_not_published(output: Location) -> None:
+    publish_parts(stage(output), OLD)
+    reports = [PartReport((WrittenFile("part-9.parquet", 1),), {})]
+    with pytest.raises(OutputError, match=r"cannot publish the result: .*part-9\.parquet"):
+        publish(stage(output), reports, {}, overwrite=True)
+    assert (files_in(output), manifest_in(output)) == (OLD, OLD)
 
 
-def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"file/out: cannot be written to: .*Not a directory"):
-        stage(locate(str(tmp_path / "file" / "out")))
+def test_files_are_on_the_disk_before_the_commit(output: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[str, bool]] = []
+    staging = stage(output)
+    journal = Path(staging.folder.join(JOURNAL).path)
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, journal.exists()))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    publish_parts(staging, LAST)
+    assert (LAST[0], False) in flushed and (JOURNAL, True) in flushed and (MANIFEST, True) in flushed
+
+
+def test_a_switch_keeps_others_out(output: Location) -> None:
+    stage(output)
+    descriptor = os.open(output.path, os.O_RDONLY)
+    try:
+        with locked(output), pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)

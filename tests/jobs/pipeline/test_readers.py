@@ -13,8 +13,9 @@ import pytest
 import ray
 
 from jobs.formats.columns import Layout
-from jobs.pipeline.publish import SCORES, publish
-from jobs.pipeline.staging import STAGING, stage
+from jobs.pipeline.output import SCORES, stage
+from jobs.pipeline.publish import publish
+from jobs.pipeline.staging import STAGING
 from jobs.pipeline.writer import RankedSink
 from rerank.paths import locate
 from rerank.reranker import Reranker
@@ -32,7 +33,7 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     sink = RankedSink(staging, request.param)
     blocks = [reranker.rank_table(candidate_sets(rows)) for rows in (ROWS[:2], ROWS[2:])]
     parts = [sink.write([block], SimpleNamespace(task_idx=at)) for at, block in enumerate(blocks)]
-    publish(staging, parts, {"pairs_ranked": 6})
+    publish(staging, parts, {"pairs_ranked": 6}, overwrite=False)
     for name in (SCORES, STAGING):
         (folder / name / "model=x").mkdir(parents=True)
         pq.write_table(pa.table({"high": [1]}), folder / name / "model=x" / "part-0.parquet")

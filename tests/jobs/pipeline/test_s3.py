@@ -16,11 +16,12 @@ from pyarrow import fs
 from werkzeug.serving import WSGIRequestHandler
 
 from jobs.input.source import open_source
-from jobs.pipeline.publish import check_output
+from jobs.pipeline.output import check_output
 from rerank.errors import InputError, OutputError
 from rerank.paths import locate
 from rerank.store import ScoreStore
 from tests.fakes import candidate_sets
+from tests.jobs.pipeline.interrupted import check_after_kill, kill_while_publishing, manifest_in
 
 ROWS = [(f"q{q}", "how does it sort?", [(f"d{d}", f"item {d} " * (q + d)) for d in range(1, 6)]) for q in range(7)]
 PAIRS = 35
@@ -103,3 +104,10 @@ def test_splits_read_the_same_from_s3(options: str) -> None:
     read = pa.concat_tables([table for group in source.row_groups for table in source.read(group)])
     assert read.equals(candidate_sets(ROWS))
     assert source.pairs == PAIRS
+
+
+def test_a_run_that_is_killed_while_it_publishes_loses_nothing(options: str) -> None:
+    output = locate(f"s3://data/killed{options}")
+    assert kill_while_publishing(output, 6, earlier=True)
+    assert manifest_in(output) is None
+    assert check_after_kill(output)

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.formats.columns import Layout
-from jobs.pipeline.staging import ERRORS, stage
+from jobs.pipeline.output import stage
+from jobs.pipeline.staging import ERRORS
 from jobs.pipeline.writer import RankedSink, count, ranked_rows, rejected_rows
 from rerank.errors import OutputError
 from rerank.paths import locate

@@ -1,0 +1,95 @@
+"""The output folder before a run: whether the run may write there, and how it takes the folder over."""
+
+import uuid
+from collections.abc import Sequence
+
+from pyarrow import fs
+
+from jobs.formats.parquet import would_list
+from jobs.pipeline.publish import MANIFEST, finish_interrupted, locked
+from jobs.pipeline.staging import ERRORS, MARK, STAGING, Staging
+from rerank.errors import OutputError
+from rerank.paths import Location, join_uri
+from rerank.store.parts import Folder
+
+SCORES = "_scores"
+
+
+def check_apart(output: Location, *, inputs: Sequence[Location], scores: Location | None) -> None:
+    """Raise OutputError if the next run would read the output as input, or if writing it would lose other files."""
+    for source in inputs:
+        if source.filesystem != output.filesystem:
+            continue
+        if would_list(source, output.join("part-0.parquet").path):
+            raise OutputError(
+                f"{output.uri}: lies in {source.uri}, where the next run would read it as input; "
+                "give a folder elsewhere"
+            )
+        if source.path.startswith(f"{output.path}/"):
+            raise OutputError(f"{source.uri}: lies in {output.uri}, which is to be written; give a folder elsewhere")
+    if scores is None or scores.filesystem != output.filesystem:
+        return
+    below_output = f"{scores.path}/".removeprefix(f"{output.path}/")
+    if below_output != f"{scores.path}/" and (
+        below_output[:1] != "_" or below_output.split("/")[0] in {STAGING, ERRORS}
+    ):
+        raise OutputError(
+            f"{scores.uri}: lies in {output.uri}, whose files readers take for the result; give a folder elsewhere, "
+            f"or {join_uri(output.uri, SCORES)}"
+        )
+
+
+def check_output(output: Location, *, overwrite: bool) -> None:
+    """Raise OutputError unless the folder is absent, empty, or holds only files that a run of ours left there.
+
+    A switch that was interrupted is finished first; the result is then a finished one like any other.
+    """
+    info = output.info()
+    if info.type == fs.FileType.NotFound:
+        if bucket := output.missing_bucket():
+            raise OutputError(f"{output.uri}: there is no bucket {bucket!r}, and none is made")
+        return
+    if info.type == fs.FileType.File:
+        raise OutputError(f"{output.uri}: is a file, expected a folder to write to")
+    names = _names(output)
+    foreign = sorted(name for name in names if not name.startswith(("_", "part-")))
+    if foreign:
+        raise OutputError(f"{output.uri}: holds other files ({', '.join(foreign[:3])}), expected an empty folder")
+    if STAGING in names:
+        with locked(output):
+            finish_interrupted(output)
+        names = _names(output)
+    if MANIFEST in names and not overwrite:
+        raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
+    if names - {SCORES} and MANIFEST not in names and STAGING not in names:
+        raise OutputError(f"{output.uri}: holds parts that no run of ours left there, expected an empty folder")
+
+
+def stage(output: Location) -> Staging:
+    """Make a staging folder, and delete those of earlier runs. Raises OutputError.
+
+    A run that is still writing to such a folder stops. If it has committed its result, the switch is finished.
+    """
+    filesystem, root = output.filesystem, output.join(STAGING)
+    staging = Staging(output, root.join(uuid.uuid4().hex[:8]))
+    try:
+        filesystem.create_dir(root.path, recursive=True)
+        with locked(output):
+            # In this order: a run commits first and looks for its mark after that. So it either finds the mark gone and
+            # switches nothing, or its commit is seen here.
+            earlier = Folder(filesystem, root.path).listing()
+            for mark in filesystem.get_file_info([f"{entry.path}/{MARK}" for entry in earlier]):
+                if mark.type == fs.FileType.File:
+                    filesystem.delete_file(mark.path)
+            finish_interrupted(output)
+            filesystem.delete_dir(root.path)
+            filesystem.create_dir(staging.folder.join(ERRORS).path, recursive=True)
+            with filesystem.open_output_stream(staging.folder.join(MARK).path):
+                pass
+    except OSError as problem:
+        raise OutputError(f"{output.uri}: cannot be written to: {problem}") from problem
+    return staging
+
+
+def _names(output: Location) -> set[str]:
+    return {entry.base_name for entry in Folder(output.filesystem, output.path).listing()}
