@@ -153,7 +153,7 @@ def test_refusals_are_one_sentence(output: Path, tmp_path: Path) -> None:
     for arguments, sentence in (
         ((tmp_path / "nowhere",), "no such file or directory"),
         ((output, "--qrels", tmp_path / "other.qrels"), "none of its 3 queries is judged"),
-        ((output, "--to", tmp_path / "no" / "folder" / "page.html"), "cannot be written"),
+        ((output, "--output", tmp_path / "no" / "folder" / "page.html"), "cannot be written"),
     ):
         refused = command(*arguments)
         assert (refused.exit_code, refused.stdout) == (2, "")
