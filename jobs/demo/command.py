@@ -4,7 +4,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from rerank.paths import locate
 _MAX_LENGTH = 96
 _EXAMPLES = 3
 _MEASURES = ("nDCG@10", "RR@10", "Success@10")
-_RANKED, _QRELS, _PAGE = "ranked", "qrels.tsv", "report.html"
+_CANDIDATES, _RANKED, _QRELS, _PAGE = "candidates.parquet", "ranked", "qrels.tsv", "report.html"
 
 
 def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
@@ -41,8 +41,7 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / f"corpus-python-{platform.python_version()}.parquet"
-    candidates = folder / "candidates.parquet"
-    ranked = folder / _RANKED
+    candidates, ranked = folder / _CANDIDATES, folder / _RANKED
     kept = corpus.exists()
     if not kept:
         write_corpus(corpus)
@@ -65,11 +64,13 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
             verbose=verbose,
         )
     )
-    _report(Console(highlight=False, soft_wrap=True), sets, pq.read_table(ranked), summary, folder)
+    show_results(Console(highlight=False, soft_wrap=True), folder, summary)
     return summary
 
 
-def _report(console: Console, sets: pa.Table, ranked: pa.Table, summary: dict[str, Any], folder: Path) -> None:
+def show_results(console: Console, folder: Path, summary: Mapping[str, Any]) -> None:
+    """Print what reranking changed and how to go on; write the judgements and the report page to `folder`."""
+    sets, ranked = pq.read_table(folder / _CANDIDATES), pq.read_table(folder / _RANKED)
     qrels = qrels_of(_rows(load_qrels(), "query_id", "doc_id", "relevance"))
     write_qrels(str(folder / _QRELS), qrels)
     page = render(find(str(folder / _RANKED), Judge(qrels, MEASURES)))
@@ -128,9 +129,8 @@ def _print_examples(console: Console, queries: dict[str, str], qrels: Qrels, bef
             moves.append((before[query_id].index(answer) + 1, after[query_id].index(answer) + 1, query_id, answer))
     climb: Callable[[tuple[int, int, str, str]], float] = lambda move: 1 / move[1] - 1 / move[0]  # noqa: E731
     moves.sort(key=climb, reverse=True)
-    table = Table(
-        "question", "answer", "BM25", "reranked", title="\nTwo that gained, one that lost", title_justify="left"
-    )
+    title = "\nThe rank of the right answer: two questions that gained, one that lost"
+    table = Table("question", "answer", "BM25", "reranked", title=title, title_justify="left")
     for was, now, query_id, answer in [*moves[: _EXAMPLES - 1], *moves[-1:]]:
         table.add_row(queries[query_id], answer, str(was), str(now))
     console.print(table)

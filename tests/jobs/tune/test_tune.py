@@ -147,7 +147,7 @@ def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
     shown = command(output, "--qrels", qrels, "--usd-per-hour", "2")
     assert shown.exit_code == 0, shown.stderr
     last = shown.stdout.splitlines()[-1]
-    assert last.startswith("rerank run in.parquet out --model acme/ranker --max-length 128")
+    assert last.startswith("rerank run in.parquet out --overwrite --model acme/ranker --max-length 128")
     assert "Reranking pays: nDCG@10 0." in shown.stdout
     rows = [line.split() for line in shown.stdout.splitlines()]
     assert [row[0] for row in rows if row and row[0] in {"none", "scores", "rrf", "best"}] == [
