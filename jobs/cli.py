@@ -34,13 +34,16 @@ app.command("plan")(plan)
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the corpus, the candidates and the result go.")] = Path("demo"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the corpus, the candidates and the result."),
+    ] = Path("demo"),
     depth: Annotated[int, typer.Option(min=1, help="Candidates per question.")] = 100,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
 ) -> None:
     """See whether reranking helps, on the documentation of this Python."""
     with exit_codes():
-        run_demo(folder, depth=depth, verbose=verbose)
+        run_demo(output, depth=depth, verbose=verbose)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from jobs.evaluation.compare import Comparison, Coverage, compare, cover, p_text
 from jobs.evaluation.measures import Judge, Qrels, Ranking
 from jobs.evaluation.rankings import Run, RunFormat, names_of, read_run
 from jobs.exits import exit_codes
-from jobs.formats.qrels import QrelsFormat, read_qrels
+from jobs.formats.qrels import QrelsFormat, read_qrels, require_qrels
 from jobs.formats.renames import by_table, parse_renames
 from rerank.errors import ConfigError, InputError
 
@@ -25,14 +25,22 @@ _NAMED = 1000  # ids in the JSON summary
 
 
 def evaluate(
-    qrels: Annotated[str, typer.Argument(metavar="QRELS", help="Judgements: .parquet, .tsv (BEIR), .qrels (TREC).")],
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Our OUT, a TREC run file, candidate sets or a plain run.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="An output folder of rerank run; or a TREC run file, candidate sets, a plain run."
+        ),
+    ],
+    qrels: Annotated[
+        str | None,
+        typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
+    ] = None,
     measures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MEASURE]...", help=f"As ir-measures writes them: {' '.join(MEASURES)}"),
+        typer.Option("--measure", help=f"May be repeated, named as in ir-measures; default: {' '.join(MEASURES)}"),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(metavar="RUN", help="What to compare with; OUT's own first-stage order if not given.")
+        str | None, typer.Option(metavar="RUN", help="Compare with this run; by default OUT's own first-stage order.")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -48,7 +56,7 @@ def evaluate(
         of_run, of_baseline = by_table(parse_renames(column or []), "run", "baseline")
         if of_baseline and baseline is None:
             raise ConfigError("--column baseline.… renames columns of what --baseline names, and there is none")
-        judge = Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
+        judge = Judge(read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES)
         other = read_run(baseline, baseline_format, of_baseline) if baseline is not None else None
         summary = assess(judge, read_run(run, run_format, of_run), other)
         if as_json:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow.compute as pc
 import typer
+from rich.table import Table
 
-from jobs.console import say
+from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
@@ -45,6 +46,7 @@ def plan(
     actors: Annotated[int, typer.Option(min=1, help="Actors like this machine that the run would have.")] = 1,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block, as for the run.")] = None,
     usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one such actor.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
     with exit_codes():
@@ -61,9 +63,10 @@ def plan(
         planned = make_plan(given, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
             planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
-        for name, value in planned.items():
-            say(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else format(value, ',')}")
-        typer.echo(json.dumps(planned))
+        if as_json:
+            typer.echo(json.dumps(planned))
+        else:
+            results_console().print(_table(planned))
 
 
 def make_plan(
@@ -117,6 +120,16 @@ def _reading(given: Input, target: int) -> dict[str, Any]:
         "files": sum(map(_files, tables)),
         "splits": -(-given.pairs // max(target, PAIRS_PER_ROW_GROUP)),
     }
+
+
+def _table(planned: dict[str, Any]) -> Table:
+    """Return one line per value: the name in words, the value as a person reads it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in planned.items():
+        form = ".1%" if name.endswith("_share") else ","
+        words = name.removesuffix("_share").replace("_", " ")
+        table.add_row(words, value if isinstance(value, str) else format(value, form))
+    return table
 
 
 def _files(source: Source) -> int:

@@ -31,8 +31,9 @@ HOUSE = {
         ["input"],
         ["pipeline"],
         ["evaluation", "run", "plan", "bench"],
-        ["evaluate", "tune", "demo", "train"],
+        ["evaluate", "tune", "train"],
         ["report"],
+        ["demo"],
         ["cli"],
     ],
     "serve": [

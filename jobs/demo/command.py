@@ -1,7 +1,11 @@
 """`rerank demo`: does reranking help? Questions about this Python's own documentation, before and after."""
 
 import platform
-from collections.abc import Callable
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +16,32 @@ from rich.table import Table
 
 from jobs.demo.corpus import write_corpus
 from jobs.demo.first_stage import load_qrels, load_questions, retrieve
-from jobs.evaluation.measures import DEFAULT_MEASURES, Qrels, Ranking, measure, qrels_of, ranking_of
+from jobs.evaluate import MEASURES
+from jobs.evaluation.measures import Judge, Qrels, Ranking, measure, qrels_of, ranking_of
+from jobs.formats.qrels import write_qrels
+from jobs.formats.text import write_text
 from jobs.pipeline.job import RunConfig, run
+from jobs.report.findings import find
+from jobs.report.page import render
 from rerank.config import ScorerConfig
+from rerank.paths import locate
 
 # The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.
 _MAX_LENGTH = 96
 _EXAMPLES = 3
+_MEASURES = ("nDCG@10", "RR@10", "Success@10")
+_CANDIDATES, _RANKED, _QRELS, _PAGE = "candidates.parquet", "ranked", "qrels.tsv", "report.html"
 
 
 def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
-    """Build the corpus and the candidate sets in `folder`, rerank them, print what it did; gives the run's summary."""
+    """Build the corpus and the candidate sets in `folder`, rerank them, and print what happened.
+
+    Writes the judgements and a report page too. Returns the summary of the run.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / f"corpus-python-{platform.python_version()}.parquet"
-    candidates = folder / "candidates.parquet"
-    ranked = folder / "ranked"
+    candidates, ranked = folder / _CANDIDATES, folder / _RANKED
     kept = corpus.exists()
     if not kept:
         write_corpus(corpus)
@@ -40,7 +54,7 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     pq.write_table(sets, candidates)
     pairs = sum(len(row) for row in sets.column("candidates"))
     console.print(f"2. {sets.num_rows} questions, BM25's best {depth} for each: {pairs:,} pairs in {candidates}")
-    console.print(f"3. rerank run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
+    console.print(f"3. {_program()} run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
     summary = run(
         RunConfig(
             source=str(candidates),
@@ -50,12 +64,17 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
             verbose=verbose,
         )
     )
-    _report(Console(highlight=False, soft_wrap=True), sets, pq.read_table(ranked), summary, folder)
+    show_results(Console(highlight=False, soft_wrap=True), folder, summary)
     return summary
 
 
-def _report(console: Console, sets: pa.Table, ranked: pa.Table, summary: dict[str, Any], folder: Path) -> None:
+def show_results(console: Console, folder: Path, summary: Mapping[str, Any]) -> None:
+    """Print what reranking changed and how to go on; write the judgements and the report page to `folder`."""
+    sets, ranked = pq.read_table(folder / _CANDIDATES), pq.read_table(folder / _RANKED)
     qrels = qrels_of(_rows(load_qrels(), "query_id", "doc_id", "relevance"))
+    write_qrels(str(folder / _QRELS), qrels)
+    page = render(find(str(folder / _RANKED), Judge(qrels, MEASURES)))
+    write_text(locate(str(folder / _PAGE)), page)
     before = ranking_of(_rows(ranked, "query_id", "doc_id", "source_rank"))
     after = ranking_of(_rows(ranked, "query_id", "doc_id", "rank"))
     _print_measures(console, qrels, before, after)
@@ -64,15 +83,39 @@ def _report(console: Console, sets: pa.Table, ranked: pa.Table, summary: dict[st
     console.print(
         f"\n{summary['pairs_ranked']:,} pairs in {summary['seconds']['total']:.0f} s: {scored:,} scored"
         + (f", {hits:,} looked up in the score store (a pair is scored once, ever)" if hits else "")
-        + f"\nRanked Parquet: {folder / 'ranked'} (its _manifest.json says how it was made)"
-        "\nNext, your own candidates: rerank run IN.parquet OUT, with columns query_id, query, doc_id, text"
+        + f"\nThe ranked Parquet files are in {folder / _RANKED}; _manifest.json there says how they were made."
     )
+    console.print(_next_steps(folder))
+
+
+def _next_steps(folder: Path) -> str:
+    """Return the files to open and the commands to try, which work as they are printed."""
+    judged = shlex.join([str(folder / _RANKED), "--qrels", str(folder / _QRELS)])
+    steps = {
+        f"evaluate {judged}": "more measures, with confidence intervals",
+        f"tune {judged}": "how many candidates are worth reranking",
+        "run IN.parquet OUT": "your own candidates: columns query_id, query, doc_id, text",
+    }
+    longest, program = max(map(len, steps)), _program()
+    return (
+        f"\nOpen {folder / _PAGE} in a browser: it shows whether reranking helped, for which questions, at what cost."
+        "\nGo on with:\n"
+    ) + "\n".join(f"  {program} {step:<{longest}}  # {purpose}" for step, purpose in steps.items())
+
+
+def _program() -> str:
+    """Return how to call this `rerank` from a shell: by its name if the shell finds it, else by its path."""
+    script = Path(sys.executable).with_name("rerank")
+    found = shutil.which("rerank")
+    if not script.exists() or (found is not None and script.samefile(found)):
+        return "rerank"
+    return shlex.quote(relpath(script))
 
 
 def _print_measures(console: Console, qrels: Qrels, before: Ranking, after: Ranking) -> None:
     table = Table("", "BM25", "reranked", "difference", title="\nDoes it help?", title_justify="left")
-    left, right = measure(qrels, before), measure(qrels, after)
-    for name in DEFAULT_MEASURES:
+    left, right = measure(qrels, before, _MEASURES), measure(qrels, after, _MEASURES)
+    for name in _MEASURES:
         table.add_row(name, f"{left[name]:.3f}", f"{right[name]:.3f}", f"{right[name] - left[name]:+.3f}")
     console.print(table)
 
@@ -86,9 +129,8 @@ def _print_examples(console: Console, queries: dict[str, str], qrels: Qrels, bef
             moves.append((before[query_id].index(answer) + 1, after[query_id].index(answer) + 1, query_id, answer))
     climb: Callable[[tuple[int, int, str, str]], float] = lambda move: 1 / move[1] - 1 / move[0]  # noqa: E731
     moves.sort(key=climb, reverse=True)
-    table = Table(
-        "question", "answer", "BM25", "reranked", title="\nTwo that gained, one that lost", title_justify="left"
-    )
+    title = "\nThe rank of the right answer: two questions that gained, one that lost"
+    table = Table("question", "answer", "BM25", "reranked", title=title, title_justify="left")
     for was, now, query_id, answer in [*moves[: _EXAMPLES - 1], *moves[-1:]]:
         table.add_row(queries[query_id], answer, str(was), str(now))
     console.print(table)

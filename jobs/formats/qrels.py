@@ -1,16 +1,18 @@
 """Judgements from files: Parquet, TREC's four columns, BEIR's table with a header."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.formats.text import read_lines, suffix_of
-from rerank.errors import InputError
+from jobs.formats.text import read_lines, suffix_of, write_text
+from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 
 _SUFFIXES = {".parquet": "parquet", ".tsv": "beir", ".qrels": "trec", ".qrel": "trec", ".trec": "trec", ".txt": "trec"}
-_COLUMNS = (("query_id", "doc_id", "relevance"), ("query-id", "corpus-id", "score"))
+_BEIR_HEADER = ("query-id", "corpus-id", "score")
+_COLUMNS = (("query_id", "doc_id", "relevance"), _BEIR_HEADER)
 
 
 class QrelsFormat(StrEnum):
@@ -37,6 +39,19 @@ def read_qrels(uri: str, kind: QrelsFormat | None = None) -> dict[str, dict[str,
     if not qrels:
         raise InputError(f"{uri}: holds no judgements")
     return qrels
+
+
+def require_qrels(uri: str | None) -> str:
+    """Return the `--qrels` option of a command that cannot work without it. Raises ConfigError where it is missing."""
+    if uri is None:
+        raise ConfigError("--qrels is missing: give a file of judgements, .parquet, .tsv (BEIR) or .qrels (TREC)")
+    return uri
+
+
+def write_qrels(uri: str, qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Write judgements as a BEIR table, which `read_qrels` reads from a .tsv file. Raises OutputError."""
+    rows = [(query_id, doc_id, str(grade)) for query_id, judged in qrels.items() for doc_id, grade in judged.items()]
+    write_text(locate(uri), "".join("\t".join(row) + "\n" for row in (_BEIR_HEADER, *rows)))
 
 
 def _by_suffix(uri: str) -> QrelsFormat:
@@ -83,7 +98,7 @@ def _beir_rows(location: Location) -> list[tuple[str, str, int]]:
     rows = []
     for number, line in read_lines(location):
         fields = line.split("\t")
-        if len(fields) != 3 or (number == 1 and fields != list(_COLUMNS[1])):
+        if len(fields) != 3 or (number == 1 and fields != list(_BEIR_HEADER)):
             raise InputError(
                 f"{location.uri}: line {number}: BEIR judgements have a header and 3 columns between tabs, query-id, "
                 f"corpus-id, score; found {line[:80]!r}"

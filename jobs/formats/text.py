@@ -1,10 +1,10 @@
-"""Text files by line, from wherever pyarrow reads; .gz and .bz2 are unpacked on the way."""
+"""Text files, wherever pyarrow reads and writes; .gz and .bz2 are unpacked while reading."""
 
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import PurePosixPath
 
-from rerank.errors import InputError
+from rerank.errors import InputError, OutputError
 from rerank.paths import Location
 
 _PACKED = (".gz", ".bz2", ".zst")
@@ -24,6 +24,15 @@ def read_lines(location: Location) -> Iterator[tuple[int, str]]:
         raise InputError(f"{location.uri}: not UTF-8 text: {problem}") from problem
     except OSError as problem:
         raise InputError(f"{location.uri}: cannot be read: {problem}") from problem
+
+
+def write_text(location: Location, content: str) -> None:
+    """Write a UTF-8 text file. Raises OutputError."""
+    try:
+        with location.filesystem.open_output_stream(location.path) as stream:
+            stream.write(content.encode())
+    except OSError as problem:
+        raise OutputError(f"{location.uri}: cannot be written: {problem}") from problem
 
 
 def suffix_of(uri: str) -> str:

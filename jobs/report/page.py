@@ -61,7 +61,7 @@ def headline(found: Findings) -> str:
         return (
             f"Reranking {verdict}: {row.measure} went from {row.before:.3f} to <b>{row.after:.3f}</b> "
             f"({row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}); "
-            f"{row.won:,} queries won, {row.lost:,} lost, {row.unchanged:,} stayed."
+            f"{row.won:,} queries gained, {row.lost:,} lost, {row.unchanged:,} stayed the same."
         )
     told = f"{found.moves.new_first:.0%} of the queries have another document on top"
     if not found.cut:
@@ -193,7 +193,7 @@ def _cards(examples: Sequence[Example], measure: str) -> Iterable[str]:
 def _document(shown: Shown, other: str) -> str:
     grade = ""
     if shown.grade is not None:
-        kind, word = ("won", f"relevant, {shown.grade}") if shown.grade > 0 else ("other", "not relevant")
+        kind, word = ("won", f"relevant (grade {shown.grade})") if shown.grade > 0 else ("other", "not relevant")
         grade = f" <span class='badge {kind}'>{word}</span>"
     where = f"{shown.rank}. {escape(shown.doc_id)}{grade}"
     moved = f"rank {shown.other_rank} {other}, {_score(shown.score)}"

@@ -67,7 +67,7 @@ def advise(tuner: Tuner, measure: str) -> Advice:
 def command_line(setting: Setting, manifest: Mapping[str, Any], *, longest: int, min_score: float | None) -> str:
     """The recommended `rerank run` line: the model as the run had it, then what was found here."""
     model = manifest.get("model", {})
-    words = ["rerank", "run", str(manifest.get("source", "IN")), str(manifest.get("output", "OUT"))]
+    words = ["rerank", "run", str(manifest.get("source", "IN")), str(manifest.get("output", "OUT")), "--overwrite"]
     name = model.get("name", model.get("model", BUNDLED))
     if name != BUNDLED:
         words += ["--model", str(name)]

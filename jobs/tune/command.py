@@ -12,7 +12,7 @@ from jobs.evaluation.measures import Judge
 from jobs.evaluation.ranked import RankedPairs, read_ranked
 from jobs.evaluation.rankings import is_cut, names_of, read_manifest
 from jobs.exits import exit_codes
-from jobs.formats.qrels import QrelsFormat, read_qrels
+from jobs.formats.qrels import QrelsFormat, read_qrels, require_qrels
 from jobs.tune.advice import Verdict, advise, command_line
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner
@@ -27,7 +27,10 @@ _NAMED = 1000
 
 def tune(
     output: Annotated[str, typer.Argument(metavar="OUT", help="An output folder of rerank run, with all candidates.")],
-    qrels: Annotated[str, typer.Argument(metavar="QRELS", help="Judgements: .parquet, .tsv (BEIR), .qrels (TREC).")],
+    qrels: Annotated[
+        str | None,
+        typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
+    ] = None,
     measure: Annotated[str, typer.Option(help="What to go by, as ir-measures writes it.")] = "nDCG@10",
     source: Annotated[
         str | None,
@@ -42,7 +45,7 @@ def tune(
 ) -> None:
     """Find depth, threshold and mixture from the logits of a run; nothing is scored."""
     with exit_codes():
-        judge = Judge(read_qrels(qrels, qrels_format), [measure])
+        judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
         _check_whole(output)
         pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
         if not pairs.query_ids:

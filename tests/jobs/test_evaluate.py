@@ -23,18 +23,27 @@ from tests.jobs.runs import CRANFIELD, FIRST_STAGE, QRELS, write_candidates, wri
 
 
 def command(*arguments: str | Path) -> Result:
+    """`rerank evaluate` with these arguments."""
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def evaluated(run: Path, qrels: Path) -> list[str | Path]:
+    return [run, "--qrels", qrels]
+
+
+def measured(*names: str) -> list[str]:
+    return [word for name in names for word in ("--measure", name)]
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    return write_qrels(tmp_path / "qrels.parquet"), write_ranked(tmp_path / "out")
+    return write_ranked(tmp_path / "out"), write_qrels(tmp_path / "qrels.parquet")
 
 
 def test_the_first_stage_is_the_baseline_of_our_output(files: tuple[Path, Path]) -> None:
-    done = command(*files, "nDCG@10", "RR", "P@1", "--json")
+    done = command(*evaluated(*files), *measured("nDCG@10", "RR", "P@1"), "--json")
     assert done.exit_code == 0, done.stderr
     summary = json.loads(done.stdout)
     ideal = 2 / log2(2) + 1 / log2(3)
@@ -52,9 +61,9 @@ def test_the_first_stage_is_the_baseline_of_our_output(files: tuple[Path, Path])
 
 
 def test_a_person_reads_before_and_after(files: tuple[Path, Path]) -> None:
-    shown = command(*files)
+    shown = command(*evaluated(*files))
     assert shown.exit_code == 0
-    assert f"before: {files[1]} in source_rank order" in shown.stdout
+    assert f"before: {files[0]} in source_rank order" in shown.stdout
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["RR@10", "0.3333", "0.5000", "+0.1667"] in [line[:4] for line in lines]
     assert "3 judged queries" in shown.stdout
@@ -64,22 +73,22 @@ def test_a_person_reads_before_and_after(files: tuple[Path, Path]) -> None:
 
 
 def test_a_baseline_may_be_any_run(files: tuple[Path, Path], tmp_path: Path) -> None:
-    qrels, ranked = files
-    own = json.loads(command(qrels, ranked, "--json").stdout)
+    ranked, qrels = files
+    own = json.loads(command(*evaluated(ranked, qrels), "--json").stdout)
     candidates = write_candidates(tmp_path / "candidates.parquet")
-    other = json.loads(command(qrels, ranked, "--baseline", candidates, "--json").stdout)
+    other = json.loads(command(*evaluated(ranked, qrels), "--baseline", candidates, "--json").stdout)
     assert other["measures"] == own["measures"]
     assert other["baseline"] == str(candidates)
 
 
 def test_columns_of_run_and_baseline_may_bear_other_names(files: tuple[Path, Path], tmp_path: Path) -> None:
-    qrels, ranked = files
-    own = json.loads(command(qrels, ranked, "--json").stdout)
+    ranked, qrels = files
+    own = json.loads(command(*evaluated(ranked, qrels), "--json").stdout)
     pairs = pq.read_table(write_candidates(tmp_path / "pairs.parquet"))
     pq.write_table(pairs.rename_columns({"query_id": "qid", "text": "body"}), tmp_path / "pairs.parquet")
     run = pq.read_table(ranked / "part-00000.parquet").select(["query_id", "doc_id", "logit"])
     pq.write_table(run.rename_columns({"doc_id": "_id"}), tmp_path / "run.parquet")
-    line = [qrels, tmp_path / "run.parquet", "--baseline", tmp_path / "pairs.parquet"]
+    line = [*evaluated(tmp_path / "run.parquet", qrels), "--baseline", tmp_path / "pairs.parquet"]
     names = ["doc_id=_id", "score=logit", "baseline.query_id=qid", "baseline.text=body"]
     done = command(*line, *(word for name in names for word in ("--column", name)), "--json")
     assert done.exit_code == 0, done.stderr
@@ -88,7 +97,7 @@ def test_columns_of_run_and_baseline_may_bear_other_names(files: tuple[Path, Pat
 
 def test_output_that_was_cut_is_not_compared_with_itself(tmp_path: Path) -> None:
     ranked = write_ranked(tmp_path / "out", top_k=2)
-    shown = command(write_qrels(tmp_path / "qrels.parquet"), ranked, "RR")
+    shown = command(*evaluated(ranked, write_qrels(tmp_path / "qrels.parquet")), *measured("RR"))
     assert shown.exit_code == 0
     assert "no comparison: the run holds the best of each query only" in shown.stdout
     assert ["RR", "0.5000"] in [line.split() for line in shown.stdout.splitlines()]
@@ -131,20 +140,21 @@ def test_cranfield_has_trec_evals_numbers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("nowhere.parquet", "out"), "not readable as Parquet"),
-        (("qrels.parquet", "out", "speed"), "a measure must be one that ir-measures computes"),
-        (("qrels.parquet", "nowhere"), "no such file or directory"),
+        (("out",), "--qrels is missing: give a file of judgements"),
+        (("out", "nowhere.parquet"), "not readable as Parquet"),
+        (("out", "qrels.parquet", "--measure", "speed"), "a measure must be one that ir-measures computes"),
+        (("nowhere", "qrels.parquet"), "no such file or directory"),
         (
-            ("qrels.parquet", "out", "--column", "doc_id=_id"),
+            ("out", "qrels.parquet", "--column", "doc_id=_id"),
             "no column '_id' to read as 'doc_id'; found query_id,",
         ),
-        (("qrels.parquet", "out", "--column", "first.doc_id=_id"), "expected a column of the run, or baseline.…"),
-        (("qrels.parquet", "out", "--column", "baseline.doc_id=_id"), "--baseline names, and there is none"),
+        (("out", "qrels.parquet", "--column", "first.doc_id=_id"), "expected a column of the run, or baseline.…"),
+        (("out", "qrels.parquet", "--column", "baseline.doc_id=_id"), "--baseline names, and there is none"),
         (
-            ("qrels.parquet", "run.trec", "--column", "doc_id=_id"),
+            ("run.trec", "qrels.parquet", "--column", "doc_id=_id"),
             "run.trec: a TREC run has no names of columns",
         ),
-        (("other.qrels", "out"), "out: none of its 3 queries is judged; its query ids are such as q1, q2, q3"),
+        (("out", "other.qrels"), "out: none of its 3 queries is judged; its query ids are such as q1, q2, q3"),
     ],
 )
 def test_refusals_are_one_sentence(
@@ -156,14 +166,15 @@ def test_refusals_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.qrels").write_text("x1 0 a 1\n")
-    refused = command(*arguments)
+    run, *rest = arguments
+    refused = command(run, *(["--qrels", *rest] if rest else []))
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert sentence in refused.stderr and len(refused.stderr.splitlines()) == 1
 
 
 def test_it_runs_as_a_module(files: tuple[Path, Path]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.evaluate", *map(str, files), "--json"],
+        [sys.executable, "-m", "jobs.evaluate", *map(str, evaluated(*files)), "--json"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -175,4 +186,4 @@ def test_it_runs_as_a_module(files: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("name", ["evaluate", "tune", "report"])
 def test_the_console_script_knows_the_command(name: str) -> None:
     shown = CliRunner().invoke(console, [name, "--help"])
-    assert shown.exit_code == 0 and "QRELS" in shown.stdout
+    assert shown.exit_code == 0 and "OUT" in shown.stdout and "--qrels" in shown.stdout

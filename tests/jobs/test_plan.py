@@ -1,12 +1,15 @@
 """`rerank plan`: exact counts, estimates from a sample, and nothing written."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.input.candidates import Input, open_input
 from jobs.pipeline.score_lookup import resolve
 from jobs.plan import make_plan
@@ -33,6 +36,16 @@ def test_counts_and_estimates(source: Input, tmp_path: Path) -> None:
     assert planned["tokens_to_score"] == pytest.approx(20 * planned["tokens_per_pair"], abs=1)
     assert planned["store_hits_share"] == planned["rejected_share"] == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_prints_a_table_or_json(tmp_path: Path) -> None:
+    write_parts(pairs_table(ROWS), tmp_path / "in", cuts=[8], row_group_size=5)
+    shown = CliRunner().invoke(app, ["plan", str(tmp_path / "in")])
+    assert shown.exit_code == 0, shown.stderr
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert ["pairs", "20"] in lines and ["distinct", "texts", "25.0%"] in lines
+    told = json.loads(CliRunner().invoke(app, ["plan", str(tmp_path / "in"), "--usd-per-hour", "2", "--json"]).stdout)
+    assert (told["pairs"], told["distinct_texts_share"]) == (20, 0.25) and told["usd"] >= 0
 
 
 def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_with_judgements_it_says_whether_it_helped(output: Path, tmp_path: Path)
         "What could not be ranked?",
     ]
     assert "Reranking made no clear difference: RR went from 0.333 to 0.500" in page.text
-    assert "1 queries won, 0 lost, 2 stayed" in page.text
+    assert "1 queries gained, 0 lost, 2 stayed the same" in page.text
     assert "judged but not in the run, counted as 0: q9" in page.text
-    assert "text of c" in page.text and "1. c relevant, 2 rank 3 before" in page.text
+    assert "text of c" in page.text and "1. c relevant (grade 2) rank 3 before" in page.text
     assert "No query lost." in page.text and "Nothing: every candidate that was read is ranked." in page.text
     assert f"texts from {candidates}" in page.text
 
@@ -153,7 +153,7 @@ def test_refusals_are_one_sentence(output: Path, tmp_path: Path) -> None:
     for arguments, sentence in (
         ((tmp_path / "nowhere",), "no such file or directory"),
         ((output, "--qrels", tmp_path / "other.qrels"), "none of its 3 queries is judged"),
-        ((output, "--to", tmp_path / "no" / "folder" / "page.html"), "cannot be written"),
+        ((output, "--output", tmp_path / "no" / "folder" / "page.html"), "cannot be written"),
     ):
         refused = command(*arguments)
         assert (refused.exit_code, refused.stdout) == (2, "")

@@ -144,10 +144,10 @@ def test_nothing_is_chosen_on_the_queries_it_is_reported_on(synthetic: Callable[
 
 def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
     output, qrels = synthetic(model=5.0, first=1.0)
-    shown = command(output, qrels, "--usd-per-hour", "2")
+    shown = command(output, "--qrels", qrels, "--usd-per-hour", "2")
     assert shown.exit_code == 0, shown.stderr
     last = shown.stdout.splitlines()[-1]
-    assert last.startswith("rerank run in.parquet out --model acme/ranker --max-length 128")
+    assert last.startswith("rerank run in.parquet out --overwrite --model acme/ranker --max-length 128")
     assert "Reranking pays: nDCG@10 0." in shown.stdout
     rows = [line.split() for line in shown.stdout.splitlines()]
     assert [row[0] for row in rows if row and row[0] in {"none", "scores", "rrf", "best"}] == [
@@ -157,7 +157,7 @@ def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
         "rrf",
         "best",
     ]
-    summary = summary_of(output, qrels)
+    summary = summary_of(output, "--qrels", qrels)
     assert summary["verdict"] == "pays" and summary["gain"]["low"] > 0.3
     assert [row["depth"] for row in summary["depths"]] == [5, 10, 20, 30, 40]
     curve = [row["after"] for row in summary["depths"]]
@@ -168,17 +168,18 @@ def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
 
 def test_noise_does_not_pay(synthetic: Callable[..., tuple[Path, Path]]) -> None:
     output, qrels = synthetic(model=0.0, first=2.0, with_scores=False)
-    shown = command(output, qrels)
+    shown = command(output, "--qrels", qrels)
     assert "Reranking does not pay" in shown.stdout.splitlines()[-1]
     assert "only ranks are mixed: give --source IN" in shown.stdout
     assert "rerank run" not in shown.stdout
-    summary = summary_of(output, qrels)
+    summary = summary_of(output, "--qrels", qrels)
     assert summary["verdict"] != "pays" and summary["recommended"] is None
     assert [row["name"] for row in summary["mixtures"]] == ["rrf"]
 
 
 def test_two_stages_that_know_different_things_are_mixed(synthetic: Callable[..., tuple[Path, Path]]) -> None:
-    summary = summary_of(*synthetic(model=2.0, first=2.0))
+    output, qrels = synthetic(model=2.0, first=2.0)
+    summary = summary_of(output, "--qrels", qrels)
     assert [row["name"] for row in summary["mixtures"]] == ["scores", "rrf", "best of both"]
     assert summary["verdict"] == "pays" and summary["chosen"]["mix"].startswith("scores:0.")
     assert f"--mix {summary['chosen']['mix']}" in summary["recommended"]
@@ -196,12 +197,14 @@ def test_first_stage_scores_are_found_in_the_candidate_sets(tmp_path: Path) -> N
 
 def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     qrels, candidates = write_qrels(tmp_path / "qrels.parquet"), write_candidates(tmp_path / "in.parquet")
+    ranked, cut = write_ranked(tmp_path / "out"), write_ranked(tmp_path / "cut", top_k=2)
     (tmp_path / "other.qrels").write_text("x 0 a 1\n")
     for arguments, sentence in (
-        ((candidates, qrels), "column 'logit' is missing"),
-        ((write_ranked(tmp_path / "out"), tmp_path / "other.qrels"), "none of its queries is judged; judged are x"),
-        ((write_ranked(tmp_path / "cut", top_k=2), qrels), "holds the best of each query only; rank again without"),
-        ((tmp_path / "out", qrels, "--source", tmp_path / "gone.parquet"), "no such file or directory"),
+        ((candidates,), "--qrels is missing: give a file of judgements"),
+        ((candidates, "--qrels", qrels), "column 'logit' is missing"),
+        ((ranked, "--qrels", tmp_path / "other.qrels"), "none of its queries is judged; judged are x"),
+        ((cut, "--qrels", qrels), "holds the best of each query only; rank again without"),
+        ((ranked, "--qrels", qrels, "--source", tmp_path / "gone.parquet"), "no such file or directory"),
     ):
         refused = command(*arguments)
         assert (refused.exit_code, refused.stdout) == (2, "")
@@ -223,7 +226,8 @@ def test_on_cranfield_depth_0_is_bm25(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     oracle = table.append_column("logit", pa.array(-ranks.to_numpy().astype(np.float32)))
     pq.write_table(oracle.append_column("rank", ranks), tmp_path / "out" / "part-0.parquet")
-    summary = summary_of(tmp_path / "out", CRANFIELD / "qrels.parquet", "--source", CRANFIELD / "candidates.parquet")
+    judged = ["--qrels", CRANFIELD / "qrels.parquet", "--source", CRANFIELD / "candidates.parquet"]
+    summary = summary_of(tmp_path / "out", *judged)
     assert summary["first_stage"] == pytest.approx(0.3078, abs=5e-5)
     assert summary["source_scores_known"] and summary["recommended"] is None
     assert all(row["difference"] == 0 for row in summary["depths"])

@@ -1,1 +1,0 @@
-"""Tests of the demo: its corpus, its questions and its first stage."""
