@@ -28,6 +28,10 @@ class TooLongError(InputError):
         super().__init__(index, most, field)
         self.index, self.most, self.field = index, most, field
 
+    def __reduce__(self) -> tuple[type["TooLongError"], tuple[int, int, str]]:
+        """Pickle without `args`, to which Ray adds text of its own."""
+        return type(self), (self.index, self.most, self.field)
+
     def __str__(self) -> str:
         return (
             f"{self.field}[{self.index}] must have at most {self.most} tokens together with its query, got more, "

@@ -45,6 +45,7 @@ def connect(*, address: str | None, verbose: bool) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
+    context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
 
 
 @contextmanager

@@ -45,13 +45,15 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     """The settings with their precision pinned to what this machine's device takes, the scorer's identity and encoder.
 
     Runs on a worker like those that will score: the driver may have neither their GPU nor the model. Raises ModelError
-    where the model cannot be loaded, ConfigError where the device is not there.
+    where the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError where the device is not there.
     """
     from rerank.encoding.tokenizer import load_encoder
+    from rerank.engines.declared import check_declared
     from rerank.engines.device.choices import pick_device, pick_dtype
 
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
     encoder = load_encoder(scorer)
+    check_declared(scorer)
     identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
     return scorer.model_copy(update={"dtype": dtype}), identity, encoder
 

@@ -9,6 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
+from rerank.engines.declared import check_classifier, check_declared
 from rerank.engines.forward.families import is_known
 from rerank.errors import ModelError
 
@@ -37,15 +38,12 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    check_declared(config)
     try:
         model, tokenizer = _load_plain(config, dtype) or _load_any(config, device, dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
-    if model.config.num_labels != 1:
-        raise ModelError(f"{config.model!r} gives {model.config.num_labels} scores per pair, a cross-encoder gives 1")
-    trained = model.config.architectures or [type(model).__name__]
-    if type(model).__name__ not in trained:  # transformers gives it a random classifier and only warns
-        raise ModelError(f"{config.model!r} has the weights of {', '.join(trained)}, without a classifier")
+    check_classifier(config, model.config, type(model).__name__)
     # What the tokeniser says that it gives decides, as in transformers: some BERTs were trained without token types.
     given = "token_type_ids" in tokenizer.model_input_names
     takes_types = given and "token_type_ids" in inspect.signature(model.forward).parameters

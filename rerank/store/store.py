@@ -33,10 +33,16 @@ class ScoreStore:
         return open_folder(self.uri).join(f"{_PREFIX}{self.fingerprint}")
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts there are now, oldest first. A run takes this list once and looks up in these parts only."""
+        """The parts there are now, oldest first. A run takes this list once and looks up in these parts only.
+
+        Raises InputError where they cannot be listed.
+        """
         # A listing is no moment in time: it may miss both the old parts of a compaction and the new one. Two in a row
         # cannot both, and one that names a part which is gone is noticed when the part is read.
-        return tuple(sorted({*list_parts(self.folder), *list_parts(self.folder)}))
+        try:
+            return tuple(sorted({*list_parts(self.folder), *list_parts(self.folder)}))
+        except OSError as problem:
+            raise InputError(f"{self.uri}: cannot list the score store: {problem}") from problem
 
     def append(self, keys: Keys, logits: FloatArray, tokens: IntArray) -> None:
         """Write scored pairs as one part: keys [pairs, 2], logits [pairs], tokens [pairs]. Raises OutputError.

@@ -96,7 +96,7 @@ def test_a_language_model_is_refused(copy_of):
 
     folder = copy_of("qwen3")
     Qwen3ForCausalLM(Qwen3Config.from_pretrained(folder)).save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"gives \d+ scores|is no sequence classifier|cannot load"):
+    with pytest.raises(ModelError, match="has the weights of Qwen3ForCausalLM, without a classifier"):
         load_engine(on_cpu(folder))
 
 

@@ -1,0 +1,127 @@
+"""Errors that a worker raises: the job ends at once, in their own words and with their exit code."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.exits import exit_codes
+from jobs.input.source import Source, open_source
+from jobs.input.splits import plan_splits
+from jobs.pipeline import dataset
+from jobs.pipeline.cluster import connect, disconnect
+from jobs.pipeline.dataset import Pool, rank_dataset
+from rerank.config import ScorerConfig
+from rerank.encoding.tokenizer import load_encoder
+from rerank.errors import (
+    ConfigError,
+    EngineLostError,
+    InputError,
+    ModelError,
+    OutputError,
+    RerankError,
+    TooLongError,
+    UnavailableError,
+)
+from rerank.ranking.options import RankingOptions
+from tests.fakes import candidate_sets
+from tests.jobs.raising import ActorThatCannotStart, RaisingEngine
+
+pytestmark = pytest.mark.ray
+
+ERRORS = [
+    (ConfigError("device: 'cuda' was asked for, and this machine has none"), 2),
+    (InputError("s3://bucket/in: cannot be read: ACCESS_DENIED, no credentials were found"), 2),
+    (TooLongError(3, 512), 2),
+    (OutputError("/out: cannot be written: No space left on device"), 2),
+    (ModelError("cannot load 'my/model': the file is cut short\nand this is its second line"), 2),
+    (UnavailableError("the model is not running"), 1),
+    (EngineLostError("the device answers no more"), 1),
+    (RerankError("something else of ours"), 1),
+]
+BLOCKS = 8
+names = [type(error).__name__ for error, _ in ERRORS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connected(shared_address: str) -> Iterator[None]:
+    """One connection for all tests: what a run starts anew are the actors."""
+    connect(address=shared_address, verbose=False)
+    yield
+    disconnect()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    rows = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d} of {q}") for d in range(4)]) for q in range(BLOCKS)]
+    pq.write_table(candidate_sets(rows), tmp_path / "in.parquet", row_group_size=1)
+    return open_source(str(tmp_path / "in.parquet"))
+
+
+Ended = Callable[[Source, RaisingEngine], tuple[int, str]]
+
+
+@pytest.fixture
+def ended(capsys: pytest.CaptureFixture[str]) -> Ended:
+    """Runs the pipeline and gives its exit code and what it said."""
+
+    def end(source: Source, engine: RaisingEngine) -> tuple[int, str]:
+        scorer = ScorerConfig(device="cpu")
+        with pytest.raises(SystemExit) as ending, exit_codes():
+            rank_dataset(
+                source,
+                plan_splits(source, target_pairs=4),
+                scorer=scorer,
+                pool=Pool(size=1, cpus=1, gpus=0),
+                options=RankingOptions(),
+                queries_per_block=1,
+                block_bytes=1 << 20,
+                engine=engine,
+                encoder=load_encoder(scorer),
+            ).materialize()
+        return int(str(ending.value.code)), capsys.readouterr().err
+
+    return end
+
+
+@pytest.mark.parametrize("blocks", [0, BLOCKS // 2], ids=["at the first block", "half-way"])
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=names)
+def test_an_error_at_a_block_ends_the_job(
+    error: RerankError, code: int, blocks: int, source: Source, ended: Ended, tmp_path: Path
+) -> None:
+    engine = RaisingEngine(error, tmp_path / "log", blocks)
+    assert ended(source, engine) == (code, f"rerank: {error}\n")
+    tried = engine.attempts()
+    assert len(tried) == len(set(tried)) > blocks  # none was tried again
+    assert len(tried) <= blocks + 2  # the block that failed, and the one that its actor held
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(error, code) for error, code in ERRORS if not isinstance(error, TooLongError)]
+)
+def test_an_error_at_the_start_of_an_actor_ends_the_job(
+    error: RerankError, code: int, source: Source, ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "RerankActor", ActorThatCannotStart)
+    engine = RaisingEngine(error, tmp_path / "log")
+    assert ended(source, engine) == (code, f"rerank: {error}\n")
+    assert engine.attempts() == ["start"]
+
+
+def test_an_error_where_rows_are_read_ends_the_job(source: Source, ended: Ended, tmp_path: Path) -> None:
+    (tmp_path / "in.parquet").write_bytes(b"cut short")
+    engine = RaisingEngine(InputError(""), tmp_path / "log", BLOCKS)
+    code, said = ended(source, engine)
+    assert code == 2
+    assert said.startswith(f"rerank: {tmp_path}/in.parquet: cannot be read: ")
+    assert said.count("\n") == 1
+    assert engine.attempts() == []
+
+
+def test_a_bug_at_the_start_of_an_actor_keeps_its_traceback(
+    source: Source, ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "RerankActor", ActorThatCannotStart)
+    with pytest.raises(Exception, match="ZeroDivisionError: a bug"):
+        ended(source, RaisingEngine(ZeroDivisionError("a bug"), tmp_path / "log"))
