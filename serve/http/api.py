@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerank.errors import RerankError
 from serve.errors import INTERNAL, ErrorResponse, body_for_all, error_response
 from serve.http.endpoint import Endpoint, Server
-from serve.http.examples import DOCUMENTED, documentation
+from serve.http.examples import DOCUMENTED, describe_options, documentation
 from serve.http.status import add_open_routes, add_status_routes
 from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
 
@@ -74,6 +74,7 @@ def _post(router: APIRouter, path: str, endpoint: Endpoint, *, route: str | None
         methods=["POST"],
         response_model=None,
         summary=DOCUMENTED[path][0] if documented else None,
+        description=describe_options(path) if documented else None,
         include_in_schema=documented,
         openapi_extra=documentation(path) if documented else None,
     )

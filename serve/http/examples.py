@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from serve.http import response_schemas as answers
 from serve.http.codec import MSGPACK
 from serve.wires import cohere, mixedbread, nim, sie, tei, vllm_score, voyage
+from serve.wires.fields import Informational, Refused
 
 _QUERY = "How do I copy a dictionary?"
 _TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
@@ -84,12 +85,41 @@ def documentation(path: str) -> dict[str, Any]:
     return extra
 
 
+def describe_options(path: str) -> str:
+    """Return Markdown for a documented path: per kind of body, the fields that are honoured, refused and ignored."""
+    paragraphs = []
+    for kind, names in _names_by_kind(DOCUMENTED[path][1]).items():
+        honoured, informational = [], []
+        refused: dict[str, list[str]] = {}
+        for name, field in kind.model_fields.items():
+            refusal = next((mark for mark in field.metadata if isinstance(mark, Refused)), None)
+            if refusal is not None:
+                refused.setdefault(f"must be {refusal.accepted}: {refusal.reason}", []).append(f"`{name}`")
+            elif any(isinstance(mark, Informational) for mark in field.metadata):
+                informational.append(f"`{name}`")
+            else:
+                honoured.append(f"`{name}`")
+        refusals = [f"{', '.join(fields)} ({rule})" for rule, fields in refused.items()]
+        lines = [
+            f"- Honoured: {', '.join(honoured)}.",
+            f"- Refused with an error that names the field: {'; '.join(refusals) or 'none'}.",
+            f"- Accepted without effect: {', '.join(informational) or 'none'}.",
+            "- Fields that are not listed here are ignored.",
+        ]
+        paragraphs.append(f"**{', '.join(names)}**\n\n" + "\n".join(lines))
+    return "\n\n".join(paragraphs)
+
+
 def _bodies(dialects: Mapping[str, Dialect]) -> list[dict[str, Any]]:
-    """The schema of each kind of body, under the names of those who speak it."""
+    """Return the schema of each kind of body, titled with the names of its dialects."""
+    return [{**kind.model_json_schema(), "title": ", ".join(names)} for kind, names in _names_by_kind(dialects).items()]
+
+
+def _names_by_kind(dialects: Mapping[str, Dialect]) -> dict[type[BaseModel], list[str]]:
     names: dict[type[BaseModel], list[str]] = {}
     for name, dialect in dialects.items():
         names.setdefault(dialect.kind, []).append(name)
-    return [{**kind.model_json_schema(), "title": ", ".join(spoken)} for kind, spoken in names.items()]
+    return names
 
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:

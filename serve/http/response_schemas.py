@@ -29,7 +29,9 @@ COHERE = _object(
         relevance_score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`, or without `use_activation`"},
     ),
     usage=_USAGE,
-    meta=_object(billed_units=_object(search_units=_COUNT)),
+    meta=_object(
+        {"tokens": _object(input_tokens=_COUNT, output_tokens=_COUNT)}, billed_units=_object(search_units=_COUNT)
+    ),
 )
 VOYAGE = _object(
     object={"const": "list"},

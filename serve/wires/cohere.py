@@ -5,17 +5,16 @@ Sources: https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc (Re
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from rerank.errors import InputError
-from rerank.types import RerankRequest, TokenLimits
+from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
-from serve.wires.fields import Count, Documents, Query
+from serve.wires.fields import Documents, Query, Refused, Unread
 from serve.wires.options import VllmOptions
-from serve.wires.read import check_top, read_body, read_texts, shown, text_keys
+from serve.wires.read import check_top, read_body, read_texts, text_keys
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -23,6 +22,9 @@ __all__ = ["STATUS", "Body", "error", "parse"]
 STATUS: Mapping[str, int] = {}
 
 _DOCUMENTS_PER_SEARCH_UNIT = 100
+
+# LlamaIndex's class for SiliconFlow always sends 1024 chunks and 80 tokens, whether or not its user chose them.
+_ONE_CHUNK = "a document is read as one chunk, which is cut at the model's limit"
 
 
 class Body(VllmOptions):
@@ -41,12 +43,15 @@ class Body(VllmOptions):
         default=None, description="Fields of document objects that are scored.", json_schema_extra={"minItems": 1}
     )
     raw_scores: bool | None = Field(default=None, description="Logits instead of relevance scores (Infinity).")
-    max_chunks_per_doc: Count = Field(
-        default=None, description="At least 1: a document is one chunk, cut where the model's limit is (Cohere v1)."
-    )
-    relevant_spans: dict[str, Any] | None = Field(
-        default=None, description="Refused where its `mode` is `enabled`: no model here gives spans (Cohere v2)."
-    )
+    return_len: bool | None = Field(default=None, description="Add `tokens` to `meta` (Xinference).")
+    relevant_spans: Annotated[Any, Refused("no model here returns spans", neutral=({"mode": "disabled"},))] = None
+    max_chunks_per_doc: Annotated[Any, Refused(_ONE_CHUNK, neutral=(1,), client_defaults=(1024,))] = None
+    overlap_tokens: Annotated[Any, Refused(_ONE_CHUNK, neutral=(0,), client_defaults=(80,))] = None
+    max_doc_length: Annotated[Any, Refused("max_tokens_per_doc limits documents here")] = None
+    return_embeddings: Annotated[Any, Refused("cross-encoders have no embeddings")] = None
+    parameters: Annotated[Any, Refused("options are fields of the body itself")] = None
+    kwargs: Annotated[Any, Refused("options are fields of the body itself", neutral=("{}",))] = None
+    instruct: Unread = None
 
 
 def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> Asked:
@@ -54,26 +59,20 @@ def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> Asked:
     body = read_body(Body, values)
     texts = read_texts(body.documents, "documents", keys=text_keys(body.rank_fields))
     top_k = check_top(body.top_n, "top_n", least=least_top_n)
-    request = RerankRequest(body.query, texts, top_k, token_limits=_token_limits(body))
+    request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
     return Asked(body.model, (request,), partial(_render, body, texts))
 
 
-def _token_limits(body: Body) -> TokenLimits:
-    check_top(body.max_chunks_per_doc, "max_chunks_per_doc")
-    mode = (body.relevant_spans or {}).get("mode")
-    if mode not in (None, "disabled"):
-        raise InputError(f"relevant_spans.mode must be 'disabled': no model here gives spans, got {shown(mode)}")
-    return body.token_limits
-
-
 def _render(body: Body, texts: tuple[str, ...], answer: Answer) -> dict[str, Any]:
-    raw = bool(body.raw_scores) or body.use_activation is False
-    scored = entries(answer.results[0].ranked, "relevance_score", raw=raw)
+    scored = entries(answer.results[0].ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
     originals = [{"text": text} for text in texts] if body.return_documents else None
+    meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
+    if body.return_len:
+        meta["tokens"] = {"input_tokens": answer.results[0].tokens, "output_tokens": 0}
     return {
-        "id": answer.id,
+        "id": body.request_id or answer.id,
         "model": answer.model,
         "results": list(echoing(scored, "document", originals)),
         "usage": usage(answer.results),
-        "meta": {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}},
+        "meta": meta,
     }

@@ -5,7 +5,7 @@ Source: https://www.mixedbread.com/api-reference (reranking).
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import Answer, Asked
-from serve.wires.fields import Count, Documents, Query, Unread
+from serve.wires.fields import Count, Documents, Query, Refused
 from serve.wires.read import check_echo, check_top, read_body, read_texts, text_keys
 from serve.wires.write import echoing, entries, usage
 
@@ -31,7 +31,7 @@ class Body(BaseModel):
     rank_fields: list[str] | None = None
     top_k: Count = None
     return_input: bool | None = None
-    rewrite_query: Unread = None
+    rewrite_query: Annotated[Any, Refused("queries are scored as they are sent")] = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:

@@ -1,12 +1,12 @@
-"""What vLLM's requests hold beside their texts: what is cut, what comes back, and what no model here reads."""
+"""The options of vLLM's requests: where texts are cut, what is returned, and what is refused."""
 
-from typing import Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from rerank.errors import InputError
 from rerank.types import TokenLimits
-from serve.wires.fields import Count, Unread
+from serve.wires.fields import Count, Label, Refused, Unread
 from serve.wires.read import check_top
 
 
@@ -21,12 +21,24 @@ class VllmOptions(BaseModel):
         description="Each pair is cut to so many tokens, special tokens included; -1: to the model's limit, as ever.",
         json_schema_extra={"minimum": -1, "not": {"const": 0}},
     )
-    truncation_side: Literal["right", None] = Field(default=None, description="Texts are cut at their end.")
+    truncation_side: Annotated[Any, Refused("texts are cut at their end", neutral=("right",))] = None
     use_activation: bool | None = Field(default=None, description="false: logits instead of relevance scores.")
-    priority: int | None = Field(default=None, description="Without effect: requests take turns.")
+    activation: bool | None = Field(default=None, description="An older name of `use_activation`.")
+    softmax: bool | None = Field(default=None, description="An older name of `use_activation`.")
+    request_id: str | None = Field(default=None, description="The `id` of the response; X-Request-Id if left out.")
+    padding: Annotated[Any, Refused("scores do not depend on padding", neutral=("do_not_pad",))] = None
+    priority: Annotated[Any, Refused("waiting requests take turns", neutral=(0,))] = None
     instruction: Unread = None
     chat_template: Unread = None
+    chat_template_kwargs: Unread = None
     mm_processor_kwargs: Unread = None
+    user: Label = None
+    cache_salt: Label = None
+
+    @property
+    def wants_logits(self) -> bool:
+        """True if the request asks for logits instead of relevance scores."""
+        return False in (self.use_activation, self.activation, self.softmax)
 
     @property
     def token_limits(self) -> TokenLimits:

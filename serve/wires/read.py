@@ -33,7 +33,7 @@ def read_body(kind: type[Body], body: Mapping[str, Any]) -> Body:
         if error["type"] == "missing":
             raise InputError(f"{name} is missing") from None
         expected = _EXPECTED.get(error["type"]) or _choices(error)
-        what = f"must be {expected}" if expected else error["msg"].lower()
+        what = f"must be {expected}" if expected else error["msg"][:1].lower() + error["msg"][1:]
         raise InputError(f"{name} {what}, got {shown(error['input'])}") from None
 
 

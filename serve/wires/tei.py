@@ -5,14 +5,14 @@ Source: https://huggingface.github.io/text-embeddings-inference (rerank), router
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from rerank.types import RerankRequest, TokenLimits
 from serve.errors import EmptyError, ErrorResponse
 from serve.wires import Answer, Asked
-from serve.wires.fields import Count, Query, Texts
+from serve.wires.fields import Count, Query, Refused, Texts
 from serve.wires.read import check_top, read_body, read_texts
 from serve.wires.write import echoing, entries
 
@@ -35,9 +35,7 @@ class Body(BaseModel):
     truncate: bool | None = Field(
         default=None, description="false: a text that is too long for the model is refused; it is cut otherwise."
     )
-    truncation_direction: Literal["right", "Right", None] = Field(
-        default=None, description="Texts are cut at their end."
-    )
+    truncation_direction: Annotated[Any, Refused("texts are cut at their end", neutral=("right", "Right"))] = None
 
 
 def parse(values: Mapping[str, Any]) -> Asked:

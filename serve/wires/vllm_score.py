@@ -63,10 +63,10 @@ def _texts(value: Any, field: str) -> tuple[str, ...]:
 
 
 def _render(body: Body, answer: Answer) -> dict[str, Any]:
-    name = "logit" if body.use_activation is False else "score"
+    name = "logit" if body.wants_logits else "score"
     in_order = [place for result in answer.results for place in sorted(result.ranked, key=lambda place: place.index)]
     return {
-        "id": answer.id,
+        "id": body.request_id or answer.id,
         "object": "list",
         "model": answer.model,
         "data": [

@@ -27,6 +27,7 @@ _EXAMPLES = {path: [dialect.body for dialect in examples.values()] for path, (_,
 _OPTIONS = (
     *("model", "rank_fields", "raw_scores", "return_text", "return_documents", "data_1", "data_2"),
     *("instruction", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
+    *("max_chunks_per_doc", "priority", "relevant_spans", "request_id", "return_len", "use_activation", "user"),
 )
 _KEYS = (*_OPTIONS, "id", "text", *sorted({key for bodies in _EXAMPLES.values() for body in bodies for key in body}))
 

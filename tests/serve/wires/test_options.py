@@ -1,4 +1,4 @@
-"""Every option that a dialect accepts does what it says, or is refused by name: none is ignored."""
+"""Every known option of a dialect is honoured or refused by name, and unknown fields are ignored."""
 
 import pytest
 
@@ -14,14 +14,21 @@ SIE = {"query": {"text": "q"}, "items": [{"text": "four"}, {"text": "sixsix"}]}
 JSON = {"Accept": "application/json"}
 
 STRICT = TokenLimits(strict=True)
+UNREAD = "must be left out: no model here reads it"
+ONE_CHUNK = "a document is read as one chunk, which is cut at the model's limit"
 
 
 @pytest.mark.parametrize(
     ("path", "body", "change", "asked"),
     [
         ("/v2/rerank", DOCUMENTS, {"max_tokens_per_doc": 300}, TokenLimits(document=300)),
-        ("/v2/rerank", DOCUMENTS, {"relevant_spans": {"mode": "disabled"}, "priority": 3}, TokenLimits()),
-        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 10}, TokenLimits()),
+        ("/v2/rerank", DOCUMENTS, {"relevant_spans": {"mode": "disabled"}, "priority": 0}, TokenLimits()),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 1, "overlap_tokens": 0}, TokenLimits()),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 1024, "overlap_tokens": 80}, TokenLimits()),  # LlamaIndex
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": None, "kwargs": "{}"}, TokenLimits()),  # Xinference's client
+        ("/v1/rerank", DOCUMENTS, {"parameters": {}, "instruct": "", "return_embeddings": False}, TokenLimits()),
+        ("/rerank", DOCUMENTS, {"user": "me", "cache_salt": "s", "padding": "do_not_pad"}, TokenLimits()),
+        ("/v1/rerank", DOCUMENTS, {"no_such_option": True, "max_chunk": {"a": [1]}}, TokenLimits()),
         ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": 200}, TokenLimits(pair=200)),
         ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": -1, "truncation_side": "right"}, TokenLimits()),
         ("/rerank", DOCUMENTS, {"truncate_prompt_tokens": 9, "max_tokens_per_doc": 5}, TokenLimits(5, 9)),
@@ -29,7 +36,7 @@ STRICT = TokenLimits(strict=True)
         ("/v1/rerank", DOCUMENTS, {"truncation": False}, STRICT),
         ("/v1/rerank", DOCUMENTS, {"truncation": True}, TokenLimits()),
         ("/rerank", TEI, {"truncate": False}, STRICT),
-        ("/rerank", TEI, {"truncate": True, "truncation_direction": "Right"}, TokenLimits()),
+        ("/rerank", TEI, {"truncate": True, "truncation_direction": "Right", "no_such_option": 1}, TokenLimits()),
         ("/v1/ranking", NIM, {"truncate": "NONE"}, STRICT),
         ("/v1/ranking", NIM, {"truncate": "END"}, TokenLimits()),
         ("/v1/reranking", MIXEDBREAD, {"rewrite_query": False}, TokenLimits()),
@@ -49,19 +56,60 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v2/rerank",
             DOCUMENTS,
             {"relevant_spans": {"mode": "enabled"}},
-            "relevant_spans.mode must be 'disabled': no",
+            'relevant_spans must be {"mode": "disabled"} or left out: no model here returns spans, got an object',
         ),
-        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be at least 1, got 0"),
-        ("/v1/rerank", DOCUMENTS, {"instruction": "rank"}, "instruction must be left out: no model here reads it, got"),
-        ("/rerank", DOCUMENTS, {"truncation_side": "left"}, "truncation_side must be 'right' or null, got 'left'"),
+        (
+            "/v2/rerank",
+            DOCUMENTS,
+            {"priority": 3},
+            "priority must be 0 or left out: waiting requests take turns, got 3",
+        ),
+        (
+            "/v1/rerank",
+            DOCUMENTS,
+            {"max_chunks_per_doc": 10},
+            f"max_chunks_per_doc must be 1 or left out: {ONE_CHUNK}, got 10",
+        ),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be 1 or left out"),
+        ("/v1/rerank", DOCUMENTS, {"overlap_tokens": 20}, f"overlap_tokens must be 0 or left out: {ONE_CHUNK}, got 20"),
+        (
+            "/v1/rerank",
+            DOCUMENTS,
+            {"parameters": {"truncate": "END"}},
+            "parameters must be left out: options are fields",
+        ),
+        ("/v1/rerank", DOCUMENTS, {"kwargs": '{"a": 1}'}, 'kwargs must be "{}" or left out: options are fields'),
+        (
+            "/v1/rerank",
+            DOCUMENTS,
+            {"max_doc_length": 512},
+            "max_doc_length must be left out: max_tokens_per_doc limits",
+        ),
+        ("/v1/rerank", DOCUMENTS, {"return_embeddings": True}, "return_embeddings must be left out: cross-encoders"),
+        ("/v1/rerank", DOCUMENTS, {"instruction": "rank"}, f"instruction {UNREAD}, got 'rank'"),
+        ("/v1/rerank", DOCUMENTS, {"instruct": "rank"}, f"instruct {UNREAD}"),
+        (
+            "/rerank",
+            DOCUMENTS,
+            {"padding": "max_length"},
+            'padding must be "do_not_pad" or left out: scores do not depend',
+        ),
+        (
+            "/rerank",
+            DOCUMENTS,
+            {"truncation_side": "left"},
+            """truncation_side must be "right" or left out: texts are cut at their end, got 'left'""",
+        ),
         (
             "/rerank",
             DOCUMENTS,
             {"truncate_prompt_tokens": 0},
             "truncate_prompt_tokens must be at least 1, or -1, got 0",
         ),
-        ("/rerank", DOCUMENTS, {"chat_template": "{{ x }}"}, "chat_template must be left out"),
-        ("/v1/score", PAIRS, {"mm_processor_kwargs": {"a": 1}}, "mm_processor_kwargs must be left out"),
+        ("/rerank", DOCUMENTS, {"chat_template": "{{ x }}"}, f"chat_template {UNREAD}"),
+        ("/rerank", DOCUMENTS, {"chat_template_kwargs": {"a": 1}}, f"chat_template_kwargs {UNREAD}"),
+        ("/v1/score", PAIRS, {"mm_processor_kwargs": {"a": 1}}, f"mm_processor_kwargs {UNREAD}"),
+        ("/v1/score", PAIRS, {"priority": -1}, "priority must be 0 or left out"),
         ("/v1/ranking", NIM, {"truncate": "START"}, "truncate must be 'NONE', 'END' or null, got 'START'"),
         ("/v1/ranking", NIM, {"top_k": 0}, "top_k must be at least 1, got 0"),
         ("/v1/ranking", NIM, {"passages": [{"text": "a", "image": "i"}]}, "passages[0].image must be left out"),
@@ -69,10 +117,11 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v1/reranking",
             MIXEDBREAD,
             {"rewrite_query": True},
-            "rewrite_query must be left out: no model here reads it",
+            "rewrite_query must be left out: queries are scored as they are sent, got true",
         ),
         ("/v1/reranking", MIXEDBREAD, {"rank_fields": []}, "rank_fields must name at least one field"),
-        ("/v1/score/length", SIE, {"options": {"profile": "x"}}, "options must be left out"),
+        ("/v1/score/length", SIE, {"options": {"profile": "x"}}, f"options {UNREAD}"),
+        ("/v1/score/length", SIE, {"instruction": "rank"}, f"instruction {UNREAD}"),
         ("/v1/score/length", SIE, {"query": {"text": "q", "images": ["i"]}}, "query.images must be left out"),
         ("/v1/score/length", SIE, {"items": [{"text": "a", "audio": "i"}]}, "items[0].audio must be left out"),
     ],
@@ -87,7 +136,10 @@ def test_what_no_model_here_can_do_is_refused_by_name(client, scorer, path, body
 def test_tei_refuses_to_cut_on_the_left_in_its_own_words(client, scorer):
     answer = client("/rerank", json={**TEI, "truncation_direction": "Left"})
     assert (answer.status_code, answer.json()["error_type"]) == (422, "Validation")
-    assert answer.json()["error"] == "truncation_direction must be 'right', 'Right' or null, got 'Left'"
+    assert (
+        answer.json()["error"]
+        == """truncation_direction must be "right", "Right" or left out: texts are cut at their end, got 'Left'"""
+    )
     assert scorer.asked == []
 
 
@@ -108,11 +160,36 @@ def test_a_text_that_must_not_be_cut_is_refused_under_the_dialects_name(client, 
     )
 
 
-def test_vllm_s_clients_may_ask_for_logits(client):
-    ranked = client("/rerank", json={**DOCUMENTS, "use_activation": False}).json()["results"]
+@pytest.mark.parametrize("option", ["use_activation", "activation", "softmax"])
+def test_vllm_s_clients_may_ask_for_logits(client, option):
+    ranked = client("/rerank", json={**DOCUMENTS, option: False}).json()["results"]
     assert [place["relevance_score"] for place in ranked] == [3, 1]
-    scored = client("/v1/score", json={**PAIRS, "use_activation": False}).json()["data"]
+    scored = client("/v1/score", json={**PAIRS, option: False}).json()["data"]
     assert [place["score"] for place in scored] == [1, 3]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/rerank", DOCUMENTS), ("/v1/score", PAIRS)])
+def test_vllm_s_clients_may_choose_the_response_s_id(client, path, body):
+    assert client(path, json={**body, "request_id": "mine"}).json()["id"] == "mine"
+
+
+def test_xinference_s_clients_get_the_token_count_they_ask_for(client):
+    sent = {**DOCUMENTS, "return_documents": "true", "return_len": "true"}  # as RAGFlow sends it
+    assert client("/v1/rerank", json=sent).json()["meta"]["tokens"] == {"input_tokens": 10, "output_tokens": 0}
+    assert "tokens" not in client("/v1/rerank", json=DOCUMENTS).json()["meta"]
+
+
+def test_the_documentation_lists_what_is_honoured_refused_and_ignored(client):
+    paths = client("/openapi.json", "GET").json()["paths"]
+    described = {path: methods["post"]["description"] for path, methods in paths.items() if "post" in methods}
+    assert len(described) == 7
+    assert all("Fields that are not listed here are ignored." in text for text in described.values())
+    honoured, refused, informational, *_ = described["/v2/rerank"].partition("- ")[2].split("\n- ")
+    assert honoured.startswith("Honoured: ") and "`max_tokens_per_doc`" in honoured and "`top_n`" in honoured
+    assert refused.startswith("Refused with an error that names the field: ")
+    assert f"`max_chunks_per_doc` (must be 1 or left out: {ONE_CHUNK})" in refused
+    assert "`parameters`" in refused and "`parameters`" not in honoured
+    assert informational == "Accepted without effect: `user`, `cache_salt`."
 
 
 def test_litellm_may_ask_nim_and_tei_for_the_best(client):
