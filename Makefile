@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-clients check setup clean
+.PHONY: demo test test-clients check docs setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
@@ -19,14 +19,17 @@ check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed ## the documentation as pages in site/; a broken link or name fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 setup: $(VENV)/.installed ## the virtual environment alone
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"rerank needs Python 3.11 or newer, {v.major}.{v.minor} is $(PYTHON): try make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) (once; a few minutes, most of it torch and ray)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 clean: ## remove what make made
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

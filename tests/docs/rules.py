@@ -1,0 +1,125 @@
+"""What is checked of a command without running it: that it exists, and knows the options that it is given."""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from jobs.cli import app
+from tests.docs.pages import ROOT, split
+
+RERANK: Any = get_command(app)
+_PLACEHOLDER = re.compile(r"[A-Z]{2,}(:\d+)?")
+
+
+def is_runnable(words: Sequence[str]) -> bool:
+    """Whether a test can run this `rerank` command: it names no other machine, nothing made up, and takes no minutes."""
+    named = any("://" in word or _PLACEHOLDER.fullmatch(word) or word.startswith(("BAAI/", "demo/")) for word in words)
+    return not named and words[1] not in ("bench", "demo")
+
+
+def check(words: Sequence[str]) -> None:
+    """Fail where a command or an option does not exist, or where no rule covers the command."""
+    while words and re.fullmatch(r"[A-Z]\w*=\S*", words[0]):
+        _check_variable(words[0])
+        words = words[1:]
+    match list(words):
+        case ["rerank" | ".venv/bin/rerank", *rest]:
+            _parse(RERANK, rest)
+        case ["python", "-m", "jobs.run", *rest]:
+            _parse(RERANK, ["run", *rest])
+        case ["python", "-m", module, *_]:
+            assert find_spec(module), f"no module {module}"
+        case [".venv/bin/python", file, *_]:
+            assert (ROOT / file).exists(), f"no file {file}"
+        case ["ray", *rest]:
+            _check_ray(rest)
+        case ["serve", *rest]:
+            from ray.serve.scripts import cli
+
+            _parse(cli, rest)
+            assert rest[1].endswith(".app:build") or (ROOT / rest[1]).exists(), f"no application {rest[1]}"
+        case ["make", *targets]:
+            known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert set(targets) <= set(known), f"make knows {known}"
+        case ["export", assignment]:
+            _check_variable(assignment)
+        case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file]:
+            assert (ROOT / file).exists(), f"no file {file}"
+        case ["kubectl", "create", "secret", "generic", name, _]:
+            assert f"secretName: {name}" in (ROOT / "serve/rayservice.yaml").read_text()
+        case ["source", ".venv/bin/activate"]:
+            assert "VENV   ?= .venv" in (ROOT / "Makefile").read_text()
+        case _:
+            raise AssertionError(f"no rule covers {' '.join(words)}")
+
+
+def check_span(span: str) -> None:
+    """Check code in running text where it is a command or an option of ours."""
+    if span.startswith("--"):
+        option = span.split()[0]
+        assert option in set(_options(RERANK)), f"no command has {option}"
+    elif re.match(r"(rerank|make|serve run|python -m|ray|source|pip) \w", span):
+        words = split(span)
+        assert words, f"a quote is open in {span}"
+        if words[0] != "rerank" or len(words) > 2:
+            check(words)
+        else:
+            assert words[1] in RERANK.commands, f"no command {span}"
+
+
+def _check_ray(words: list[str]) -> None:
+    from ray.scripts.scripts import cli
+
+    _parse(cli, words)
+    if words[:2] == ["job", "submit"]:
+        check(words[words.index("--") + 1 :])
+    if words[0] == "up":
+        assert (ROOT / words[1]).exists(), f"no file {words[1]}"
+
+
+def _check_variable(assignment: str) -> None:
+    from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV_VAR
+
+    name = assignment.partition("=")[0]
+    known = (ROOT / "serve/rayservice.yaml").read_text()
+    assert name == AUTH_MODE_ENV_VAR or name in known, f"nobody reads {name}"
+
+
+def _parse(command: Any, words: list[str]) -> None:
+    """Let click or typer read the words; it raises where it does not know them."""
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    try:
+        command.make_context("", list(words))
+    except typer.Exit:  # --help
+        return
+    assert not hasattr(command, "commands"), f"no such command: {' '.join(words)}"
+
+
+def _options(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for inner in getattr(command, "commands", {}).values():
+        yield from _options(inner)
+
+
+def drawn_rooms(plan: str) -> dict[str, list[list[str]]]:
+    """The floors of each house in the plan that the page on architecture draws, lowest first."""
+    houses: dict[str, list[list[str]]] = {}
+    for line in filter(str.strip, plan.splitlines()):
+        if line.startswith(" "):
+            houses[house].insert(0, line.split())
+        else:
+            house = line.partition("/")[0]
+            houses[house] = []
+    return houses
+
+
+def is_plan(page: Path, text: str) -> bool:
+    """Whether a text block is the plan of the house."""
+    return page.name == "architecture.md" and text.startswith("jobs/")
