@@ -10,7 +10,7 @@ from jobs.pipeline.publish import MANIFEST, finish_interrupted, locked
 from jobs.pipeline.staging import ERRORS, MARK, STAGING, Staging
 from rerank.errors import OutputError
 from rerank.paths import Location, join_uri
-from rerank.store.parts import Folder
+from rerank.store.folder import Folder
 
 SCORES = "_scores"
 

@@ -34,7 +34,7 @@ from jobs.console import say
 from jobs.pipeline.staging import ERRORS, STAGING, Staging
 from rerank.errors import OutputError
 from rerank.paths import Location
-from rerank.store.parts import TEMPORARY, Folder
+from rerank.store.folder import TEMPORARY, Folder
 
 MANIFEST = "_manifest.json"
 REPORT = "_report.html"  # of `rerank report`; deleted with the result that it describes
