@@ -1,7 +1,6 @@
 """Fixtures that several folders share, and what is true of every test session. Nothing is fetched from the Hub."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.models import FAMILIES
-from tests.processes import adopt_orphans, kill_all, started, surviving
+from tests.processes import adopt_orphans, heed_sigterm, kill_all, started, surviving
 
 _TO_END_S = 20  # for processes of a Ray that was shut down
 
@@ -23,8 +22,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
 def pytest_configure() -> None:
-    """End by SIGTERM as by Ctrl-C: fixtures are torn down, and no process is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Leave no process behind when the session is stopped by SIGTERM."""
+    heed_sigterm()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -38,6 +38,11 @@ def completed(command: Sequence[str], *, timeout: float, **options: Any) -> subp
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def heed_sigterm() -> None:
+    """End this session by SIGTERM as by Ctrl-C: fixtures are torn down. To be called again after `ray.init`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def adopt_orphans() -> None:
     """Become the parent of every descendant that loses its own, so that `surviving` finds it. Linux only."""
     if sys.platform == "linux":

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.pipeline.cluster import connect
+from tests.processes import heed_sigterm
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +37,11 @@ def shared_driver(shared_address: str) -> Iterator[None]:
         for name in ("connect", "disconnect"):
             patch.setattr(f"jobs.pipeline.job.{name}", lambda **_: None)
         connect(address=shared_address, verbose=False)
-        yield
-        ray.shutdown()
+        heed_sigterm()
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @pytest.fixture

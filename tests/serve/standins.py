@@ -16,6 +16,7 @@ from rerank.ranking.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
+from tests.processes import heed_sigterm
 
 
 @dataclass
@@ -75,10 +76,10 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
             patch.setenv(name, value)
         ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
+            heed_sigterm()
             port = free_port()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(build(args))
             yield f"http://127.0.0.1:{port}"
         finally:
-            serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # ends Serve too; Serve's own end would wait for every replica
