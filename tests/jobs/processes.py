@@ -1,4 +1,4 @@
-"""A job as processes that a test may watch, stop and kill."""
+"""Jobs that run as processes of their own, so that a test can watch, stop and kill them."""
 
 import json
 import os
@@ -42,12 +42,12 @@ def ordered(table: pa.Table) -> pa.Table:
 
 
 def titles_below(root: int) -> dict[int, str]:
-    """The processes below that one, with their command lines."""
+    """Return the descendants of a process with their command lines."""
     return {pid: " ".join(command) for pid, command in descendants(root).items()}
 
 
 def wait_until_gone(processes: dict[int, str]) -> None:
-    """Until those of Ray's that work are gone; its agents and monitors may take a minute more."""
+    """Wait until Ray's nodes and workers among `processes` have ended; agents and monitors may take a minute more."""
     processes = {
         pid: title for pid, title in processes.items() if re.search(r"ray::(?!\S*Agent)|raylet |gcs_server", title)
     }
@@ -96,7 +96,7 @@ class Job:
         return summary
 
     def calls(self, what: str) -> list[tuple[int, int]]:
-        """(process, pairs) of each call of the engine that began or ended."""
+        """Return (process id, pairs) of each call of the engine that began or ended: `what` is "begin" or "end"."""
         lines = [line.split() for line in self.log.read_text().splitlines() if line.startswith(what)]
         return [(int(process), int(pairs)) for _, process, pairs, _ in lines]
 
