@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Processes that run the tests; each starts a Ray of its own, and wants a core and about 4 GB of memory.
+WORKERS ?= 2
 
 .PHONY: demo test test-clients check docs setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
 
-test: $(VENV)/.installed ## every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed ## every test, a file at a time in each of WORKERS=2 processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-clients: $(VENV)/.installed ## the real rerank SDKs against a server, each in an environment of its own
 	$(BIN)/python tests/serve/clients/run.py

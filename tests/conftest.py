@@ -1,15 +1,59 @@
-"""Fixtures that several folders share: tiny models made once per session. Nothing is fetched from the Hub."""
+"""Fixtures that several folders share, and what is true of every test session. Nothing is fetched from the Hub."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from subprocess import Popen
+from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
 from tests.models import FAMILIES
+from tests.processes import adopt_orphans, heed_sigterm, kill_all, started, surviving
+
+_TO_END_S = 20  # for processes of a Ray that was shut down
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+def pytest_configure() -> None:
+    """Leave no process behind when the session is stopped by SIGTERM."""
+    heed_sigterm()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that start Ray first: of two workers, the last to finish should have little left to do."""
+    ray_files = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in ray_files)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_survives() -> Iterator[None]:
+    """Fail a session whose tests leave processes behind, and end those. Ray keeps its files in a temporary folder."""
+    adopt_orphans()
+    folder = mkdtemp(prefix="ray-")  # not in pytest's own: sockets lie in it, whose paths must be short
+    os.environ["RAY_TMPDIR"] = folder
+    yield
+    left = surviving(patience_s=_TO_END_S)
+    kill_all(list(left))
+    rmtree(folder, ignore_errors=True)
+    assert not left, f"tests left processes behind: {left}"
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., Popen[Any]]]:
+    """Start processes as `subprocess.Popen` does; each ends with the test, with all processes of its group."""
+    with ExitStack() as running:
+
+        def start(command: Sequence[str], **options: Any) -> Popen[Any]:
+            return running.enter_context(started(command, **options))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

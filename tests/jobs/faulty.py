@@ -1,4 +1,4 @@
-"""A job with an engine that misbehaves on cue, to be run as a process: `python -m tests.jobs.faulty SETTINGS`."""
+"""A job whose engine fails on certain documents, also as a process: `python -m tests.jobs.faulty SETTINGS`."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
 
-# Documents of so many tokens are faults.
+# A document with this many tokens makes the engine fail.
 KILLS, RAISES, LOSES_DEVICE = 40, 41, 42
 
 
 @dataclass(frozen=True)
 class FaultyEngine:
-    """A logit of the tokens alone; writes to `log` who scored how much."""
+    """Compute a logit from the tokens alone; write to `log` which process scored how many pairs."""
 
     log: str = os.devnull
     seconds_per_pair: float = 0.0
@@ -56,11 +56,17 @@ class FaultyEngine:
             log.write(f"{what} {os.getpid()} {len(pairs)} {time.time():.3f}\n")
 
 
+def run_job(spec: dict[str, Any]) -> dict[str, Any]:
+    """Run the job with these settings of `RunConfig`, and those of the engine under "engine"."""
+    settings = {name: value for name, value in spec.items() if name != "engine"}
+    return run(RunConfig(**settings), engine=FaultyEngine(**spec["engine"]))
+
+
 def main(spec: dict[str, Any]) -> None:
-    engine = FaultyEngine(**spec.pop("engine"))
+    """Run the job, and end as the command does: a JSON summary or a sentence, and an exit code."""
     with exit_codes():
         with redirect_stdout(sys.stderr):
-            summary = run(RunConfig(**spec), engine=engine)
+            summary = run_job(spec)
         sys.stdout.write(json.dumps(summary))
 
 

@@ -1,6 +1,7 @@
-"""A job as processes that a test may watch, stop and kill."""
+"""Jobs that run as processes of their own, so that a test can watch, stop and kill them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,13 +12,29 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typer.testing import Result
 
 from jobs.bench.memory import descendants
 from rerank.store import open_stores
 from rerank.store.upkeep import content
 from tests.fakes import candidate_sets
+from tests.jobs import faulty
+from tests.processes import completed, started
 
 PATIENCE_S = 240
+
+
+def command(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a subcommand of `rerank` as a person types it, in a process of its own."""
+    line = [sys.executable, "-m", "jobs.cli", name, *map(str, arguments)]
+    return completed(line, timeout=PATIENCE_S, env=os.environ)
+
+
+def summary_of(done: subprocess.CompletedProcess[str] | Result) -> dict[str, Any]:
+    """Return the JSON summary of a command that succeeded."""
+    assert (done.exit_code if isinstance(done, Result) else done.returncode) == 0, done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
 
 
 def ordered(table: pa.Table) -> pa.Table:
@@ -25,12 +42,12 @@ def ordered(table: pa.Table) -> pa.Table:
 
 
 def titles_below(root: int) -> dict[int, str]:
-    """The processes below that one, with their command lines."""
+    """Return the descendants of a process with their command lines."""
     return {pid: " ".join(command) for pid, command in descendants(root).items()}
 
 
 def wait_until_gone(processes: dict[int, str]) -> None:
-    """Until those of Ray's that work are gone; its agents and monitors may take a minute more."""
+    """Wait until Ray's nodes and workers among `processes` have ended; agents and monitors may take a minute more."""
     processes = {
         pid: title for pid, title in processes.items() if re.search(r"ray::(?!\S*Agent)|raylet |gcs_server", title)
     }
@@ -41,25 +58,29 @@ def wait_until_gone(processes: dict[int, str]) -> None:
 
 
 class Job:
-    """A job's process, in a folder of its own."""
+    """A job's process, in a folder of its own; at the end of the block it is killed, and the Ray that it started."""
 
     def __init__(self, folder: Path, rows: list[Any], *, seconds_per_pair: float = 0.0, **settings: Any) -> None:
         self.folder, self.log, self.output = folder, folder / "log", folder / "out"
         if not (folder / "in.parquet").exists():
             pq.write_table(candidate_sets(rows), folder / "in.parquet", row_group_size=2)
-        spec = {"source": str(folder / "in.parquet"), "output": str(self.output), "block_pairs": 64, **settings}
-        spec["engine"] = {"log": str(self.log), "seconds_per_pair": seconds_per_pair}
-        self.command = [sys.executable, "-m", "tests.jobs.faulty", json.dumps(spec)]
+        settings = {"source": str(folder / "in.parquet"), "output": str(self.output), "block_pairs": 64, **settings}
+        self.spec = {**settings, "engine": {"log": str(self.log), "seconds_per_pair": seconds_per_pair}}
+        self.command = [sys.executable, "-m", "tests.jobs.faulty", json.dumps(self.spec)]
 
     def __enter__(self) -> "Job":
         self.log.write_text("")
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._running = started(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = self._running.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
+
+    def run_here(self) -> dict[str, Any]:
+        """Run the job in this process, and return its summary."""
+        self.log.write_text("")
+        return faulty.run_job(self.spec)
 
     def wait_until(self, what: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -75,7 +96,7 @@ class Job:
         return summary
 
     def calls(self, what: str) -> list[tuple[int, int]]:
-        """(process, pairs) of each call of the engine that began or ended."""
+        """Return (process id, pairs) of each call of the engine that began or ended: `what` is "begin" or "end"."""
         lines = [line.split() for line in self.log.read_text().splitlines() if line.startswith(what)]
         return [(int(process), int(pairs)) for _, process, pairs, _ in lines]
 

@@ -1,4 +1,4 @@
-"""One small run in every way of writing it down, worked out by hand."""
+"""One small run in each file format, with values worked out by hand."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 
 CRANFIELD = Path(__file__).parents[3] / "shared" / "data" / "cranfield"
 
-# First-stage order of each query, the logits that the model gave in that order, and who is relevant.
+# The first-stage order of each query, the logits in that order, and the judgements.
 FIRST_STAGE = {"q1": ["a", "b", "c", "d"], "q2": ["e", "f", "g"], "q3": ["h", "i"]}
 LOGITS = {"q1": [-1.0, 2.0, 3.0, -2.0], "q2": [1.0, 0.0, -1.0], "q3": [0.5, 0.25]}
 QRELS = {"q1": {"c": 2, "b": 1, "a": 0}, "q2": {"f": 1}, "q9": {"z": 1}}
 
 
 def write_ranked(folder: Path, *, top_k: int = 100, pairs_ranked: int = 9) -> Path:
-    """Our output folder, as `rerank run` writes it."""
+    """Write an output folder as `rerank run` does."""
     rows = []
     for query_id, doc_ids in FIRST_STAGE.items():
         logits = LOGITS[query_id]
@@ -37,7 +37,7 @@ def write_ranked(folder: Path, *, top_k: int = 100, pairs_ranked: int = 9) -> Pa
 
 
 def write_candidates(path: Path) -> Path:
-    """Candidate sets in the `pairs` layout."""
+    """Write candidate sets in the `pairs` layout."""
     rows = [
         {"query_id": query_id, "query": "?", "doc_id": doc_id, "text": f"text of {doc_id}"}
         for query_id, doc_ids in FIRST_STAGE.items()
@@ -48,7 +48,7 @@ def write_candidates(path: Path) -> Path:
 
 
 def write_qrels(path: Path) -> Path:
-    """The judgements as Parquet."""
+    """Write the judgements as Parquet."""
     rows = [
         {"query_id": query_id, "doc_id": doc_id, "relevance": relevance}
         for query_id, judged in QRELS.items()

@@ -1,4 +1,4 @@
-"""Candidate sets as files, in both layouts."""
+"""Write candidate sets as Parquet files."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,7 +31,7 @@ QueryRows = tuple[Any, str | None, Sequence[tuple[Any, str | None]]]
 
 
 def pairs_table(rows: Sequence[QueryRows]) -> pa.Table:
-    """One row per pair, with a first-stage score that is carried."""
+    """Return one row per pair, with a first-stage score as a further column."""
     flat = [
         {"query_id": query_id, "query": query, "doc_id": doc_id, "text": text, "bm25": 1.0 / (place + 1)}
         for query_id, query, candidates in rows
@@ -42,7 +42,7 @@ def pairs_table(rows: Sequence[QueryRows]) -> pa.Table:
 
 
 def write_parts(table: pa.Table, folder: Path, *, cuts: Sequence[int], row_group_size: int) -> None:
-    """The table as files that end at the given rows, each with row groups of that many rows."""
+    """Write a table as several files: one ends at each row number in `cuts`."""
     folder.mkdir(parents=True, exist_ok=True)
     bounds = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
     for number, (start, stop) in enumerate(pairwise(bounds)):

@@ -1,4 +1,4 @@
-"""The application in this process, over a model without weights."""
+"""Fixtures that call the application in this process, with a model without weights."""
 
 from collections.abc import Callable
 
@@ -29,5 +29,5 @@ def keys() -> Keys | None:
 
 @pytest.fixture
 def client(scorer: LengthScorer, limits: Limits, keys: Keys | None) -> Callable[..., httpx.Response]:
-    """Calls the application in this process: `client(path, json=…)`."""
+    """Call the application in this process: `client(path, json=…)`."""
     return calling(Server(Models({"length": scorer}, {"short": "length"}), limits, keys))

@@ -1,4 +1,4 @@
-"""A model that needs no weights, and a real server on a Ray of its own."""
+"""A model without weights, the application in this process, and a real server on a Ray of its own."""
 
 import asyncio
 import logging
@@ -16,11 +16,12 @@ from rerank.ranking.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
+from tests.processes import heed_sigterm
 
 
 @dataclass
 class LengthScorer:
-    """Ranks by text length: a document of n characters has logit n - 3 and counts n tokens."""
+    """Rank by text length: a document of n characters has the logit n - 3 and counts as n tokens."""
 
     asked: list[RerankRequest] = field(default_factory=list)
     failure: BaseException | None = None
@@ -48,7 +49,9 @@ class LengthScorer:
 
 
 def calling(server: Server) -> Callable[..., httpx.Response]:
-    """Calls the application in this process: `call(path, json=…)`. What it raises is a 500, as from a real server."""
+    """Return a function that calls the application in this process: `call(path, json=…)`. Errors that the application
+    raises are answered with status 500, as a real server does.
+    """
     api = create_api(server)
 
     def call(path: str, method: str = "POST", **request: Any) -> httpx.Response:
@@ -64,7 +67,7 @@ def calling(server: Server) -> Callable[..., httpx.Response]:
 
 @contextmanager
 def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
-    """The address of a real server with these arguments, on a Ray of its own."""
+    """Start a real server with these arguments on a Ray of its own, and yield its URL."""
     import ray
     from ray import serve
 
@@ -75,10 +78,10 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
             patch.setenv(name, value)
         ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         try:
+            heed_sigterm()
             port = free_port()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(build(args))
             yield f"http://127.0.0.1:{port}"
         finally:
-            serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # ends Serve too; Serve's own end would wait for every replica

@@ -36,7 +36,7 @@ def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("shared_cluster")
+@pytest.mark.usefixtures("shared_driver")
 def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
     pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]

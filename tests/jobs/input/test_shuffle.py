@@ -1,18 +1,14 @@
-"""RunJoin with Ray gives what gathering without it gives, and a run over it ranks that."""
+"""A join with Ray gives what a join without it gives, and a run over it ranks that."""
 
-import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
+from typer.testing import Result
 
 from jobs.formats.columns import Layout
 from jobs.input import shuffle
@@ -22,16 +18,9 @@ from jobs.input.shuffle import gather
 from rerank.errors import ConfigError, InputError
 from rerank.paths import locate
 from tests.jobs.input.test_join import gather_here, write_run
+from tests.jobs.processes import summary_of
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -55,7 +44,7 @@ def by_query(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     return found
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("shared_driver")
 def test_a_shuffle_gathers_what_one_process_does(
     tmp_path: Path, run_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,18 +62,13 @@ def test_a_shuffle_gathers_what_one_process_does(
         assert by_query(rows) == by_query(gather_here(gathering))
 
 
-def rerank(*arguments: str | Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "jobs.cli", "run", *map(str, arguments), "--max-error-rate", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout)
-    return summary
-
-
-def test_a_run_with_its_texts_is_ranked(tmp_path: Path, run_rows: list[dict[str, Any]]) -> None:
+def test_a_run_with_its_texts_is_ranked(
+    tmp_path: Path, run_rows: list[dict[str, Any]], rerank_here: Callable[..., Result]
+) -> None:
     write_run(tmp_path, [row for row in run_rows if row["query_id"] in {"q1", "q2", "a"}])
     texts = [f"--{name}={tmp_path / name}.parquet" for name in ("corpus", "queries")]
-    summary = rerank(tmp_path / "run", tmp_path / "out", *texts, "--trec", tmp_path / "run.trec")
+    flags = (*texts, "--trec", tmp_path / "run.trec", "--max-error-rate", "1")
+    summary = summary_of(rerank_here(tmp_path / "run", tmp_path / "out", *flags))
     ranked, rejected = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "out" / "_errors")
     names = ["query_id", "lang", "doc_id", "rank", "score", "logit", "source_rank", "source_score", "tag", "title"]
     assert ranked.column_names == names

@@ -21,9 +21,10 @@ from jobs.pipeline.staging import STAGING
 from jobs.pipeline.writer import ranked_rows
 from rerank import Reranker
 from tests.fakes import candidate_sets
-from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine
+from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
 from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
+from tests.processes import completed
 
 pytestmark = pytest.mark.ray
 
@@ -58,6 +59,7 @@ def expected(rows: list[Any]) -> pa.Table:
     return ordered(ranked_rows(reranker.rank_table(candidate_sets(rows)), Layout.PAIRS))
 
 
+@pytest.mark.usefixtures("shared_driver")
 def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGTERM at a quarter, SIGKILL at a half, and a run to the end."""
     with Job(tmp_path, ROWS, seconds_per_pair=0.005) as job:
@@ -67,6 +69,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
         stopped = time.monotonic()
         _, err = job.process.communicate(timeout=60)
         took = time.monotonic() - stopped
+        wait_until_gone(children)
     log.info(f"SIGTERM to exit: {took:.2f} s")
     assert job.process.returncode == 143
     sentence = re.search(r"rerank: stopped; ([\d,]+) pairs are in the score store, start again to go on\n", err)
@@ -75,18 +78,17 @@ def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert took < 3
     kept = job.stored()
     assert PAIRS / 5 < int(sentence[1].replace(",", "")) <= kept < PAIRS
-    wait_until_gone(children)
 
     with Job(tmp_path, ROWS, seconds_per_pair=0.005) as job:
         job.wait_until(lambda: kept + job.scored() > PAIRS / 2)
         children = titles_below(job.process.pid)
         job.process.kill()
-    wait_until_gone(children)
+        wait_until_gone(children)
     killed_at = job.stored()
     assert killed_at >= PAIRS / 3
 
-    with Job(tmp_path, ROWS) as job:
-        summary = job.finish()
+    job = Job(tmp_path, ROWS)
+    summary = job.run_here()
     log.info(f"in the store when killed: {killed_at}, scored after it: {summary['pairs_scored']} of {PAIRS}")
     assert summary["store_hits"] == killed_at
     assert summary["pairs_scored"] == job.scored() == PAIRS - killed_at
@@ -94,11 +96,12 @@ def test_stopped_and_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / STAGING).exists()
 
 
+@pytest.mark.usefixtures("shared_driver")
 def test_pairs_that_kill_or_fail_are_rejected_alone(tmp_path: Path) -> None:
     rows = with_faults()
-    with Job(tmp_path, rows) as job:
-        started = time.monotonic()
-        summary = job.finish()
+    started = time.monotonic()
+    job = Job(tmp_path, rows)
+    summary = job.run_here()
     deaths = len({process for process, _ in job.calls("begin")}) - 1
     log.info(
         f"{deaths} deaths, {time.monotonic() - started:.0f} s, {job.scored() - summary['pairs_ranked']} scored again"
@@ -119,8 +122,8 @@ def test_pairs_that_kill_or_fail_are_rejected_alone(tmp_path: Path) -> None:
 
 
 def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
-    """Each process that works for the job is killed once while it runs: actor, tally, those that read."""
-    with Job(tmp_path, ROWS, seconds_per_pair=0.01, use_store=False) as job:
+    """Each process that works for the job is killed once while it runs: the actor, the counts, those that read."""
+    with Job(tmp_path, ROWS, seconds_per_pair=0.005, use_store=False) as job:
         job.wait_until(lambda: job.scored() > PAIRS / 6)
         workers = {pid: name for pid, name in titles_below(job.process.pid).items() if name.startswith("ray::")}
         workers = {pid: name for pid, name in workers.items() if "Agent" not in name}  # those are half of a node
@@ -135,10 +138,14 @@ def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
     assert job.ranked().equals(expected(ROWS))
 
 
+NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500}
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head without GPUs and two nodes with one each, which this machine does not have."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": NOTICE_DEATHS_SOON}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
 
@@ -171,7 +178,7 @@ def test_a_full_disk_is_a_sentence_and_a_larger_one_goes_on(tmp_path: Path) -> N
         'mount -o remount,size=64m "$0"; exec "$@" 2>&1'
     )
     command = ["unshare", "-rUm", "sh", "-c", script, str(tmp_path / "out"), *job.command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
+    done = completed(command, timeout=2 * PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     first, _, second = done.stdout.partition("exit 2\n")
     assert re.search(r"rerank: .*cannot (be written|note).*No space left", first), done.stdout
@@ -182,10 +189,13 @@ def test_a_full_disk_is_a_sentence_and_a_larger_one_goes_on(tmp_path: Path) -> N
     assert summary["pairs_ranked"] == PAIRS
 
 
-def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("shared_driver")
+def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with Job(tmp_path, ROWS, scores=str(tmp_path / "file" / "scores")) as job:
-        _, err = job.process.communicate(timeout=PATIENCE_S)
-    assert job.process.returncode == 2
+    job = Job(tmp_path, ROWS, scores=str(tmp_path / "file" / "scores"))
+    with pytest.raises(SystemExit) as ended:
+        main(job.spec)
+    assert ended.value.code == 2
+    err = capfd.readouterr().err
     assert re.search(r"rerank: .*file/scores: cannot write to the score store", err), err
     assert "Traceback" not in err

@@ -1,6 +1,5 @@
 """An output folder is read by what people have without options: `_errors/`, `_scores/` and the manifest are skipped."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,15 +64,8 @@ def test_duckdb(published: tuple[Path, pa.Table]) -> None:
     assert same(duckdb.sql(f"SELECT * FROM '{folder}/*.parquet'").to_arrow_table(), expected)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("shared_driver")
 def test_ray(published: tuple[Path, pa.Table]) -> None:
     folder, expected = published
     rows = ray.data.read_parquet(str(folder)).take_all()

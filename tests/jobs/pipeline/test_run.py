@@ -1,9 +1,8 @@
-"""`rerank run` as a person types it: a process, the bundled model, real files; the first with a Ray of its own."""
+"""`rerank run` with the bundled model and real files: as a person types it, then in this process."""
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import Result
 
 from jobs.evaluation.ranked import read_ranked
 from jobs.evaluation.rankings import read_run
 from rerank import Reranker, ScorerConfig
 from rerank.ranking.fusion import ScoreFusion
 from tests.fakes import candidate_sets
+from tests.jobs.processes import command, summary_of
 from tests.jobs.tables import WORDS, pairs_table, write_parts
 
 pytestmark = pytest.mark.ray
@@ -28,16 +29,7 @@ ROWS = [
 PAIRS = sum(len(candidates) for _, _, candidates in ROWS)
 
 
-def rerank(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command in a shell of its own; in float32, whose logits no other batch changes by more than 1e-4."""
-    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments), "--dtype", "float32"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
-
-
-def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout)
-    return summary
+FLOAT32 = ("--dtype", "float32")  # no other batch changes its logits by more than 1e-4
 
 
 def by_query(folder: Path) -> pa.Table:
@@ -49,7 +41,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     """The pairs layout in small row groups of three files, ranked."""
     folder = tmp_path_factory.mktemp("run")
     write_parts(pairs_table(ROWS), folder / "in", cuts=[17, 40], row_group_size=5)
-    return folder, rerank("run", folder / "in", folder / "out")
+    return folder, command("run", folder / "in", folder / "out", *FLOAT32)
 
 
 def test_ranks_what_one_process_ranks(ranked: tuple[Path, Any]) -> None:
@@ -78,24 +70,22 @@ def test_says_one_json_line_and_nothing_of_ray(ranked: tuple[Path, Any]) -> None
     assert sum(file["rows"] for file in summary["files"]) == PAIRS
 
 
-@pytest.mark.usefixtures("shared_cluster")
-def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path) -> None:
+def test_scores_nothing_twice(ranked: tuple[Path, Any], tmp_path: Path, rerank_here: Callable[..., Result]) -> None:
     folder, _ = ranked
     queries = tmp_path / "queries.parquet"
     pq.write_table(candidate_sets(ROWS), queries, row_group_size=2)
     scores = folder / "out" / "_scores"
-    summary = summary_of(rerank("run", queries, tmp_path / "out", "--top-k", "2", "--scores", scores))
+    summary = summary_of(rerank_here(queries, tmp_path / "out", "--top-k", "2", "--scores", scores, *FLOAT32))
     assert (summary["pairs_scored"], summary["store_hits"]) == (0, PAIRS)
     whole, best = by_query(folder / "out").drop_columns(["bm25"]), by_query(tmp_path / "out")
     assert best.equals(whole.filter(pa.compute.less_equal(whole["rank"], 2)))
 
 
-@pytest.mark.usefixtures("shared_cluster")
-def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
+def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path, rerank_here: Callable[..., Result]) -> None:
     rows = [("q1", "one", [("a", "x"), ("b", None)]), ("q2", None, [("a", "x")]), ("q3", "three", []), *ROWS[:1]]
     rows.append(("q1", "one again", [("a", "x")]))
     pq.write_table(candidate_sets(rows), tmp_path / "in.parquet")
-    summary = summary_of(rerank("run", tmp_path / "in.parquet", tmp_path / "out", "--max-error-rate", "1"))
+    summary = summary_of(rerank_here(tmp_path / "in.parquet", tmp_path / "out", "--max-error-rate", "1", *FLOAT32))
     assert (summary["queries_read"], summary["queries_ranked"], summary["queries_rejected"]) == (5, 2, 3)
     assert (summary["pairs_read"], summary["pairs_ranked"], summary["pairs_rejected"]) == (8, 5, 3)
     assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 4
@@ -104,23 +94,24 @@ def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("shared_cluster")
 def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     pq.write_table(candidate_sets(ROWS), tmp_path / "in.parquet")
-    done = rerank("run", tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
+    done = command("run", tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
     assert done.returncode == 2
     assert "cannot load the tokeniser" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.usefixtures("shared_cluster")
-def test_depth_and_mixture_are_what_the_tuner_foresaw(ranked: tuple[Path, Any], tmp_path: Path) -> None:
+def test_depth_and_mixture_are_what_the_tuner_foresaw(
+    ranked: tuple[Path, Any], tmp_path: Path, rerank_here: Callable[..., Result]
+) -> None:
     folder, _ = ranked
-    flags = ("--column", "score=bm25", "--scores", folder / "out" / "_scores")
-    everything = summary_of(rerank("run", folder / "in", tmp_path / "all", *flags))
+    flags = ("--column", "score=bm25", "--scores", folder / "out" / "_scores", *FLOAT32)
+    everything = summary_of(rerank_here(folder / "in", tmp_path / "all", *flags))
     assert (everything["pairs_scored"], everything["cut"]) == (0, {})
     pairs, _ = read_ranked(str(tmp_path / "all"))
     foreseen = pairs.ranking(pairs.order(depth=3, fusion=ScoreFusion.parse("scores:0.6")))
 
     line = ("--depth", "3", "--mix", "scores:0.6", "--trec", tmp_path / "run.txt")
-    summary = summary_of(rerank("run", folder / "in", tmp_path / "cut", *flags, *line))
+    summary = summary_of(rerank_here(folder / "in", tmp_path / "cut", *flags, *line))
     assert summary["cut"] == {"depth": 3, "mix": "scores:0.6"}
     assert (summary["store_hits"], summary["pairs_ranked"], summary["pairs_rejected"]) == (3 * len(ROWS), PAIRS, 0)
     rows = by_query(tmp_path / "cut").to_pylist()
@@ -132,9 +123,9 @@ def test_depth_and_mixture_are_what_the_tuner_foresaw(ranked: tuple[Path, Any], 
 
 
 def test_scores_that_are_not_there_cannot_be_mixed(ranked: tuple[Path, Any], tmp_path: Path) -> None:
-    done = rerank("run", ranked[0] / "in", tmp_path / "out", "--mix", "scores:0.6")
+    done = command("run", ranked[0] / "in", tmp_path / "out", "--mix", "scores:0.6")
     assert done.returncode == 2
     assert "--mix scores:0.6 needs the first stage's scores, a column 'score' of numbers; the candidates" in done.stderr
     assert not (tmp_path / "out").exists()
-    done = rerank("run", ranked[0] / "in", tmp_path / "out", "--mix", "half")
+    done = command("run", ranked[0] / "in", tmp_path / "out", "--mix", "half")
     assert done.returncode == 2 and "mix must be METHOD:WEIGHT" in done.stderr

@@ -1,9 +1,6 @@
 """A run against a server that speaks the S3 protocol: input, output and score store, credentials in the environment."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from rerank.paths import locate
 from rerank.store import ScoreStore
 from tests.fakes import candidate_sets
 from tests.jobs.pipeline.interrupted import check_after_kill, kill_while_publishing, manifest_in
+from tests.jobs.processes import command
 
 ROWS = [(f"q{q}", "how does it sort?", [(f"d{d}", f"item {d} " * (q + d)) for d in range(1, 6)]) for q in range(7)]
 PAIRS = 35
@@ -48,15 +46,10 @@ def options() -> Iterator[str]:
             server.stop()
 
 
-def rerank(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.cli", "run", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
-
-
 @pytest.mark.ray
 def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -> None:
     source, output = (f"s3://data/{name}{options}" for name in ("in/*.parquet", "out"))
-    done = rerank(source, output, "--trec", f"s3://data/runs/run.trec{options}")
+    done = command("run", source, output, "--trec", f"s3://data/runs/run.trec{options}")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["pairs_ranked"], summary["pairs_scored"]) == (PAIRS, PAIRS)
@@ -71,7 +64,7 @@ def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -
     with place.filesystem.open_input_stream("data/runs/run.trec") as stream:
         assert len(stream.read().decode().splitlines()) == PAIRS
 
-    again = rerank(source, str(tmp_path / "out"), "--scores", f"s3://data/out/_scores{options}")
+    again = command("run", source, str(tmp_path / "out"), "--scores", f"s3://data/out/_scores{options}")
     assert again.returncode == 0, again.stderr
     summary = json.loads(again.stdout)
     assert (summary["pairs_scored"], summary["store_hits"]) == (0, PAIRS)
@@ -80,7 +73,7 @@ def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(options: str, tmp_path: Path) -> None:
-    done = rerank(f"s3://data/in{options}", f"s3://nowhere/out{options}")
+    done = command("run", f"s3://data/in{options}", f"s3://nowhere/out{options}")
     assert done.returncode == 2
     assert done.stderr == f"rerank: s3://nowhere/out{options}: there is no bucket 'nowhere', and none is made\n"
     with pytest.raises(InputError, match="no such file or directory"):

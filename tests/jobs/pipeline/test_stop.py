@@ -11,12 +11,15 @@ import pytest
 
 from jobs.pipeline.stop import stoppable
 from rerank.store import ScoreStore
+from tests.processes import started
 
 SCRIPT = """
 import sys, time
 from jobs.exits import exit_codes
+from jobs.pipeline import stop
 from jobs.pipeline.stop import stoppable
 from rerank.store import ScoreStore
+stop._COUNT_S = 20  # a busy machine takes its time
 with exit_codes(), stoppable() as reached:
     reached.scoring = sys.argv[1] != "not yet"
     reached.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
@@ -31,13 +34,13 @@ with exit_codes(), stoppable() as reached:
 def stop(number: signal.Signals, scores: str, *, slow: float = 0.0) -> tuple[int, str, float]:
     """Exit code, what it said, and the seconds it took."""
     command = [sys.executable, "-c", SCRIPT, scores, str(slow)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        started = time.monotonic()
+        sent = time.monotonic()
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    return process.returncode, said, time.monotonic() - started
+    return process.returncode, said, time.monotonic() - sent
 
 
 @pytest.fixture

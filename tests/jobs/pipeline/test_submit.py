@@ -2,13 +2,11 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -20,6 +18,7 @@ import yaml
 from jobs.bench.memory import descendants
 from jobs.bench.server.process import free_port
 from tests.jobs.tables import pairs_table
+from tests.processes import completed, kill_all, started
 
 ROOT = Path(__file__).parents[3]
 ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d} of {q}") for d in range(4)]) for q in range(5)]
@@ -27,7 +26,7 @@ ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"text {d} of {q}") for d in range(4)
 
 @pytest.fixture
 def dashboard() -> Iterator[str]:
-    """A head node with its job server on free ports, which ends with all that it started."""
+    """A head node with its job server on free ports. It ends with every process that it started."""
     port, dashboard, agent = free_port(), free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     folder = mkdtemp(prefix="ray-")  # sockets lie in it, and their paths must be short
@@ -39,17 +38,14 @@ def dashboard() -> Iterator[str]:
         "--include-dashboard=true",
         f"--temp-dir={folder}",
     ]
-    head = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
     try:
-        wait_for(dashboard)
-        yield f"http://127.0.0.1:{dashboard}"
+        with started(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+            try:
+                wait_for(dashboard)
+                yield f"http://127.0.0.1:{dashboard}"
+            finally:
+                kill_all(list(descendants(head.pid)))  # a head that is asked to leave takes half a minute
     finally:
-        for pid in [*descendants(head.pid), head.pid]:  # a head that is asked to leave takes half a minute
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        head.wait()
         rmtree(folder, ignore_errors=True)
 
 
@@ -77,7 +73,7 @@ def test_a_submitted_job_ranks(dashboard: str, tmp_path: Path) -> None:
     ]
     command += ["--", sys.executable, "-m", "jobs.run", str(tmp_path / "in.parquet"), str(tmp_path / "out")]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = completed(command, timeout=240, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert manifest["pairs_ranked"] == 20

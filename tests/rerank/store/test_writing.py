@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,9 +41,13 @@ def test_many_writers_at_once(store, tmp_path):
     processes = [spawn.Process(target=_append_many, args=(store.uri, seed)) for seed in range(4)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    try:
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0] * 4
+    finally:
+        for process in processes:
+            process.kill()
     snapshot = Snapshot.open(store, tmp_path / "cache")
     assert len(snapshot) == 16_000 and not snapshot.damaged
     assert len(store.parts()) == 4 * 40
@@ -52,20 +55,21 @@ def test_many_writers_at_once(store, tmp_path):
         assert snapshot.lookup(random_keys(4_000, seed=seed)).known.all()
 
 
+MOST_PARTS = 100  # of 5 MB each: the writer ends by itself if nobody kills it
 KILLED = f"""
 import sys, numpy as np
 from rerank.store import ScoreStore
 store = ScoreStore(sys.argv[1], "{FINGERPRINT}")
 rng = np.random.default_rng()
-while True:
+for _ in range({MOST_PARTS}):
     keys = rng.integers(0, 2**64 - 1, (100_000, 2), dtype=np.uint64)
     store.append(keys, np.zeros(100_000, dtype=np.float32), np.ones(100_000, dtype=np.int32))
 """
 
 
-def test_a_killed_writer_leaves_whole_parts(store, tmp_path):
+def test_a_killed_writer_leaves_whole_parts(store, tmp_path, start_process):
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, store.uri], cwd=ROOT)
+        process = start_process([sys.executable, "-c", KILLED, store.uri], cwd=ROOT)
         before = len(store.parts())
         deadline = time.monotonic() + 60
         while len(store.parts()) < before + 2 and process.poll() is None and time.monotonic() < deadline:

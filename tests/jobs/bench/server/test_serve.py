@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 import uvicorn
@@ -46,9 +45,11 @@ def url(scorer: LengthScorer) -> Iterator[str]:
     thread.start()
     while not server.started:
         thread.join(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 def test_requests_have_as_many_documents_as_asked_for() -> None:
@@ -97,14 +98,12 @@ def test_refusals_and_no_answer_are_counted_and_rank_nothing(url: str, scorer: L
     assert lost.statuses() == {NO_ANSWER: 2}
 
 
-def test_a_soak_watches_the_processes_while_it_asks(url: str) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        watched = {os.getpid(): "server", child.pid: "child"}
-        rows = asyncio.run(watch(url, watched, BODIES, clients=3, requests=25))
-    finally:
-        child.kill()
-        child.wait()
+def test_a_soak_watches_the_processes_while_it_asks(url: str, start_process: Callable[..., Popen[bytes]]) -> None:
+    child = start_process([sys.executable, "-c", "import time; time.sleep(60)"])
+    watched = {os.getpid(): "server", child.pid: "child"}
+    rows = asyncio.run(watch(url, watched, BODIES, clients=3, requests=25))
+    child.kill()
+    child.wait()
     assert [row["requests"] for row in rows] == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25]
     assert sum(row["statuses"].get("200", 0) for row in rows) == 25
     assert all(row["bytes"][str(os.getpid())] > 50 * 2**20 > row["bytes"][str(child.pid)] > 2**20 for row in rows)
@@ -115,26 +114,19 @@ def test_a_soak_watches_the_processes_while_it_asks(url: str) -> None:
         proportional_bytes(child.pid)
 
 
-def test_actors_are_told_by_their_titles_and_ancestors() -> None:
+def test_actors_are_told_by_their_titles_and_ancestors(start_process: Callable[..., Popen[bytes]]) -> None:
     show = "import subprocess, sys; subprocess.run(['bash', '-c', 'exec -a \"$0\" sleep 60', sys.argv[1]])"
-    parents = [
-        subprocess.Popen([sys.executable, "-c", show, title], start_new_session=True)
-        for title in ("ray::ServeReplica:a:b", "ray::IDLE", "other")
-    ]
-    try:
-        found = {}
-        for _ in range(100):
-            found = actors_below(parents[0].pid)
-            if found:
-                break
-            time.sleep(0.05)
-        assert list(found.values()) == ["ServeReplica:a:b"]
-        assert found.items() <= actors_below(os.getpid()).items()
-        assert actors_below(parents[1].pid) == actors_below(next(iter(found))) == {}
-    finally:
-        for parent in parents:
-            os.killpg(parent.pid, signal.SIGKILL)
-            parent.wait()
+    titles = ("ray::ServeReplica:a:b", "ray::IDLE", "other")
+    replica, idle, _other = (start_process([sys.executable, "-c", show, title]) for title in titles)
+    found = {}
+    for _ in range(100):
+        found = actors_below(replica.pid)
+        if found:
+            break
+        time.sleep(0.05)
+    assert list(found.values()) == ["ServeReplica:a:b"]
+    assert found.items() <= actors_below(os.getpid()).items()
+    assert actors_below(idle.pid) == actors_below(next(iter(found))) == {}
 
 
 @pytest.mark.ray

@@ -1,0 +1,67 @@
+"""Processes that tests start: each ends with its test, with everything that it started itself."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from jobs.bench.memory import descendants
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_OF_MULTIPROCESSING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a process in a process group of its own. The whole group is killed at the end of the block."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def completed(command: Sequence[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, as `subprocess.run` does, and leave nothing of its process group behind."""
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
+        out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def heed_sigterm() -> None:
+    """End this session by SIGTERM as by Ctrl-C: fixtures are torn down. To be called again after `ray.init`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant that loses its own, so that `surviving` finds it. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def surviving(*, patience_s: float) -> dict[int, str]:
+    """Return process ids and command lines of the descendants of this process that do not end within `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        commands = {pid: " ".join(words).strip() for pid, words in descendants(os.getpid()).items()}
+        left = {pid: line for pid, line in commands.items() if line and not any(n in line for n in _OF_MULTIPROCESSING)}
+        if not left or time.monotonic() > deadline:
+            return left  # a process that has ended has no command line
+        time.sleep(0.1)
+
+
+def kill_all(processes: Sequence[int]) -> None:
+    """Kill processes; those that ended meanwhile are skipped."""
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
