@@ -26,7 +26,7 @@ from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets, text_column
 from rerank.ranking.reject import Reason, check
 from rerank.reranker import Reranker
-from rerank.store import ScoreStore, pair_keys
+from rerank.store import ScoreStore, hash_pairs
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
@@ -138,7 +138,7 @@ def _files(source: Source) -> int:
 
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
     """The share of the pairs whose scores the store has."""
-    keys = pair_keys(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+    keys = hash_pairs(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
     return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(keys).known.mean()) if len(keys) else 0.0
 
 

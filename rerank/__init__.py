@@ -1,8 +1,19 @@
 """Rank candidate sets with cross-encoders: the library under the job and the server, free of Ray and HTTP."""
 
+from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.errors import RerankError
+from rerank.ranking.options import RankingOptions
 from rerank.reranker import Reranker
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 
-__all__ = ["RankedDocument", "RerankError", "RerankRequest", "RerankResult", "Reranker", "ScorerConfig"]
+__all__ = [
+    "RankedDocument",
+    "RankingOptions",
+    "RerankActor",
+    "RerankError",
+    "RerankRequest",
+    "RerankResult",
+    "Reranker",
+    "ScorerConfig",
+]

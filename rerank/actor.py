@@ -1,4 +1,4 @@
-"""The actor that both shells run: a block of candidate sets for the job, one request for the server."""
+"""The actor of the job and of the server: it ranks blocks of candidate sets for one, single requests for the other."""
 
 import os
 import traceback
@@ -22,7 +22,11 @@ from rerank.types import RerankRequest, RerankResult
 
 
 class RerankActor:
-    """A model on a device. Ray Data calls it with tables, Ray Serve awaits `rerank`; it knows neither."""
+    """A model on a device, ready to rank tables (`__call__`, for Ray Data) and requests (`rerank`, for Ray Serve).
+
+    It imports neither Ray Data nor Ray Serve: `Dataset.map_batches(RerankActor, batch_format="pyarrow", …)` runs it as
+    it is. `__call__` and `rerank` are two ways to use it; one actor is used in one of them.
+    """
 
     def __init__(
         self,
@@ -38,19 +42,27 @@ class RerankActor:
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
     ) -> None:
-        """Load the model. `options` says what `__call__` scores and gives back (requests bring their own);
-        `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
-        Blocks were looked up in its parts up to the one named `after_part`, and are once more in later ones, for an
-        actor that died may have been here before. `attempts` finds out the pairs that it dies of.
-        Without `preload` the model is loaded when there is something to score, which may be never.
-        `max_waiting_pairs` bounds the queue of `rerank`.
+        """Load the model of `config`. Raises ModelError or ConfigError.
+
+        For `__call__`:
+
+        - `options`: which candidates are scored and returned, and their order (requests bring their own `top_k`)
+        - `on_block`: called with each ranked block, to report progress
+        - `store`: where new logits are saved, and looked up in parts that are newer than the one named `after_part`. An
+          actor that died may have written such parts; the caller has looked up the older ones already
+        - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
+
+        For `rerank`: `max_waiting_pairs`, the number of pairs above which requests are refused.
+
+        `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
+        has to be scored, which may be never.
         """
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
         self._options = options
-        self._lost: EngineLostError | None = None
+        self._engine_lost: EngineLostError | None = None
         self._on_block = on_block
-        self._remember = store.append if store is not None else None
-        self._recent = look_up_recent(store, after_part=after_part) if store is not None else None
+        self._save_scores = store.append if store is not None else None
+        self._look_up_recent = look_up_recent(store, after_part=after_part) if store is not None else None
         self._attempts = attempts
         self._batcher = Batcher(
             self._reranker.encode,
@@ -59,46 +71,51 @@ class RerankActor:
             turn_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
         )
-        # Loaded in the thread that scores requests: OpenMP keeps a team of threads for each thread that computes, and
-        # as soon as two teams are more than the cores, small batches take a tenth longer.
+        # Load in the thread that scores requests: OpenMP keeps one team of threads per computing thread, and small
+        # batches take a tenth longer once two teams have more threads than there are cores.
         if preload:
             self._batcher.call(lambda: self._reranker.engine)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Rank a block of candidate sets; see `Reranker.rank_table` for the columns that come back."""
-        if self._recent is not None:
-            table = look_up_again(table, self._recent)
+        """Return the block of candidate sets ranked; `Reranker.rank_table` lists the columns and the errors.
+
+        If the engine is lost, this process ends when there are `attempts`, so that Ray starts the actor again.
+        Otherwise EngineLostError is raised.
+        """
+        if self._look_up_recent is not None:
+            table = look_up_again(table, self._look_up_recent)
         try:
             ranked = self._reranker.rank_table(
-                table, options=self._options, remember=self._remember, attempts=self._attempts
+                table, options=self._options, save_scores=self._save_scores, attempts=self._attempts
             )
         except EngineLostError:
             if self._attempts is None:
                 raise
             traceback.print_exc()
-            os._exit(1)  # Ray starts the actor again; it finds the note, and which pair it was
+            os._exit(1)  # Ray restarts the actor, which finds the marker and with it the pair
         if self._on_block is not None:
             self._on_block(ranked)
         return ranked
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
-        """Rank one request; its pairs share batches with those of the requests beside it.
+        """Return the ranked documents of one request; its pairs share batches with those of concurrent requests.
 
-        Cancelling drops what is not yet scored. Raises OverloadedError, DeadlineError, ModelError where the model
-        gives no number, and EngineLostError, after which `check_health` fails.
+        Cancelling the call drops the pairs that are not scored yet. Raises OverloadedError at once if too many pairs
+        are queued, DeadlineError after `timeout_s` seconds, TooLongError (see `TokenLimits`), ModelError if a logit is
+        not finite, and EngineLostError, after which `check_health` raises it too.
         """
         try:
             scored = await self._batcher.score(request)
         except EngineLostError as problem:
-            self._lost = problem
+            self._engine_lost = problem
             raise
         return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)
 
     def check_health(self) -> None:
-        """Raise EngineLostError once the engine is lost: Ray Serve asks, and starts a new replica in its place."""
-        if self._lost is not None:
-            raise self._lost
+        """Raise EngineLostError if the engine is lost. Ray Serve calls this regularly and replaces the replica."""
+        if self._engine_lost is not None:
+            raise self._engine_lost
 
     def describe(self) -> dict[str, Any]:
-        """What runs here: model, engine, device, precision, length limit."""
+        """Return what runs here as JSON values: model, engine, device, dtype, torch version, max_length."""
         return {**self._reranker.engine.description, "max_length": self._reranker.encoder.max_length}

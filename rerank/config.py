@@ -1,4 +1,4 @@
-"""Settings of the scorer, and how a settings mapping becomes a checked model."""
+"""Settings of the scorer, and the check of a settings mapping against a pydantic model."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,31 +15,47 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ScorerConfig(BaseModel):
-    """Which model scores pairs, and how. Everything here but the device section may change a logit."""
+    """Which model scores pairs, and how. Raises pydantic's ValidationError for unknown or unusable settings.
+
+    These may change a logit:
+
+    - `model`: a folder, a Hub id, or `docs-mini`, the bundled model (default)
+    - `revision`: branch, tag or commit of a Hub model; None: its default branch
+    - `max_length`: tokens per pair, special tokens included; None: the model's own limit
+    - `trust_remote_code`: run Python code that comes with the model
+    - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
+    - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
+
+    These say where and in what portions the model runs:
+
+    - `device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …; `auto` takes a GPU if there is one
+    - `batch_tokens`: tokens per forward pass, padding included; None: a default for the device
+    - `threads`: CPU threads of the engine; None: all cores that the process may use
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = BUNDLED  # a folder, a Hub id, or the name of the bundled model
-    revision: str | None = None  # branch, tag or commit of a Hub model
-    max_length: int | None = Field(default=None, ge=8)  # tokens per pair; None: what the model says
+    model: str = BUNDLED
+    revision: str | None = None
+    max_length: int | None = Field(default=None, ge=8)
     trust_remote_code: bool = False
-    deterministic: bool = False  # each pair by itself: the same bits in any company, given as many threads
+    deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+    device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_tokens: int | None = Field(default=None, ge=1)  # tokens per forward, with padding; None: by device
-    threads: int | None = Field(default=None, ge=1)  # CPU threads of the engine; None: all that it is given
+    batch_tokens: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
 
     @property
     def location(self) -> str:
-        """The folder or Hub id that the model is loaded from."""
+        """Return the folder or Hub id that the model is loaded from."""
         return str(_MODELS / BUNDLED) if self.model == BUNDLED else self.model
 
 
 def parse_config(kind: type[Model], values: dict[str, Any], *, source: str) -> Model:
-    """Check `values` against the pydantic model `kind`.
+    """Return `values` as an instance of the pydantic model `kind`; `source` says where they come from.
 
-    Raises ConfigError with one line per problem; an unknown key names the nearest known one.
+    Raises ConfigError that lists all problems; for an unknown key it suggests the nearest known one.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: settings must be a mapping of names to values, got {values!r}")
@@ -54,6 +70,6 @@ def _explain(kind: type[BaseModel], error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         return f"{name}: {error['msg'].lower()}, got {error['input']!r}"
-    near = get_close_matches(name, kind.model_fields, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"accepted are {', '.join(kind.model_fields)}"
+    matches = get_close_matches(name, kind.model_fields, n=1)
+    hint = f"did you mean {matches[0]!r}?" if matches else f"accepted are {', '.join(kind.model_fields)}"
     return f"unknown setting {name!r}: {hint}"

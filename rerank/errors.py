@@ -2,25 +2,31 @@
 
 
 class RerankError(Exception):
-    """Root of all our errors; `code` is what programs match on, never the message."""
+    """Base class of all errors that rerank raises on purpose.
+
+    Programs match on the class or on `code`, a short constant string, never on the message.
+    """
 
     code = "internal"
 
 
 class ConfigError(RerankError):
-    """A setting that cannot be used: wrong value, unknown key, impossible combination."""
+    """A setting cannot be used: wrong value, unknown key, impossible combination."""
 
     code = "config"
 
 
 class InputError(RerankError):
-    """Input that does not keep the contract: missing columns, wrong types, no files, a bad request."""
+    """The input is not as documented: missing columns, wrong types, no files, a bad request."""
 
     code = "input"
 
 
 class TooLongError(InputError):
-    """A pair of more than `most` tokens where nothing may be cut; `index` is its document's place in `field`."""
+    """A pair has more than `most` tokens and must not be truncated.
+
+    `index` (from 0) is the place of its document in the request's list `field`.
+    """
 
     code = "too_long"
 
@@ -40,25 +46,25 @@ class TooLongError(InputError):
 
 
 class OutputError(RerankError):
-    """A place that cannot be written to: it holds something else, is full, or is forbidden."""
+    """A place cannot be written to: it holds something else, is full, or is forbidden."""
 
     code = "output"
 
 
 class ModelError(RerankError):
-    """A model that cannot be loaded, or that is no cross-encoder with one score per pair."""
+    """A model cannot be loaded, is not a cross-encoder with one score per pair, or gave a score that is not finite."""
 
     code = "model"
 
 
 class EngineLostError(RerankError):
-    """An engine whose device answers no more: it takes a new process to score again."""
+    """The engine's device no longer responds; only a new process can score again."""
 
     code = "engine_lost"
 
 
 class OverloadedError(RerankError):
-    """More work waits than the server takes on; `retry_after_s` says when to come back."""
+    """More pairs are queued than the server accepts. `retry_after_s`: seconds until a retry is worthwhile."""
 
     code = "overloaded"
 
@@ -68,12 +74,12 @@ class OverloadedError(RerankError):
 
 
 class DeadlineError(RerankError):
-    """The answer was not ready in the time that the caller gave."""
+    """The result was not ready within the time limit that the caller set."""
 
     code = "deadline"
 
 
 class UnavailableError(RerankError):
-    """The model is not running now: it starts, restarts or was scaled away."""
+    """The model is not running now: it is starting, restarting or scaled to zero."""
 
     code = "unavailable"

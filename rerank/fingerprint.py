@@ -1,4 +1,4 @@
-"""What makes a logit what it is: the identity of a scorer, and the fingerprint that scores are stored under."""
+"""The identity of a scorer: everything that changes a logit, and the fingerprint that scores are stored under."""
 
 import json
 import re
@@ -21,12 +21,12 @@ _CHUNK = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """All that changes a logit beyond rounding, and the name that people know the model by.
+    """Everything that changes a logit beyond rounding, and the name of the model.
 
-    The precision is part of it: bf16 moves logits by about 0.01, enough to swap neighbours, and who asks for float32
-    must not be given bf16 scores. The engine, device, batch and torch version are not: they change the order in which
-    the same numbers are added, as the neighbours in a batch do within a single run. Who asks for deterministic scores
-    must not be given those of other batches either.
+    The precision is part of it: bf16 moves logits by about 0.01, enough to swap neighbours, so that a run in float32
+    must not read scores of bf16. The engine, device, batches and torch version are not part of it: they only change the
+    order in which the same numbers are added, as the other pairs of a batch do within a single run. A deterministic
+    run must not read scores that depend on their batch, so `deterministic` is part of it.
     """
 
     name: str
@@ -41,21 +41,21 @@ class ModelIdentity:
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits over all fields but the name, for a folder may be moved, and what is not asked for."""
-        left_out = {"name"} if self.deterministic else {"name", "deterministic"}
-        fields = {field: value for field, value in self.as_json().items() if field not in left_out}
+        """Return 32 hexadecimal digits: a hash of all fields, except `name` and a false `deterministic`."""
+        excluded = {"name"} if self.deterministic else {"name", "deterministic"}
+        fields = {field: value for field, value in self.as_json().items() if field not in excluded}
         return xxh3_128(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `ScoreStore.describe` keeps them beside the scores."""
+        """Return the fields as JSON values; `ScoreStore.describe` writes them beside the scores."""
         return asdict(self)
 
 
 def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, dtype: str) -> ModelIdentity:
-    """The identity of the scorer: `max_length` and `template` as its encoder has them, `dtype` as its engine computes.
+    """Return the identity of the scorer; `max_length` and `template` are its encoder's, `dtype` is its engine's.
 
-    A Hub model is known by its commit, a folder by the content of its files: read whole, at 2 GB/s and more (0.02 s
-    for the bundled model). Raises ModelError where the model is not there.
+    A Hub model is identified by its commit, a folder by the content of its files, which are read completely at 2 GB/s
+    or more (0.02 s for the bundled model). Raises ModelError if the model does not exist.
     """
     folder = Path(config.location).expanduser()
     content = f"files:{_digest(folder)}" if folder.is_dir() else _hub_content(config)
@@ -75,15 +75,16 @@ def _hub_content(config: ScorerConfig) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        found = Path(hf_hub_download(config.location, "config.json", revision=config.revision)).parent
+        snapshot = Path(hf_hub_download(config.location, "config.json", revision=config.revision)).parent
     except (OSError, HfHubHTTPError, HFValidationError) as problem:
         raise ModelError(f"{config.model!r} is neither a folder nor a model on the Hub: {problem}") from problem
-    # The Hub's cache keeps a revision's files in a folder named by the commit.
-    return f"hub:{config.location}@{found.name}" if _COMMIT.fullmatch(found.name) else f"files:{_digest(found)}"
+    if not _COMMIT.fullmatch(snapshot.name):  # the Hub's cache names a revision's folder by its commit
+        return f"files:{_digest(snapshot)}"
+    return f"hub:{config.location}@{snapshot.name}"
 
 
 def _digest(folder: Path) -> str:
-    """One digest of the names and contents of all files that a model may be loaded from."""
+    """Return a hash of the names and contents of all files that a model may be loaded from."""
     state = xxh3_128()
     for path in sorted(_model_files(folder)):
         state.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())

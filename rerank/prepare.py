@@ -1,7 +1,7 @@
-"""The CPU stage: check candidates, tokenise what can be scored, and lay it out as one Arrow table for an engine.
+"""The CPU stage: check candidates, tokenise those that can be scored, and return them as an Arrow table for an engine.
 
-A prepared table has a row per query like its source, without the texts. Columns that begin with an underscore are
-ours and never reach an output.
+A prepared table has one row per query, like its source, without the texts. Columns whose names begin with an
+underscore are internal and never reach an output.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from rerank.arrays import FloatArray, IntArray, Ragged, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column
 from rerank.ranking.reject import REFUSED, Reason, check
-from rerank.store import Found, Keys, join_digests, text_digests
+from rerank.store import Hashes, StoredScores, hash_texts, join_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
-KEY_HIGH, KEY_LOW = "_key_high", "_key_low"
+HASH_HIGH, HASH_LOW = "_pair_hash_high", "_pair_hash_low"
 LOGIT = "_logit"
-OUR_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, KEY_HIGH, KEY_LOW, LOGIT, REFUSED)
+INTERNAL_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, HASH_HIGH, HASH_LOW, LOGIT, REFUSED)
 
 
 def prepare(
@@ -33,43 +33,43 @@ def prepare(
     encoder: PairEncoder,
     *,
     keep_text: bool = False,
-    lookup: Callable[[Keys], Found] | None = None,
+    lookup: Callable[[Hashes], StoredScores] | None = None,
     depth: int | None = None,
 ) -> pa.Table:
-    """Candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
+    """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
-    With `lookup` (of a score store's snapshot) pairs carry their keys, and those that it knows carry their logit and
-    are not tokenised. Only the first `depth` candidates of a query are to be scored. Raises InputError where the
-    table is no such one.
+    With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
+    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Raises InputError if columns
+    are missing or of other types.
     """
     sets = CandidateSets.from_table(table)
     query_reasons, reasons = check(sets)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
-    wanted = reasons == Reason.OK
-    digests = text_digests(text_column(sets.candidates, "text"))
-    memory = {}
+    to_score = reasons == Reason.OK
+    digests = hash_texts(text_column(sets.candidates, "text"))
+    stored_columns = {}
     if lookup is not None:
-        keys = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
-        logits = np.where(wanted, lookup(keys).logits, np.float32(np.nan))
-        memory = {KEY_HIGH: keys[:, 0], KEY_LOW: keys[:, 1], LOGIT: logits}
-        wanted &= np.isnan(logits)
-    rows = np.flatnonzero(wanted).astype(np.int32)
+        pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
+        logits = np.where(to_score, lookup(pair_hashes).logits, np.float32(np.nan))
+        stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
+        to_score &= np.isnan(logits)
+    rows = np.flatnonzero(to_score).astype(np.int32)
     pairs = encode(sets, rows, encoder, digests=digests)
 
     dropped = () if keep_text else ("text", "query")
-    candidates = keep_columns(sets.candidates, without=(*dropped, *OUR_COLUMNS))
-    columns = _spread(pairs, rows, sets.pair_count) | memory | {REASON: reasons}
+    candidates = keep_columns(sets.candidates, without=(*dropped, *INTERNAL_COLUMNS))
+    columns = _token_columns(pairs, rows, sets.pair_count) | stored_columns | {REASON: reasons}
     for name, values in columns.items():
         candidates = candidates.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
-    queries = keep_columns(sets.queries, without=(*dropped, *OUR_COLUMNS))
+    queries = keep_columns(sets.queries, without=(*dropped, *INTERNAL_COLUMNS))
     queries = queries.append_column(QUERY_TOKENS, pairs.queries.to_arrow())
     queries = queries.append_column(REASON, pa.array(query_reasons))
     return replace(sets, queries=queries, candidates=candidates).to_table()
 
 
-def _spread(pairs: EncodedPairs, rows: IntArray, total: int) -> dict[str, Any]:
-    """The tokens of encoded pairs over all candidate rows, none where a row is not encoded."""
+def _token_columns(pairs: EncodedPairs, rows: IntArray, total: int) -> dict[str, Any]:
+    """Return columns with a row per candidate: its pair's tokens, none for candidates that are not encoded."""
     tokens = pairs.documents.take(pairs.document_of, lengths=pairs.document_lengths)
     lengths = np.zeros(total, dtype=np.int64)
     lengths[rows] = tokens.lengths
@@ -79,14 +79,14 @@ def _spread(pairs: EncodedPairs, rows: IntArray, total: int) -> dict[str, Any]:
 
 
 def is_prepared(table: pa.Table) -> bool:
-    """Whether `prepare` made this table."""
+    """Return whether `prepare` made this table."""
     return QUERY_TOKENS in table.column_names
 
 
 def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedPairs, IntArray]:
-    """The pairs of a prepared block that the engine has to score, and their candidate rows."""
-    wanted = sets.candidates.column(REASON).to_numpy() == Reason.OK
-    rows = np.flatnonzero(wanted & np.isnan(known_logits(sets))).astype(np.int32)
+    """Return the pairs of a prepared block that the engine has to score, and their candidate rows."""
+    is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    rows = np.flatnonzero(is_valid & np.isnan(stored_logits(sets))).astype(np.int32)
     documents = Ragged.from_arrow(combined(sets.candidates.column(DOCUMENT_TOKENS)))
     pairs = EncodedPairs(
         template=template,
@@ -100,54 +100,54 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
     return pairs, rows
 
 
-def known_logits(sets: CandidateSets) -> FloatArray:
-    """The logit of each candidate that a score store knew, NaN for the others."""
+def stored_logits(sets: CandidateSets) -> FloatArray:
+    """Return the logit that the score store had for each candidate, NaN for the others."""
     if LOGIT in sets.candidates.column_names:
         logits: FloatArray = sets.candidates.column(LOGIT).to_numpy()
         return logits
     return np.full(sets.pair_count, np.nan, dtype=np.float32)
 
 
-def look_up_again(table: pa.Table, lookup: Callable[[Keys], Found]) -> pa.Table:
-    """A block that was prepared with a lookup, with the logits that another one knows by now."""
+def look_up_again(table: pa.Table, lookup: Callable[[Hashes], StoredScores]) -> pa.Table:
+    """Return a block that was prepared with a lookup, completed by the logits that `lookup` knows."""
     sets = CandidateSets.from_table(table)
-    logits = known_logits(sets)
-    wanted = sets.candidates.column(REASON).to_numpy() == Reason.OK
-    rows = np.flatnonzero(wanted & np.isnan(logits)).astype(np.int32)
-    found = lookup(keys_of(sets, rows))
-    if not found.known.any():
+    logits = stored_logits(sets)
+    is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    rows = np.flatnonzero(is_valid & np.isnan(logits)).astype(np.int32)
+    stored = lookup(pair_hashes_of(sets, rows))
+    if not stored.known.any():
         return table
     logits = logits.copy()
-    logits[rows] = found.logits
+    logits[rows] = stored.logits
     candidates = sets.candidates
     return sets.with_candidates(
         candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
     ).to_table()
 
 
-def keys_of(sets: CandidateSets, rows: IntArray) -> Keys:
-    """The keys of these candidates of a block that was prepared with a lookup."""
-    halves = [sets.candidates.column(name).to_numpy()[rows] for name in (KEY_HIGH, KEY_LOW)]
+def pair_hashes_of(sets: CandidateSets, rows: IntArray) -> Hashes:
+    """Return the pair hashes of these candidates, shape [rows, 2], of a block that was prepared with a lookup."""
+    halves = [sets.candidates.column(name).to_numpy()[rows] for name in (HASH_HIGH, HASH_LOW)]
     return np.stack(halves, axis=1)
 
 
-def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder, *, digests: Keys | None = None) -> EncodedPairs:
+def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder, *, digests: Hashes | None = None) -> EncodedPairs:
     """Tokenise the queries and the texts of these candidates, each distinct text once.
 
-    `digests` are those of all candidates' texts, where they are known already.
+    `digests` are the hashes of all candidates' texts, if they are known already.
     """
     texts = text_column(sets.candidates, "text")
-    first, document_of = _distinct((text_digests(texts) if digests is None else digests)[rows])
+    first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
     documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]
-    asked = np.zeros(len(sets), dtype=np.bool_)
-    asked[query_of] = True
-    queries = pc.if_else(pa.array(asked), text_column(sets.queries, "query"), "")
+    is_used = np.zeros(len(sets), dtype=np.bool_)
+    is_used[query_of] = True
+    queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
     return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
 
 
-def _distinct(digests: Keys) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Where each distinct digest first stands, and which of them stands where."""
+def _distinct(digests: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Return the first row of each distinct digest, and for each row the number of its distinct digest."""
     buffers = [None, pa.py_buffer(np.ascontiguousarray(digests))]
     values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), buffers)
     codes = values.dictionary_encode().indices.to_numpy()

@@ -1,4 +1,4 @@
-"""From candidate sets to ranked ones: the one place that joins encoding, scoring and ranking."""
+"""Rank candidate sets: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,35 +15,44 @@ from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import FaultIsolation
-from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
+from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import WHOLE, RankingOptions
 from rerank.ranking.rank import best_first, rank, relevance_scores, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
-from rerank.store import Keys
+from rerank.store import Hashes
 from rerank.types import RankedDocument, RerankRequest, RerankResult
 
 REJECTED = "rejected"
 USAGE = "usage"
 
-Remember = Callable[[Keys, FloatArray, IntArray], None]
+SaveScores = Callable[[Hashes, FloatArray, IntArray], None]
 
 
 class Reranker:
-    """A model with its tokeniser, ready to rank."""
+    """A model with its tokeniser, for use in Python and notebooks.
+
+    from rerank import Reranker
+
+    print(Reranker().rank("how to return a parcel", ["Returns are free …", "Our offices …"]))
+    """
 
     def __init__(
         self, model: str | ScorerConfig = BUNDLED, *, engine: Engine | None = None, encoder: PairEncoder | None = None
     ) -> None:
-        """Take a folder, a Hub id or the bundled model, or stand-ins for what it brings. Raises ModelError."""
+        """Load the tokeniser of a folder, a Hub id or (by default) the bundled model; the model is loaded at first use.
+
+        `model` may be a ScorerConfig, to set device, precision and limits. `engine` and `encoder` replace what the
+        model would bring. Raises ModelError if the model cannot be used.
+        """
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = encoder or load_encoder(self.config)
         self._engine = engine
 
     @property
     def engine(self) -> Engine:
-        """What scores; loaded at its first use. Raises ModelError."""
+        """Return the engine, which is loaded at its first use. Raises ModelError or ConfigError."""
         if self._engine is None:
             self._engine = load_engine(self.config)
         return self._engine
@@ -53,37 +62,45 @@ class Reranker:
         table: pa.Table,
         *,
         options: RankingOptions = WHOLE,
-        remember: Remember | None = None,
+        save_scores: SaveScores | None = None,
         attempts: ScoringAttempts | None = None,
     ) -> pa.Table:
-        """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
+        """Return a table of candidate sets with its candidates ranked, one row per query as before.
 
-        The table comes back with a row per query: `candidates` best first with `rank, score, logit, source_rank` and,
-        where they had a score, `source_score`; `options` says what is kept and what they are sorted by;
-        `rejected: list<struct<doc_id, source_rank, reason>>` with those that could not be scored, and `usage`:
-        struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
-        known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
-        that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
-        rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
+        `table` has the columns `query_id`, `query` and `candidates: list<struct<doc_id, text, …>>`, or was made of
+        such a table by `rerank.prepare`. Other columns and fields are kept. The result has:
+
+        - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
+          and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
+        - `rejected: list<struct<doc_id, source_rank, reason>>`, the candidates that could not be scored
+        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds>`, to be added
+          up over rows; the last four are counted for the whole table, in its first row
+
+        `save_scores` is called with the hashes, logits and tokens of pairs as soon as they are scored; the table must
+        then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
+        with `attempts` this includes pairs that kill the process.
+
+        Raises InputError if columns are missing or of other types, ModelError or ConfigError if the model cannot be
+        loaded, EngineLostError if the device fails.
         """
         prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
-        logits = known_logits(sets)
+        logits = stored_logits(sets)
         hits = np.isfinite(logits)
-        scored = self._score_block(sets, pairs, rows, remember=remember, attempts=attempts)
+        scored = self._score_block(sets, pairs, rows, save_scores=save_scores, attempts=attempts)
         logits = np.where(hits, logits, np.float32(np.nan))
         logits[rows] = scored.logits
 
         codes = sets.candidates.column(REASON).to_numpy().copy()
         codes[rows] = scored.codes
         codes = mark_not_finite(codes, logits)
-        refused = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
-        clean, too_deep = _without_our_columns(sets), codes == Reason.TOO_DEEP
+        rejections = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
+        clean, too_deep = _without_internal_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
-        keys = options.keys(clean, logits)
+        sort_keys = options.sort_keys(clean, logits)
         ranked = rank(
-            clean, logits, keys=keys, unscored=too_deep, top_k=options.top_k, min_score=options.min_score
+            clean, logits, sort_keys=sort_keys, unscored=too_deep, top_k=options.top_k, min_score=options.min_score
         ).to_table()
         usage = {
             "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
@@ -94,7 +111,7 @@ class Reranker:
             "engine_seconds": _in_first_row(scored.seconds, len(sets)),
         }
         usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
-        return ranked.append_column(REJECTED, refused).append_column(USAGE, usages)
+        return ranked.append_column(REJECTED, rejections).append_column(USAGE, usages)
 
     def _score_block(
         self,
@@ -102,12 +119,12 @@ class Reranker:
         pairs: EncodedPairs,
         rows: IntArray,
         *,
-        remember: Remember | None,
+        save_scores: SaveScores | None,
         attempts: ScoringAttempts | None,
     ) -> FaultIsolation:
         def on_scored(places: IntArray, logits: FloatArray) -> None:
-            if remember is not None:
-                remember(keys_of(sets, rows[places]), logits, pairs.lengths[places])
+            if save_scores is not None:
+                save_scores(pair_hashes_of(sets, rows[places]), logits, pairs.lengths[places])
 
         name = _block_name(sets, pairs) if attempts else ""
         scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
@@ -116,7 +133,10 @@ class Reranker:
         return scored
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:
-        """Rank documents for a query. Raises InputError, and ModelError where the model gives no number."""
+        """Return the documents ranked for a query, all or the best `top_k`.
+
+        Raises InputError if a text is blank or not a string, ModelError if a logit is not finite.
+        """
         if isinstance(documents, str):
             raise InputError(f"documents must be a list of strings, got one string: {documents[:80]!r}")
         request = RerankRequest(query, tuple(documents), top_k)
@@ -125,9 +145,9 @@ class Reranker:
     def rank_many(
         self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, top_k: int | None = None
     ) -> RankedQueries:
-        """Rank documents[i] for queries[i], all in one go: the pairs of all queries share batches.
+        """Return documents[i] ranked for queries[i], all or the best `top_k`; the pairs of all queries share batches.
 
-        Raises InputError, and ModelError where the model gives no number.
+        Raises InputError if a text is blank or not a string, ModelError if a logit is not finite.
         """
         requests = _requests(queries, documents, top_k)
         if not requests:
@@ -142,18 +162,18 @@ class Reranker:
         return RankedQueries(tuple(map(_with_texts, requests, results)))
 
     def rerank(self, request: RerankRequest) -> RerankResult:
-        """Rank the documents of one request. Raises ModelError where the model gives no number."""
+        """Return the ranked documents of one request. Raises TooLongError, and ModelError if a logit is not finite."""
         pairs = self.encode(request)
         return self.finish(request, pairs, self.engine.score(pairs).logits)
 
     def encode(self, request: RerankRequest) -> EncodedPairs:
-        """The request's pairs, in document order. Raises TooLongError, see `TokenLimits`."""
+        """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`."""
         count = len(request.documents)
         rows = np.arange(count, dtype=np.int32)
         return self.encoder.encode([request.query], request.documents, np.zeros_like(rows), rows, request.token_limits)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
-        """The pairs of all requests; each distinct document is tokenised once."""
+        """Return the pairs of all requests; each distinct document is tokenised once."""
         documents = [document for request in requests for document in request.documents]
         row_of = {document: row for row, document in enumerate(dict.fromkeys(documents))}
         return self.encoder.encode(
@@ -164,7 +184,7 @@ class Reranker:
         )
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
-        """The request's documents, best first. Raises ModelError where a logit is not finite."""
+        """Return the documents of a request ranked by logits [pairs]. Raises ModelError if a logit is not finite."""
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.config.model!r} gave {np.count_nonzero(~np.isfinite(logits))} scores that are NaN")
         order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[: request.top_k]
@@ -174,7 +194,7 @@ class Reranker:
 
 
 def _block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
-    """The same for a block that comes again, whatever of it was scored meanwhile."""
+    """Return a name that is the same when the block is retried, however many of its pairs were scored meanwhile."""
     query_ids = str(sets.queries.column("query_id").to_pylist())
     documents = np.ascontiguousarray(pairs.documents.values).data
     return xxh3_128_hexdigest(query_ids.encode()) + xxh3_128_hexdigest(documents)
@@ -183,35 +203,35 @@ def _block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
 def _requests(
     queries: Sequence[str], documents: Sequence[Sequence[str]], top_k: int | None
 ) -> tuple[RerankRequest, ...]:
-    """A request for each query with its documents. Raises InputError that says of which query it speaks."""
+    """Return one request per query. Raises InputError that names the query."""
     if isinstance(queries, str) or len(queries) != len(documents):
         raise InputError(
             f"rank_many takes a list of documents for each query, got {len(documents)} lists for "
             + (f"one string: {queries[:80]!r}" if isinstance(queries, str) else f"{len(queries)} queries")
         )
     requests = []
-    for place, (query, texts) in enumerate(zip(queries, documents, strict=True)):
+    for index, (query, texts) in enumerate(zip(queries, documents, strict=True)):
         if isinstance(texts, str):
-            raise InputError(f"documents[{place}] must be a list of strings, got one string: {texts[:80]!r}")
+            raise InputError(f"documents[{index}] must be a list of strings, got one string: {texts[:80]!r}")
         try:
             requests.append(RerankRequest(query, tuple(texts), top_k))
         except InputError as problem:
-            raise InputError(f"queries[{place}]: {problem}") from None
+            raise InputError(f"queries[{index}]: {problem}") from None
     return tuple(requests)
 
 
 def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:
-    texts = tuple(request.documents[found.index] for found in result.ranked)
+    texts = tuple(request.documents[document.index] for document in result.ranked)
     return RankedTexts(request.query, result.ranked, texts, len(request.documents), result.tokens)
 
 
-def _without_our_columns(sets: CandidateSets) -> CandidateSets:
-    queries = keep_columns(sets.queries, without=(*OUR_COLUMNS, REJECTED, USAGE))
-    return CandidateSets(queries, keep_columns(sets.candidates, without=OUR_COLUMNS), sets.offsets)
+def _without_internal_columns(sets: CandidateSets) -> CandidateSets:
+    queries = keep_columns(sets.queries, without=(*INTERNAL_COLUMNS, REJECTED, USAGE))
+    return CandidateSets(queries, keep_columns(sets.candidates, without=INTERNAL_COLUMNS), sets.offsets)
 
 
-def _per_query(sets: CandidateSets, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    return np.bincount(sets.query_of[marked], minlength=len(sets))
+def _per_query(sets: CandidateSets, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    return np.bincount(sets.query_of[mask], minlength=len(sets))
 
 
 def _in_first_row(total: float, rows: int) -> npt.NDArray[np.number]:

@@ -1,4 +1,4 @@
-"""What a notebook gets: ranked texts that print as a table and turn into a DataFrame."""
+"""Results for notebooks: ranked texts that print as a table and convert to a DataFrame."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RankedTexts:
-    """The documents of one query, best first; `texts[i]` is what `ranked[i].index` points at in the list given.
+    """The documents of one query, best first: a sequence of RankedDocument that prints as a table.
 
-    `tokens` were read to score all `document_count` of them.
+    `texts[i]` is the text of `ranked[i]`. `document_count` is the number of documents that were scored, and `tokens`
+    the tokens of their pairs.
     """
 
     query: str
@@ -42,32 +43,32 @@ class RankedTexts:
         head = f"{_short(self.query, 60)!r}: {len(self)} of {self.document_count} documents, {self.tokens:,} tokens"
         lines = [f"{'rank':>4} {'score':>7} {'logit':>8} {'index':>6}  text"]
         lines += [
-            f"{rank:>4} {found.score:>7.4f} {found.logit:>8.3f} {found.index:>6}  {_short(text, _TEXT_WIDTH)}"
-            for rank, found, text in self._shown()
+            f"{rank:>4} {document.score:>7.4f} {document.logit:>8.3f} {document.index:>6}  {_short(text, _TEXT_WIDTH)}"
+            for rank, document, text in self._shown()
         ]
         return "\n".join([head, *lines, *self._more()])
 
     def _repr_html_(self) -> str:
-        """The same table for Jupyter."""
+        """Return the table as HTML for Jupyter."""
         names = "".join(f"<th>{name}</th>" for name in ("rank", "score", "logit", "index", "text"))
         rows = "".join(
-            f"<tr><td>{rank}</td><td>{found.score:.4f}</td><td>{found.logit:.3f}</td><td>{found.index}</td>"
+            f"<tr><td>{rank}</td><td>{document.score:.4f}</td><td>{document.logit:.3f}</td><td>{document.index}</td>"
             f'<td style="text-align:left">{escape(_short(text, 3 * _TEXT_WIDTH))}</td></tr>'
-            for rank, found, text in self._shown()
+            for rank, document, text in self._shown()
         )
         more = "".join(f"<p>{line}</p>" for line in self._more())
         return f"<table><caption>{escape(self.query)}</caption><tr>{names}</tr>{rows}</table>{more}"
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per document: query, rank (from 1), score (0 to 1), logit, index (from 0), text."""
+        """Return one row per document: query, rank (from 1), score (0 to 1), logit, index (from 0), text."""
         import pandas as pd
 
         columns = {
             "query": [self.query] * len(self),
             "rank": range(1, len(self) + 1),
-            "score": [found.score for found in self.ranked],
-            "logit": [found.logit for found in self.ranked],
-            "index": [found.index for found in self.ranked],
+            "score": [document.score for document in self.ranked],
+            "logit": [document.logit for document in self.ranked],
+            "index": [document.index for document in self.ranked],
             "text": self.texts,
         }
         return pd.DataFrame(columns)
@@ -81,7 +82,7 @@ class RankedTexts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RankedQueries:
-    """What several queries found, in the order they were asked."""
+    """The results of several queries, in the order of the queries: a sequence of RankedTexts."""
 
     results: tuple[RankedTexts, ...]
 
@@ -97,13 +98,13 @@ class RankedQueries:
     def __repr__(self) -> str:
         lines = [f"{len(self)} queries, {sum(result.document_count for result in self):,} documents; the best of each:"]
         lines += [
-            f"{found.ranked[0].score:>7.4f}  {_short(found.query, 40):<40}  {_short(found.texts[0], _TEXT_WIDTH)}"
-            for found in self.results[:_SHOWN]
+            f"{result.ranked[0].score:>7.4f}  {_short(result.query, 40):<40}  {_short(result.texts[0], _TEXT_WIDTH)}"
+            for result in self.results[:_SHOWN]
         ]
         return "\n".join([*lines, *([f"… and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else [])])
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows of all queries; see `RankedTexts.to_pandas`. `query_index` (from 0) tells equal queries apart."""
+        """Return the rows of all queries, see `RankedTexts.to_pandas`, with a `query_index` (from 0) in front."""
         import pandas as pd
 
         frames = [result.to_pandas() for result in self] or [RankedTexts("", (), (), 0, 0).to_pandas()]

@@ -1,4 +1,4 @@
-"""The values that cross the library's edges."""
+"""The values that enter and leave the library."""
 
 from dataclasses import dataclass, field
 
@@ -7,8 +7,11 @@ from rerank.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """What texts are cut to beyond the model's own limit, in its tokens: each `document` before it is paired, and each
-    `pair` with its special tokens. Where `strict`, a pair that is too long is refused instead of cut.
+    """Token limits of a request, below those of the model itself, counted in the model's tokens.
+
+    Each document is truncated to `document` tokens before it is paired, and each pair to `pair` tokens, special tokens
+    included; None: no limit besides the model's. If `strict`, a pair that is too long raises TooLongError instead of
+    being truncated. Raises InputError if a limit is below 1.
     """
 
     document: int | None = None
@@ -17,8 +20,8 @@ class TokenLimits:
 
     def __post_init__(self) -> None:
         for name in ("document", "pair"):
-            if (most := getattr(self, name)) is not None and most < 1:
-                raise InputError(f"the token limit of a {name} must be at least 1, got {most}")
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise InputError(f"the token limit of a {name} must be at least 1, got {limit}")
 
 
 AS_THE_MODEL = TokenLimits()
@@ -26,9 +29,13 @@ AS_THE_MODEL = TokenLimits()
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One query and its documents, in first-stage order. Raises InputError where they cannot be ranked.
+    """One query and its documents, in first-stage order.
 
-    `timeout_s` is how long the caller waits for the answer; None: as long as it takes.
+    `top_k` is the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may
+    take; None: no limit. `token_limits` truncates texts further than the model does.
+
+    Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, or if `top_k` or
+    `timeout_s` is not positive.
     """
 
     query: str
@@ -51,7 +58,11 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """A document's place in the request (`index`, from 0), its relevance score (0 to 1) and its logit."""
+    """One scored document of a request.
+
+    `index` is its place in `RerankRequest.documents`, from 0. `score` is its relevance score, the sigmoid of the logit,
+    from 0 to 1. `logit` is the model's raw output; documents are sorted by it.
+    """
 
     index: int
     score: float
@@ -60,7 +71,7 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where a request's seconds went: being tokenised, waiting for its first turn, from there to its last score."""
+    """Seconds that a request spent being tokenised, waiting for its first batch, and from then to its last score."""
 
     tokenize_s: float = 0.0
     queue_s: float = 0.0
@@ -69,7 +80,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """The documents of one request, best first, the tokens that scoring them read, and where the time went."""
+    """The ranked documents of one request.
+
+    `ranked` holds the documents best first, at most `top_k`; equal logits keep the order of the request. `tokens`
+    counts the tokens of all pairs that were scored, special tokens included. `timings` is zero unless a RerankActor
+    served the request; it does not count when results are compared.
+    """
 
     ranked: tuple[RankedDocument, ...]
     tokens: int
@@ -83,5 +99,5 @@ def _check_text(name: str, text: str) -> None:
         raise InputError(f"{name} must hold text, got a blank one")
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone half of a surrogate pair, which JSON can spell and no tokeniser reads
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON can contain one, and no tokeniser reads it
         raise InputError(f"{name} must be valid Unicode, got {ascii(text)[:80]}") from None

@@ -1,1 +1,1 @@
-"""Candidate sets, and how logits become ranks."""
+"""Candidate sets, and their ranking by logits."""

@@ -1,4 +1,4 @@
-"""Blocks of candidate sets as Arrow tables: one row per query outside, one row per candidate inside."""
+"""Blocks of candidate sets as Arrow tables: one row per query, with a list of one struct per candidate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ CANDIDATES = "candidates"
 
 @dataclass(frozen=True, slots=True)
 class CandidateSets:
-    """Query i owns the candidate rows offsets[i] to offsets[i + 1], in first-stage order.
+    """Queries and their candidates: those of query i are the rows offsets[i] to offsets[i + 1], in first-stage order.
 
-    `queries` has a row per query (query_id, query, carried columns), `candidates` a row per pair (doc_id, text,
-    carried fields). Both travel as one table whose `candidates` column is a list of structs.
+    `queries` has a row per query (query_id, query, other columns), `candidates` a row per pair (doc_id, text, other
+    fields). As one table, `candidates` is a column of lists of structs.
     """
 
     queries: pa.Table
@@ -28,9 +28,9 @@ class CandidateSets:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "CandidateSets":
-        """Take apart a table with a `candidates: list<struct<…>>` column; a null list is an empty one.
+        """Return the candidate sets of a table with a `candidates: list<struct<…>>` column; a null list is empty.
 
-        Any of Arrow's list types will do. Raises InputError where there is no such column.
+        Accepts all of Arrow's list types. Raises InputError if there is no such column.
         """
         kind = table.schema.field(CANDIDATES).type if CANDIDATES in table.column_names else None
         if kind is None or not (_is_list(kind) and pa.types.is_struct(kind.value_type)):
@@ -43,20 +43,20 @@ class CandidateSets:
         return cls(_without_views(queries), _without_views(candidates), offsets_of(lengths))
 
     def to_table(self) -> pa.Table:
-        """The inverse of `from_table`."""
+        """Return the candidate sets as one table, the inverse of `from_table`."""
         return self.queries.append_column(CANDIDATES, list_column(self.candidates, self.offsets))
 
     def to_rows(self) -> pa.Table:
-        """A row per candidate: its query's columns, then its own.
+        """Return one row per candidate: its query's columns, then its own.
 
-        A column of the queries that bears the name of a candidate's is called `query_` and that name.
+        A query column whose name a candidate column has too is renamed to `query_NAME`.
         """
         rows = self.queries.take(pa.array(self.query_of))
         for name in set(rows.column_names).intersection(self.candidates.column_names):
-            other = f"query_{name}"
-            while other in {*rows.column_names, *self.candidates.column_names}:
-                other = f"query_{other}"
-            rows = rows.rename_columns({name: other})
+            new_name = f"query_{name}"
+            while new_name in {*rows.column_names, *self.candidates.column_names}:
+                new_name = f"query_{new_name}"
+            rows = rows.rename_columns({name: new_name})
         for name in self.candidates.column_names:
             rows = rows.append_column(name, self.candidates.column(name))
         return rows
@@ -66,53 +66,53 @@ class CandidateSets:
 
     @property
     def pair_count(self) -> int:
-        """Candidates of all queries."""
+        """Return the number of candidates of all queries."""
         return int(self.offsets[-1])
 
     @property
     def query_of(self) -> IntArray:
-        """Row of the query that each candidate belongs to."""
+        """Return the row of each candidate's query, shape [pairs]."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
 
     @property
     def source_rank(self) -> IntArray:
-        """Place of each candidate in its first-stage order, from 1."""
+        """Return the place of each candidate in its query's first-stage order, from 1, shape [pairs]."""
         starts = np.repeat(self.offsets[:-1], np.diff(self.offsets))
         return (np.arange(self.pair_count) - starts + 1).astype(np.int32)
 
     def take(self, pairs: npt.NDArray[np.integer]) -> "CandidateSets":
-        """The same queries with only these candidates, which must be grouped by query in query order."""
+        """Return the same queries with only these candidates, which must be in the order of the queries."""
         counts = np.bincount(self.query_of[pairs], minlength=len(self))
         return replace(self, candidates=self.candidates.take(pa.array(pairs)), offsets=offsets_of(counts))
 
     def with_candidates(self, candidates: pa.Table) -> "CandidateSets":
-        """The same grouping over other candidate columns."""
+        """Return the same candidate sets with other candidate columns."""
         return replace(self, candidates=candidates)
 
 
 def list_column(rows: pa.Table, offsets: Offsets) -> pa.Array:
-    """A table's rows as lists of structs, cut at `offsets`."""
+    """Return a table's rows as lists of structs; list i holds the rows offsets[i] to offsets[i + 1]."""
     arrays = [combined(column) for column in rows.columns]
     structs = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs)
 
 
 def combined(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, without a copy where it already is one."""
+    """Return a column as one array, without a copy if it has a single chunk."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column that must be there. Raises InputError."""
+    """Return a column. Raises InputError if it is missing."""
     if name not in table.column_names:
         raise InputError(f"column {name!r} is missing, got {', '.join(table.column_names) or 'no columns'}")
     return table.column(name)
 
 
 def text_column(table: pa.Table, name: str) -> pa.Array:
-    """A column of texts as large_string, whichever of Arrow's string or binary types it has. Raises InputError.
+    """Return a column of texts as large_string, whichever of Arrow's string or binary types it has. Raises InputError.
 
-    Bytes are not checked to be UTF-8; `rerank.ranking.reject.check` finds those that are not.
+    Does not check that the bytes are UTF-8; `rerank.ranking.reject.check` does.
     """
     values = column(table, name)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
@@ -123,7 +123,7 @@ def text_column(table: pa.Table, name: str) -> pa.Array:
 
 
 def keep_columns(table: pa.Table, *, without: Iterable[str]) -> pa.Table:
-    """The table without the named columns, those it lacks ignored."""
+    """Return the table without the named columns; names that it does not have are ignored."""
     return table.drop_columns([name for name in without if name in table.column_names])
 
 
@@ -133,8 +133,8 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _without_views(table: pa.Table) -> pa.Table:
-    """The table with its string views as plain strings, because Arrow cannot take rows of views (seen with 26)."""
-    for place, field in enumerate(table.schema):
+    """Return the table with string views as strings, for Arrow cannot take rows of views (as of version 26)."""
+    for index, field in enumerate(table.schema):
         if pa.types.is_string_view(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(pa.large_string()))
+            table = table.set_column(index, field.name, table.column(index).cast(pa.large_string()))
     return table

@@ -1,4 +1,4 @@
-"""Two stages in one order: the model's logits joined with what the first stage thought of the same candidates."""
+"""Score fusion: combine the model's logits with the first stage's scores or ranks of the same candidates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rerank.ranking.rank import best_first
 
 FusedScores = npt.NDArray[np.float64]
 
-_RRF_K = 60  # Cormack, Clarke and Büttcher; all that copy them keep it
+_RRF_K = 60  # the value of Cormack, Clarke and Büttcher, which is used everywhere
 
 
 class FusionMethod(StrEnum):
-    """What is joined: normalised scores, or reciprocal ranks."""
+    """What is combined: normalised scores, or reciprocal ranks."""
 
     SCORES = "scores"
     RRF = "rrf"
@@ -26,14 +26,14 @@ class FusionMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoreFusion:
-    """How to join the stages; `weight` is the model's share, from 0 (first stage alone) to 1 (model alone)."""
+    """How to combine both stages: `weight` is the model's share, from 0 (first stage only) to 1 (model only)."""
 
     method: FusionMethod
     weight: float
 
     @classmethod
     def parse(cls, text: str) -> ScoreFusion:
-        """`scores:0.7` or `rrf:0.5`. Raises ConfigError."""
+        """Return the fusion that a text such as `scores:0.7` or `rrf:0.5` describes. Raises ConfigError."""
         method, _, weight = text.partition(":")
         try:
             parsed = cls(FusionMethod(method), float(weight))
@@ -58,18 +58,19 @@ def fuse(
     *,
     source_scores: npt.NDArray[np.floating] | None = None,
 ) -> FusedScores:
-    """What to sort by, descending, in place of the logits; shape [pairs], NaN where the logit is.
+    """Return the fused score of each pair, to sort by in descending order; shape [pairs], NaN where the logit is NaN.
 
-    All arrays have a row per pair, query i owning rows offsets[i] to offsets[i + 1], in first-stage order, so that a
-    stable sort breaks ties as it does for logits.
+    All arrays have a row per pair, those of query i from offsets[i] to offsets[i + 1], in first-stage order, so that
+    ties keep that order in a stable sort.
 
     - `scores`: weight · n(logit) + (1 - weight) · n(source score), where n maps the values of one query to 0 … 1 by
-      their minimum and maximum; equal values all map to 0, an unknown source score (NaN) too. Convex combination,
+      their minimum and maximum; if all values are equal they map to 0, and so does a missing source score (NaN).
+      Convex combination,
       Bruch, Gai and Ingber, ACM TOIS 42(1), 2023.
     - `rrf`: weight / (60 + rank by logit) + (1 - weight) / (60 + source rank). Reciprocal rank fusion, Cormack, Clarke
       and Büttcher, SIGIR 2009, with weights; it needs no source scores.
 
-    Raises InputError where `scores` is asked for and there are no source scores.
+    Raises InputError if the method is `scores` and `source_scores` is None.
     """
     scored = np.isfinite(logits)
     groups = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -78,18 +79,18 @@ def fuse(
         first = _reciprocal(source_rank)
     elif source_scores is None:
         raise InputError(
-            "mixing scores needs the first stage's scores beside the candidates; rrf needs only their order"
+            "mixing scores needs the first stage's scores, and the candidates have none; rrf needs only their order"
         )
     else:
         model = _normalised(np.where(scored, logits.astype(np.float64), np.nan), groups)
-        known = np.where(scored, source_scores.astype(np.float64), np.nan)
-        first = np.nan_to_num(_normalised(known, groups), nan=0.0)
-    mixed: FusedScores = np.where(scored, fusion.weight * model + (1 - fusion.weight) * first, np.nan)
-    return mixed
+        source = np.where(scored, source_scores.astype(np.float64), np.nan)
+        first = np.nan_to_num(_normalised(source, groups), nan=0.0)
+    fused: FusedScores = np.where(scored, fusion.weight * model + (1 - fusion.weight) * first, np.nan)
+    return fused
 
 
 def _ranks(logits: FloatArray, groups: npt.NDArray[np.intp]) -> IntArray:
-    """Place of each pair in its query, best logit first, from 1; those without a logit come last."""
+    """Return the rank of each pair within its query by logit, from 1; pairs without a logit come last."""
     order = best_first(np.where(np.isfinite(logits), logits, -np.inf).astype(np.float32), groups.astype(np.int32))
     starts = np.searchsorted(groups, groups)
     ranks = np.empty(len(logits), dtype=np.int32)
@@ -102,7 +103,7 @@ def _reciprocal(ranks: IntArray) -> FusedScores:
 
 
 def _normalised(values: FusedScores, groups: npt.NDArray[np.intp]) -> FusedScores:
-    """Each query's values between 0 and 1; NaN stays NaN and counts for nothing."""
+    """Return the values of each query scaled to 0 … 1; NaN stays NaN and is ignored."""
     queries = int(groups[-1]) + 1 if len(groups) else 0
     low, high = np.full(queries, np.inf), np.full(queries, -np.inf)
     np.fmin.at(low, groups, values)

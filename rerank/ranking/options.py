@@ -1,4 +1,4 @@
-"""How a block is ranked: how deep, by what, and what is kept of it."""
+"""Ranking options: how many candidates are scored, what they are sorted by, and which are kept."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,13 @@ from rerank.ranking.rank import SOURCE_SCORE
 
 @dataclass(frozen=True, slots=True)
 class RankingOptions:
-    """What is scored of each query, what it is sorted by, and what is kept.
+    """Which candidates of each query are scored, what they are sorted by, and which are kept.
 
-    Only the first `depth` candidates are scored; the others follow in their order, without a score. `fusion` sorts by a
-    mixture with the first stage in place of the logits alone. `top_k` keeps the best, `min_score` what has at least
-    that relevance score.
+    - `top_k`: keep this many of the best; None: all
+    - `min_score`: keep candidates with at least this relevance score (0 to 1); None: all
+    - `depth`: score only this many, from the top of the first stage; the others follow in their order, without a score;
+      None: score all
+    - `fusion`: sort by this combination of both stages; None: by the logits alone
     """
 
     top_k: int | None = None
@@ -29,24 +31,24 @@ class RankingOptions:
     fusion: ScoreFusion | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is not the default, as the flags of `rerank run` name it."""
+        """Return the options that are set, named as the flags of `rerank run`."""
         fusion = str(self.fusion) if self.fusion else None
-        found = {"top_k": self.top_k, "min_score": self.min_score, "depth": self.depth, "mix": fusion}
-        return {name: value for name, value in found.items() if value is not None}
+        options = {"top_k": self.top_k, "min_score": self.min_score, "depth": self.depth, "mix": fusion}
+        return {name: value for name, value in options.items() if value is not None}
 
-    def keys(self, sets: CandidateSets, logits: FloatArray) -> FloatArray | FusedScores:
-        """What to sort by, descending. Raises InputError where scores are to be mixed and there are none."""
+    def sort_keys(self, sets: CandidateSets, logits: FloatArray) -> FloatArray | FusedScores:
+        """Return what to sort by in descending order, shape [pairs]. Raises InputError if scores are missing."""
         if self.fusion is None:
             return logits
         scores = source_scores(sets.candidates) if self.fusion.method is FusionMethod.SCORES else None
         return fuse(logits, sets.source_rank, sets.offsets, self.fusion, source_scores=scores)
 
 
-WHOLE = RankingOptions()  # everything is scored, sorted by logit and kept
+WHOLE = RankingOptions()  # score all candidates, sort by logit, keep all
 
 
 def source_scores(candidates: pa.Table) -> FusedScores | None:
-    """The first stage's scores, NaN where null; None where the candidates bring none. Raises InputError."""
+    """Return the first stage's scores, NaN if null; None if there is no such column. Raises InputError."""
     if SOURCE_SCORE not in candidates.column_names:
         return None
     column = combined(candidates.column(SOURCE_SCORE))

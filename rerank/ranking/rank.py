@@ -1,4 +1,4 @@
-"""Logits into ranks: sort on logits, report relevance scores, keep the first stage's order among equals."""
+"""Turn logits into ranks: sort by logit, report relevance scores, keep the first stage's order for equal logits."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,39 +7,40 @@ import pyarrow as pa
 from rerank.arrays import FloatArray, IntArray
 from rerank.ranking.candidates import CandidateSets, keep_columns
 
-SOURCE_SCORE = "source_score"  # what the first stage called `score`
+SOURCE_SCORE = "source_score"  # the candidates' `score` of the first stage
 
 
 def relevance_scores(logits: FloatArray) -> FloatArray:
-    """Sigmoid of each logit, 0 to 1, whatever activation the model's config names; computed in float64."""
+    """Return the sigmoid of each logit, 0 to 1, whatever activation the model's config names; computed in float64."""
     wide = logits.astype(np.float64)
     magnitude = np.exp(-np.abs(wide))
     return (np.where(wide >= 0, 1.0, magnitude) / (1.0 + magnitude)).astype(np.float32)
 
 
-def best_first(keys: npt.NDArray[np.floating], groups: IntArray) -> npt.NDArray[np.intp]:
-    """Order of pairs that ranks each group by key, NaN last; groups stay ascending, equal keys keep their order."""
-    return np.lexsort((-keys, groups))
+def best_first(sort_keys: npt.NDArray[np.floating], groups: IntArray) -> npt.NDArray[np.intp]:
+    """Return the order of pairs by group, then by descending sort key, NaN last; equal keys keep their order."""
+    return np.lexsort((-sort_keys, groups))
 
 
 def rank(
     sets: CandidateSets,
     logits: FloatArray,
     *,
-    keys: npt.NDArray[np.floating] | None = None,
+    sort_keys: npt.NDArray[np.floating] | None = None,
     unscored: npt.NDArray[np.bool_] | None = None,
     top_k: int | None = None,
     min_score: float | None = None,
 ) -> CandidateSets:
-    """The candidates with a finite logit, best first within each query, cut to `top_k` and to scores from `min_score`.
+    """Return the candidates with a finite logit, best first within each query.
 
-    They are sorted by `keys`, by default the logits. Those that are `unscored` on purpose follow in their order, with
-    a null score and logit; `min_score` keeps none of them. Candidates gain `rank` (int32, from 1), `score` (float32),
-    `logit` (float32) and `source_rank` (int32) behind `doc_id`; a candidate field that bore one of these names gives
-    way, but `score`, which is the first stage's, becomes `source_score`.
+    `sort_keys` [pairs] sorts them, by default the logits. Candidates marked in `unscored` [pairs] follow in first-stage
+    order, with a null score and logit. `top_k` and `min_score` (0 to 1) limit what is kept; `min_score` keeps no
+    unscored candidate. After `doc_id` come the new fields `rank` (int32, from 1), `score` (float32), `logit` (float32)
+    and `source_rank` (int32, from 1). They replace fields of the same names, except that the first stage's `score`
+    becomes `source_score`.
     """
     finite = np.isfinite(logits)
-    order = best_first(np.where(finite, logits if keys is None else keys, np.nan), sets.query_of)
+    order = best_first(np.where(finite, logits if sort_keys is None else sort_keys, np.nan), sets.query_of)
     order = order[(finite if unscored is None else finite | unscored)[order]]
     scores = relevance_scores(logits)
     ranks = sets.take(order).source_rank
@@ -64,8 +65,8 @@ def rank(
 
 
 def with_source_score(candidates: pa.Table) -> pa.Table:
-    """The candidates with their `score` as `source_score`, which gives way where both are there."""
+    """Return the candidates with `score` renamed to `source_score`, which it replaces if both exist."""
     if "score" not in candidates.column_names:
         return candidates
-    rest = keep_columns(candidates, without=(SOURCE_SCORE,))
-    return rest.rename_columns([SOURCE_SCORE if name == "score" else name for name in rest.column_names])
+    others = keep_columns(candidates, without=(SOURCE_SCORE,))
+    return others.rename_columns([SOURCE_SCORE if name == "score" else name for name in others.column_names])

@@ -1,4 +1,4 @@
-"""What cannot be scored, and why: checks before scoring, and the list of rejected candidates after it."""
+"""Reject what cannot be scored: checks before scoring, and the list of rejected candidates after it."""
 
 from enum import IntEnum
 
@@ -12,12 +12,12 @@ from rerank.ranking.candidates import CandidateSets, column, combined, list_colu
 
 
 class Reason(IntEnum):
-    """Why a query or a candidate was rejected; `text` is what a person reads."""
+    """Why a query or a candidate was rejected; `text` is the wording for people."""
 
     text: str
 
     def __new__(cls, code: int, text: str) -> "Reason":
-        """A code that knows its text."""
+        """Return the reason with this code and text."""
         reason = int.__new__(cls, code)
         reason._value_, reason.text = code, text
         return reason
@@ -40,20 +40,20 @@ class Reason(IntEnum):
     DOCUMENT_MISSING = 15, "doc_id is not in the corpus"
     ENGINE_FAILED = 16, "the engine failed on it"
     KILLED_WORKER = 17, "scoring it killed the worker"
-    TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected: not to be scored
+    TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected, only left unscored
 
 
 Codes = npt.NDArray[np.int8]
 
-# Reason codes (int8) that whoever read the rows has set already, in a column of the queries or of the candidates.
+# Column of queries or of candidates: Reason codes (int8) that the reader of the rows has set already.
 REFUSED = "_refused"
 
 
 def check(sets: CandidateSets) -> tuple[Codes, Codes]:
-    """Why each query and each candidate cannot be scored, as Reason codes; OK where it can.
+    """Return why each query [queries] and each candidate [pairs] cannot be scored, as Reason codes; OK if it can.
 
-    What a `_refused` column says, of queries or of candidates, goes before what is found here.
-    Raises InputError where a column is missing or a text column holds no text.
+    Codes in a `_refused` column, of queries or of candidates, take precedence over the checks made here.
+    Raises InputError if a column is missing or a text column has another type.
     """
     query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
     queries = np.zeros(len(sets), dtype=np.int8)
@@ -73,23 +73,23 @@ def check(sets: CandidateSets) -> tuple[Codes, Codes]:
 
 
 def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
-    """The rejected of each query as list<struct<doc_id, source_rank, reason>>, in first-stage order.
+    """Return the rejected candidates of each query as list<struct<doc_id, source_rank, reason>>, in first-stage order.
 
-    `queries` and `candidates` are the Reason codes of both. A query without candidates has one entry whose doc_id
-    and source_rank are null, so that it is counted.
+    `queries` and `candidates` are the Reason codes of both. A query without candidates has one entry with a null doc_id
+    and source_rank, so that it is counted.
     """
     rows = np.flatnonzero((candidates != Reason.OK) & (candidates != Reason.TOO_DEEP))
-    bare = np.flatnonzero((queries != Reason.OK) & (np.diff(sets.offsets) == 0))
-    owner = np.concatenate([sets.query_of[rows], bare])
+    empty = np.flatnonzero((queries != Reason.OK) & (np.diff(sets.offsets) == 0))
+    owner = np.concatenate([sets.query_of[rows], empty])
     order = np.argsort(owner, kind="stable")
-    is_bare = np.arange(len(owner)) >= len(rows)
-    row = pa.array(np.concatenate([rows, np.zeros_like(bare)])[order], mask=is_bare[order])
+    is_empty = np.arange(len(owner)) >= len(rows)
+    row = pa.array(np.concatenate([rows, np.zeros_like(empty)])[order], mask=is_empty[order])
     entries = pa.table(
         {
             "doc_id": sets.candidates.column("doc_id").take(row),
             "source_rank": pa.chunked_array([sets.source_rank]).take(row),
             "reason": pa.array([reason.text for reason in Reason]).take(
-                pa.array(np.concatenate([candidates[rows], queries[bare]])[order])
+                pa.array(np.concatenate([candidates[rows], queries[empty]])[order])
             ),
         }
     )
@@ -97,18 +97,18 @@ def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array
 
 
 def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
-    """The codes, with candidates that should have a number and have none marked so."""
+    """Return the codes, with LOGIT_NOT_FINITE where a scored candidate has no finite logit."""
     return np.where((codes == Reason.OK) & ~np.isfinite(logits), np.int8(Reason.LOGIT_NOT_FINITE), codes)
 
 
 def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, null: Reason) -> None:
-    broken, missing = _not_utf8(texts), _null(texts)
-    unreadable = broken | missing
-    sound = pc.if_else(pa.array(unreadable), "", texts) if unreadable.any() else texts
-    is_blank = pc.or_(pc.equal(pc.binary_length(sound), 0), pc.utf8_is_space(sound))
+    is_broken, is_null = _not_utf8(texts), _null(texts)
+    unreadable = is_broken | is_null
+    readable = pc.if_else(pa.array(unreadable), "", texts) if unreadable.any() else texts
+    is_blank = pc.or_(pc.equal(pc.binary_length(readable), 0), pc.utf8_is_space(readable))
     codes[is_blank.to_numpy(zero_copy_only=False)] = blank
-    codes[broken] = not_utf8
-    codes[missing] = null
+    codes[is_broken] = not_utf8
+    codes[is_null] = null
 
 
 def _as_refused(rows: pa.Table, codes: Codes) -> Codes:
@@ -124,7 +124,7 @@ def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 
 def _not_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
-    """True where bytes are no text: neither Parquet nor Arrow checks on reading, and one such row ends a block."""
+    """Return True where bytes are not UTF-8: neither Parquet nor Arrow checks that, and one such row fails a block."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
@@ -140,11 +140,11 @@ def _decodes(value: bytes | None) -> bool:
 
 
 def _repeated(query_of: IntArray, doc_id: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """True where a query lists a doc_id that it has listed before."""
+    """Return True where a query lists a doc_id again, shape [pairs]."""
     if pa.types.is_dictionary(doc_id.type):
         doc_id = doc_id.cast(doc_id.type.value_type)
     codes = combined(pc.dictionary_encode(doc_id)).indices.fill_null(-1).to_numpy().astype(np.int64)
-    keys = query_of * (codes.max(initial=0) + 2) + codes + 1
-    mask = np.ones(len(keys), dtype=np.bool_)
-    mask[np.unique(keys, return_index=True)[1]] = False
+    query_and_doc = query_of * (codes.max(initial=0) + 2) + codes + 1
+    mask = np.ones(len(query_and_doc), dtype=np.bool_)
+    mask[np.unique(query_and_doc, return_index=True)[1]] = False
     return mask

@@ -1,4 +1,4 @@
-"""Building a snapshot: parts are read once, laid out on the local disk, and merged range by range."""
+"""Build a snapshot: read each part once, write it to the local disk, and merge all of them range by range."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,24 +19,24 @@ _SCRATCH = "scratch"
 def build(
     target: Path, folder: Folder, parts: Sequence[Part], *, fingerprint: str, base: Entries | None = None
 ) -> list[Damage]:
-    """Merge `base` and parts into .npy files in `target`; gives the parts that had to be left out.
+    """Merge `base` and parts into .npy files in `target`; return the parts that had to be left out.
 
-    Memory is about 0.6 GB whatever the size of the store (parts of 256 MiB being read, or one range being
-    merged); disk is 24 bytes a pair for the result, and for the time of building as much again for the new parts.
-    Raises FileNotFoundError where a compaction has taken a part away.
+    Needs about 0.6 GB of memory whatever the size of the store: 256 MiB of parts being read, or one range being merged.
+    Needs 24 bytes of disk per pair for the result, and temporarily as many for each pair of the new parts.
+    Raises FileNotFoundError if a compaction has deleted a part.
     """
     lengths: list[int] = []
     damaged: list[Damage] = []
     scratch = target / _SCRATCH
-    with EntriesFiles(scratch) as gathered:
+    with EntriesFiles(scratch) as unmerged:
         for part in _read(folder, parts, fingerprint):
             if isinstance(part, Damage):
                 damaged.append(part)
             else:
-                gathered.append(part)
+                unmerged.append(part)
                 lengths.append(part.pairs)
     runs = [base] if base is not None else []
-    runs += _cut(map_entries(scratch), lengths)
+    runs += _split(map_entries(scratch), lengths)
     with EntriesFiles(target) as merged:
         for entries in merge(runs):
             merged.append(entries)
@@ -45,14 +45,14 @@ def build(
 
 
 def _read(folder: Folder, parts: Sequence[Part], fingerprint: str) -> Iterator[Entries | Damage]:
-    """The parts in order, read side by side: an object store answers slowly, but many at once."""
+    """Read the parts concurrently, for an object store responds slowly but in parallel; yield them in order."""
     with ThreadPoolExecutor(_READERS) as pool:
         for batch in _batches(parts):
             yield from pool.map(lambda part: read_part(folder, part, fingerprint=fingerprint), batch)
 
 
 def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Runs of parts that may be in memory together."""
+    """Yield consecutive parts that fit into memory together."""
     batch: list[Part] = []
     size = 0
     for part in parts:
@@ -65,5 +65,5 @@ def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _cut(entries: Entries, lengths: list[int]) -> list[Entries]:
+def _split(entries: Entries, lengths: list[int]) -> list[Entries]:
     return [entries.take(slice(start, stop)) for start, stop in pairwise(offsets_of(lengths).tolist())]

@@ -1,4 +1,4 @@
-"""Stored pairs as parallel arrays: sorted, merged and kept in .npy files that every process of a node can map."""
+"""Stored pairs as parallel arrays: sorted, merged, and kept in .npy files that all processes of a node can map."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rerank.arrays import FloatArray, IntArray
-from rerank.store.keys import Keys
+from rerank.store.keys import Hashes
 
 _DTYPES = {"high": np.uint64, "low": np.uint64, "logit": np.float32, "tokens": np.int32}
 _PAIRS_PER_RANGE = 4_000_000
 
 
 class Entries(NamedTuple):
-    """Pairs of a store, entry i in row i of each array: both halves of its key, its logit, its tokens. 24 bytes."""
+    """Stored pairs, one per row of each array: both halves of the pair hash, logit, tokens. 24 bytes per pair."""
 
     high: npt.NDArray[np.uint64]
     low: npt.NDArray[np.uint64]
@@ -24,27 +24,32 @@ class Entries(NamedTuple):
     tokens: IntArray
 
     @classmethod
-    def of(cls, keys: Keys, logits: npt.ArrayLike, tokens: npt.ArrayLike) -> "Entries":
-        """Entries for keys of shape [pairs, 2]."""
-        return cls(keys[:, 0], keys[:, 1], np.asarray(logits, dtype=np.float32), np.asarray(tokens, dtype=np.int32))
+    def of(cls, pair_hashes: Hashes, logits: npt.ArrayLike, tokens: npt.ArrayLike) -> "Entries":
+        """Return entries for pair hashes [pairs, 2], logits [pairs] and tokens [pairs]."""
+        return cls(
+            pair_hashes[:, 0],
+            pair_hashes[:, 1],
+            np.asarray(logits, dtype=np.float32),
+            np.asarray(tokens, dtype=np.int32),
+        )
 
     @property
     def pairs(self) -> int:
-        """Entries here (`len` counts the arrays)."""
+        """Return the number of entries (`len` would count the arrays)."""
         return len(self.high)
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> "Entries":
-        """The given rows."""
+        """Return the entries in these rows."""
         return Entries(self.high[rows], self.low[rows], self.logit[rows], self.tokens[rows])
 
 
 def concatenate(runs: Sequence[Entries]) -> Entries:
-    """The entries of all runs, one behind the other."""
+    """Return the entries of all runs, concatenated."""
     return Entries(*(np.concatenate(columns) for columns in zip(*runs, strict=True)))
 
 
 def distinct(entries: Entries) -> Entries:
-    """The entries sorted by key; of equal keys the first is kept."""
+    """Return the entries sorted by hash; of equal hashes the first is kept."""
     rows = np.argsort(entries.high, kind="stable")  # a merge sort: fast on runs that are sorted already
     ordered = entries.take(rows)
     tied = ordered.high[1:] == ordered.high[:-1]
@@ -56,10 +61,10 @@ def distinct(entries: Entries) -> Entries:
 
 
 def merge(runs: Sequence[Entries], *, pairs_per_range: int = _PAIRS_PER_RANGE) -> Iterator[Entries]:
-    """The distinct entries of sorted runs, in pieces of ascending keys; of equal keys the one in the first run is kept.
+    """Merge sorted runs: yield their distinct entries in pieces of ascending hashes; equal hashes: the first run's.
 
-    Keys are hashes, so equal ranges of them hold about equally many pairs: memory is that of one range (some 60 bytes
-    a pair), however many pairs the runs hold.
+    Hashes are evenly distributed, so that ranges of equal width hold about equally many pairs. Needs the memory of one
+    range (about 60 bytes per pair), however many pairs the runs hold.
     """
     total = sum(run.pairs for run in runs)
     ranges = max(1, -(-total // pairs_per_range))
@@ -72,7 +77,7 @@ def merge(runs: Sequence[Entries], *, pairs_per_range: int = _PAIRS_PER_RANGE) -
 
 
 class EntriesFiles:
-    """Four .npy files in a folder that grow with each `append`; whole once closed."""
+    """Four .npy files in a folder that grow with each `append` and are complete once closed."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ class EntriesFiles:
         self._write_headers()
 
     def append(self, entries: Entries) -> None:
-        """Add entries behind those that are there."""
+        """Add entries at the end."""
         for name, column in entries._asdict().items():
             self._files[name].write(np.ascontiguousarray(column, dtype=_DTYPES[name]).data)
         self._pairs += entries.pairs
@@ -97,7 +102,7 @@ class EntriesFiles:
             file.close()
 
     def _write_headers(self) -> None:
-        # numpy pads a header so that the length in it can grow in place.
+        # numpy pads the header, so that the length in it can be overwritten by a larger one.
         for name, file in self._files.items():
             file.seek(0)
             header = {"descr": np.dtype(_DTYPES[name]).str, "fortran_order": False, "shape": (self._pairs,)}
@@ -105,5 +110,5 @@ class EntriesFiles:
 
 
 def map_entries(folder: Path) -> Entries:
-    """The entries in a folder of .npy files, memory-mapped: processes of a node share one copy of the pages."""
+    """Return the entries in a folder of .npy files, memory-mapped: the processes of a node share one copy."""
     return Entries(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _DTYPES))

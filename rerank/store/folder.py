@@ -18,7 +18,7 @@ _ATTEMPTS = 100  # against processes that do nothing but write and delete; a job
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder on any filesystem. Its methods raise OSError only for what other processes have not caused."""
+    """A folder on any filesystem. What other processes add or delete meanwhile makes none of its methods fail."""
 
     filesystem: fs.FileSystem
     path: str

@@ -1,4 +1,4 @@
-"""Parts: the Parquet files of a store. They appear whole, are never changed, and are read with their checksums."""
+"""Parts: the Parquet files of a store. They appear complete, are never changed, and have checksums."""
 
 import time
 import uuid
@@ -19,7 +19,7 @@ _FORMAT = b"1"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
-    """A file of a store: its name, which sorts by age, its bytes, and when it was written (seconds since 1970)."""
+    """A file of a store: `name` sorts by age, `size` is in bytes, `written` in seconds since 1970."""
 
     name: str
     size: int
@@ -27,19 +27,19 @@ class Part:
 
 
 class Damage(NamedTuple):
-    """A part that cannot be used, and why. Its pairs count as missing and are scored again."""
+    """A part that cannot be read, and why. Its pairs count as missing and are scored again."""
 
     path: str
     reason: str
 
 
 def list_parts(folder: Folder) -> tuple[Part, ...]:
-    """The parts of a folder, oldest first."""
-    found = (entry for entry in folder.listing() if entry.type == fs.FileType.File)
+    """Return the parts of a folder, oldest first."""
+    files = (entry for entry in folder.listing() if entry.type == fs.FileType.File)
     return tuple(
         sorted(
             Part(entry.base_name, entry.size, entry.mtime.timestamp() if entry.mtime else 0.0)
-            for entry in found
+            for entry in files
             if entry.base_name.startswith("part-") and entry.base_name.endswith(".parquet")
         )
     )
@@ -50,7 +50,7 @@ def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
     columns = [pa.array(np.ascontiguousarray(column)) for column in entries]
     table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(_metadata(fingerprint)))
     content = pa.BufferOutputStream()
-    # Keys are random and logits nearly so: nothing here compresses, and plain pages are read at memory speed.
+    # Hashes are random and logits nearly so: nothing here compresses, and plain pages are read at memory speed.
     pq.write_table(
         table, content, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
     )
@@ -58,7 +58,7 @@ def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
 
 
 def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Damage:
-    """The entries of a part, sorted by key. Raises FileNotFoundError where a compaction has taken the part away."""
+    """Return the entries of a part, sorted by hash. Raises FileNotFoundError if a compaction has deleted the part."""
     path = folder.path_of(part.name)
     try:
         content = folder.read(part.name)
@@ -69,17 +69,17 @@ def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Dama
         return Damage(path, " ".join(str(problem).split()))
     if not table.schema.remove_metadata().equals(_SCHEMA):
         return Damage(path, f"has columns {', '.join(table.schema.names)}, expected {', '.join(_SCHEMA.names)}")
-    found = {key: (table.schema.metadata or {}).get(key, b"") for key in _metadata(fingerprint)}
-    if found != _metadata(fingerprint):
-        return Damage(path, f"was written for {found}, expected {_metadata(fingerprint)}")
+    metadata = {name: (table.schema.metadata or {}).get(name, b"") for name in _metadata(fingerprint)}
+    if metadata != _metadata(fingerprint):
+        return Damage(path, f"was written for {metadata}, expected {_metadata(fingerprint)}")
     entries = Entries(*(column.to_numpy() for column in table.columns))
     if np.any(entries.high[1:] < entries.high[:-1]):
-        return Damage(path, "its keys are not sorted")
+        return Damage(path, "its hashes are not sorted")
     return entries
 
 
 def count_pairs(folder: Folder, part: Part) -> int | Damage:
-    """The pairs that a part's footer names; its pages are not read. Raises FileNotFoundError."""
+    """Return the number of pairs by a part's footer; its pages are not read. Raises FileNotFoundError."""
     path = folder.path_of(part.name)
     try:
         with folder.open(part.name) as file:

@@ -1,4 +1,4 @@
-"""Looking after a store: what it holds, fewer and larger parts, and removing a model's scores."""
+"""Maintain a store: count its content, merge its parts into fewer ones, delete a model's scores."""
 
 import tempfile
 import time
@@ -20,7 +20,11 @@ _READERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a store holds. `pairs` counts a pair again for each part that has it; `written` is in seconds since 1970."""
+    """What a store holds.
+
+    `pairs` counts a pair once per part that holds it. `size` is in bytes. `written` is the time of the newest part, in
+    seconds since 1970.
+    """
 
     model: dict[str, Any]
     pairs: int
@@ -32,7 +36,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a compaction did: parts and bytes before and after it, distinct pairs, and the parts it left alone."""
+    """What a compaction did: distinct pairs, parts and bytes before and after, and damaged parts, which it kept."""
 
     pairs: int
     parts_before: int
@@ -43,13 +47,13 @@ class Compaction:
 
 
 def content(store: ScoreStore) -> Content:
-    """What the footers of a store's parts say: damage inside a part shows only when it is read."""
+    """Return what a store holds by the footers of its parts; damage inside a part shows only when it is read."""
     parts = store.parts()
 
     def count(part: Part) -> int | Damage:
         try:
             return count_pairs(store.folder, part)
-        except FileNotFoundError:  # compacted away since the listing
+        except FileNotFoundError:  # a compaction has deleted it since the listing
             return 0
 
     with ThreadPoolExecutor(_READERS) as pool:
@@ -65,10 +69,10 @@ def content(store: ScoreStore) -> Content:
 
 
 def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Compaction:
-    """Merge all whole parts into few sorted ones, each pair once; damaged parts are left alone.
+    """Merge all readable parts into few sorted ones that hold each pair once; damaged parts are kept as they are.
 
-    New parts are written before old ones are deleted, and only those are deleted that were read whole: a reader finds
-    every pair at any time, and so does the next run where this one was killed. Needs 48 bytes a pair in the folder for
+    New parts are written before old ones are deleted, and only parts that were read completely are deleted: readers
+    find every pair at any time, and also after a compaction was killed. Needs 48 bytes per pair in the folder for
     temporary files. Raises OutputError.
     """
     before = store.parts()
@@ -88,7 +92,7 @@ def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Comp
 
 
 def remove(store: ScoreStore) -> None:
-    """Delete the scores of a model for good. Raises OutputError."""
+    """Delete the scores of a model permanently. Raises OutputError."""
     try:
         store.folder.delete_all()
     except OSError as problem:
@@ -100,7 +104,7 @@ def _size(parts: tuple[Part, ...]) -> int:
 
 
 def _delete_abandoned(store: ScoreStore) -> None:
-    """Delete what writers that were killed left half-written."""
+    """Delete temporary files that killed writers left behind."""
     for entry in store.folder.listing():
         is_old = entry.mtime is not None and time.time() - entry.mtime.timestamp() > _ABANDONED_AFTER_S
         if entry.base_name.startswith(TEMPORARY) and is_old:

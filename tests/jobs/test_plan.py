@@ -15,7 +15,7 @@ from jobs.pipeline.score_lookup import resolve
 from jobs.plan import make_plan
 from rerank.config import ScorerConfig
 from rerank.errors import InputError
-from rerank.store import ScoreStore, pair_keys
+from rerank.store import ScoreStore, hash_pairs
 from tests.jobs.tables import pairs_table, write_parts
 
 ROWS = [(f"q{q}", f"query {q}", [(f"d{d}", f"shared text {d}") for d in range(5)]) for q in range(4)]
@@ -51,7 +51,7 @@ def test_prints_a_table_or_json(tmp_path: Path) -> None:
 def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:
     _, identity, _ = resolve(ScorerConfig())
     table = pairs_table(ROWS[:2])
-    keys = pair_keys(table["query"], table["text"], np.arange(10, dtype=np.int32))
+    keys = hash_pairs(table["query"], table["text"], np.arange(10, dtype=np.int32))
     store = ScoreStore(str(tmp_path / "scores"), identity.fingerprint)
     store.append(keys, np.ones(10, dtype=np.float32), np.ones(10, dtype=np.int32))
     planned = make_plan(source, ScorerConfig(), scores=store.uri, actors=1)

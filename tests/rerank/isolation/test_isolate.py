@@ -138,7 +138,7 @@ def test_pieces_are_stored_at_once_and_not_scored_again(config, attempts, tmp_pa
         engine = Engine(Death())
         try:
             block = prepared if recent is None else look_up_again(prepared, recent)
-            ranked = Reranker(config, engine=engine).rank_table(block, remember=store.append, attempts=attempts)
+            ranked = Reranker(config, engine=engine).rank_table(block, save_scores=store.append, attempts=attempts)
         except Death:
             scored += sum(engine.calls[:-1])
             continue
@@ -150,9 +150,9 @@ def test_pieces_are_stored_at_once_and_not_scored_again(config, attempts, tmp_pa
 
 
 def _knows_nothing(keys):
-    from rerank.store import Found
+    from rerank.store import StoredScores
 
-    return Found(
+    return StoredScores(
         np.full(len(keys), np.nan, dtype=np.float32), np.zeros(len(keys), dtype=np.int32), np.zeros(len(keys), bool)
     )
 
@@ -162,7 +162,7 @@ def test_a_recent_score_makes_no_candidate_of_what_was_refused(config, tmp_path)
     store = ScoreStore(str(tmp_path / "scores"), "model")
     reranker = Reranker(config, engine=Engine())
     prepared = prepare(table, reranker.encoder, lookup=_knows_nothing)
-    expected = reranker.rank_table(prepared, remember=store.append)
+    expected = reranker.rank_table(prepared, save_scores=store.append)
     known = look_up_again(prepared, look_up_recent(store, after_part=""))
     again = reranker.rank_table(known)
     assert again.drop_columns(["usage"]).equals(expected.drop_columns(["usage"]))

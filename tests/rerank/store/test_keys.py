@@ -1,4 +1,4 @@
-"""Keys: one per pair of texts, whatever Arrow holds them in."""
+"""Hashes: one per pair of texts, whatever Arrow holds them in."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_128_intdigest
 
-from rerank.store import pair_keys
+from rerank.store import hash_pairs
 
 TEXTS = st.lists(st.text(max_size=8), min_size=1, max_size=12)
 
 
 def key(query: str, document: str) -> tuple[int, int]:
-    return tuple(pair_keys(pa.array([query]), pa.array([document]), np.array([0], dtype=np.int32))[0].tolist())
+    return tuple(hash_pairs(pa.array([query]), pa.array([document]), np.array([0], dtype=np.int32))[0].tolist())
 
 
 @settings(deadline=None)
@@ -21,7 +21,7 @@ def key(query: str, document: str) -> tuple[int, int]:
 def test_equal_keys_mean_equal_pairs(queries, documents, data):
     chosen = st.lists(st.integers(0, len(queries) - 1), min_size=len(documents), max_size=len(documents))
     query_of = np.array(data.draw(chosen), dtype=np.int32)
-    keys = pair_keys(pa.array(queries), pa.array(documents), query_of)
+    keys = hash_pairs(pa.array(queries), pa.array(documents), query_of)
     assert keys.dtype == np.uint64 and keys.shape == (len(documents), 2)
     pairs = [(queries[query], document) for query, document in zip(query_of, documents, strict=True)]
     assert len(set(map(tuple, keys.tolist()))) == len(set(pairs))
@@ -44,24 +44,24 @@ def test_texts_are_not_run_together():
 def test_the_arrow_type_does_not_matter(kind):
     texts = ["", "a", "é" * 30, "long " * 100]
     query_of = np.array([1, 0, 3, 2], dtype=np.int32)
-    plain = pair_keys(pa.array(texts), pa.array(texts), query_of)
-    assert np.array_equal(pair_keys(pa.array(texts).cast(kind), pa.array(texts).cast(kind), query_of), plain)
+    plain = hash_pairs(pa.array(texts), pa.array(texts), query_of)
+    assert np.array_equal(hash_pairs(pa.array(texts).cast(kind), pa.array(texts).cast(kind), query_of), plain)
 
 
 def test_slices_and_chunks_do_not_matter():
     texts = [f"text {number}" for number in range(20)]
     query_of = (np.arange(10) // 5).astype(np.int32)
-    plain = pair_keys(pa.array(texts[3:5]), pa.array(texts[7:17]), query_of)
-    sliced = pair_keys(pa.array(texts).slice(3, 2), pa.array(texts).slice(7, 10), query_of)
+    plain = hash_pairs(pa.array(texts[3:5]), pa.array(texts[7:17]), query_of)
+    sliced = hash_pairs(pa.array(texts).slice(3, 2), pa.array(texts).slice(7, 10), query_of)
     chunks = pa.chunked_array([texts[7:9], [], texts[9:17]], type=pa.string())
     assert np.array_equal(sliced, plain)
-    assert np.array_equal(pair_keys(pa.chunked_array([texts[3:5]]), chunks, query_of), plain)
+    assert np.array_equal(hash_pairs(pa.chunked_array([texts[3:5]]), chunks, query_of), plain)
 
 
 def test_no_pairs_and_nulls():
-    none = pair_keys(pa.array([], pa.string()), pa.chunked_array([], pa.string()), np.array([], dtype=np.int32))
+    none = hash_pairs(pa.array([], pa.string()), pa.chunked_array([], pa.string()), np.array([], dtype=np.int32))
     assert none.shape == (0, 2)
     assert np.array_equal(
-        pair_keys(pa.array([None], pa.string()), pa.array([None, "a"]), np.zeros(2, np.int32)),
-        pair_keys(pa.array([""]), pa.array(["", "a"]), np.zeros(2, np.int32)),
+        hash_pairs(pa.array([None], pa.string()), pa.array([None, "a"]), np.zeros(2, np.int32)),
+        hash_pairs(pa.array([""]), pa.array(["", "a"]), np.zeros(2, np.int32)),
     )

@@ -15,7 +15,7 @@ from rerank.errors import OutputError
 from rerank.store import ScoreStore, Snapshot
 from rerank.store.parts import write_part
 from rerank.store.upkeep import compact, content
-from tests.rerank.store.test_store import FINGERPRINT, random_keys, save
+from tests.rerank.store.test_store import FINGERPRINT, random_hashes, save
 
 
 @pytest.fixture
@@ -42,27 +42,27 @@ def part_file(store: ScoreStore, place: int) -> Path:
 
 
 def test_only_new_parts_are_read(store, tmp_path, reads):
-    save(store, random_keys(10))
-    save(store, random_keys(10, seed=1))
+    save(store, random_hashes(10))
+    save(store, random_hashes(10, seed=1))
     Snapshot.open(store, tmp_path)
     Snapshot.open(store, tmp_path)
     assert len(reads) == 2
-    save(store, random_keys(10, seed=2))
+    save(store, random_hashes(10, seed=2))
     snapshot = Snapshot.open(store, tmp_path)
     assert len(reads) == 3 and len(snapshot) == 30
 
 
 def test_a_run_sees_the_parts_it_began_with(store, tmp_path, reads):
-    save(store, random_keys(10))
+    save(store, random_hashes(10))
     parts = store.parts()
-    save(store, random_keys(10, seed=1))
+    save(store, random_hashes(10, seed=1))
     assert len(Snapshot.open(store, tmp_path, parts=parts)) == 10
     assert len(Snapshot.open(store, tmp_path)) == 20
     assert len(reads) == 2
 
 
 def test_of_equal_keys_the_first_that_was_written_stays(store, tmp_path):
-    keys = random_keys(3)
+    keys = random_hashes(3)
     save(store, keys, np.full(3, 1, dtype=np.float32))
     Snapshot.open(store, tmp_path)
     save(store, keys, np.full(3, 2, dtype=np.float32))
@@ -73,14 +73,14 @@ def test_old_snapshots_go_once_nobody_reads_them(store, tmp_path):
     def versions() -> int:
         return len(list((tmp_path / FINGERPRINT).glob("*/parts.json")))
 
-    save(store, random_keys(10))
+    save(store, random_hashes(10))
     first = Snapshot.open(store, tmp_path)
-    save(store, random_keys(10, seed=1))
+    save(store, random_hashes(10, seed=1))
     Snapshot.open(store, tmp_path)
     assert versions() == 2
-    assert first.lookup(random_keys(10)).known.all()
+    assert first.lookup(random_hashes(10)).known.all()
     del first
-    save(store, random_keys(10, seed=2))
+    save(store, random_hashes(10, seed=2))
     Snapshot.open(store, tmp_path)
     assert versions() == 1
 
@@ -89,7 +89,7 @@ def test_what_a_killed_builder_left_is_cleared_away(store, tmp_path):
     abandoned = tmp_path / FINGERPRINT / "_build-x"
     abandoned.mkdir(parents=True)
     (abandoned / "high.npy").write_bytes(b"half")
-    save(store, random_keys(10))
+    save(store, random_hashes(10))
     assert len(Snapshot.open(store, tmp_path)) == 10
     assert not abandoned.exists()
 
@@ -118,7 +118,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_part_is_reported_and_the_rest_is_used(store, tmp_path, kind):
-    keys = random_keys(3_000)
+    keys = random_hashes(3_000)
     for block in np.array_split(keys, 3):
         save(store, block)
     DAMAGE[kind](part_file(store, 1))
@@ -131,7 +131,7 @@ def test_a_damaged_part_is_reported_and_the_rest_is_used(store, tmp_path, kind):
 
 
 def test_a_damaged_part_that_recovers_is_read(store, tmp_path):
-    keys = random_keys(2_000)
+    keys = random_hashes(2_000)
     for block in np.array_split(keys, 2):
         save(store, block)
     whole = part_file(store, 0).read_bytes()
@@ -147,12 +147,12 @@ def _open_and_count(uri: str, cache: str, results) -> None:
     build = rerank.store.snapshot.build
     rerank.store.snapshot.build = lambda *args, **options: builds.append(1) or build(*args, **options)
     snapshot = Snapshot.open(ScoreStore(uri, FINGERPRINT), cache)
-    results.put((len(builds), len(snapshot), int(snapshot.lookup(random_keys(1_000)).known.sum())))
+    results.put((len(builds), len(snapshot), int(snapshot.lookup(random_hashes(1_000)).known.sum())))
 
 
 def test_processes_that_come_together_build_once(store, tmp_path):
     for seed in range(20):
-        save(store, random_keys(1_000, seed=seed))
+        save(store, random_hashes(1_000, seed=seed))
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     processes = [
@@ -168,7 +168,7 @@ def test_processes_that_come_together_build_once(store, tmp_path):
 
 
 def test_compaction_keeps_every_pair_once(store, tmp_path):
-    keys = random_keys(10_000)
+    keys = random_hashes(10_000)
     for block in np.array_split(keys, 10):
         save(store, block)
     save(store, keys[:500])
@@ -182,7 +182,7 @@ def test_compaction_keeps_every_pair_once(store, tmp_path):
 
 def test_compaction_leaves_damaged_parts_alone(store):
     for seed in range(4):
-        save(store, random_keys(1_000, seed=seed))
+        save(store, random_hashes(1_000, seed=seed))
     _flip(part_file(store, 2))
     broken = part_file(store, 2)
     result = compact(store)
@@ -191,7 +191,7 @@ def test_compaction_leaves_damaged_parts_alone(store):
 
 
 def test_compaction_killed_before_it_deletes_loses_nothing(store, tmp_path, monkeypatch):
-    keys = random_keys(1_000)
+    keys = random_hashes(1_000)
     for block in np.array_split(keys, 4):
         save(store, block)
 
@@ -207,7 +207,7 @@ def test_compaction_killed_before_it_deletes_loses_nothing(store, tmp_path, monk
 
 
 def test_a_run_that_began_before_a_compaction_finds_its_pairs(store, tmp_path):
-    keys = random_keys(1_000)
+    keys = random_hashes(1_000)
     for block in np.array_split(keys, 4):
         save(store, block)
     parts = store.parts()
@@ -216,7 +216,7 @@ def test_a_run_that_began_before_a_compaction_finds_its_pairs(store, tmp_path):
 
 
 def test_readers_lose_nothing_while_parts_are_compacted(store, tmp_path):
-    keys = random_keys(2_000)
+    keys = random_hashes(2_000)
     save(store, keys)
     stop = threading.Event()
     problems: list[object] = []
@@ -224,7 +224,7 @@ def test_readers_lose_nothing_while_parts_are_compacted(store, tmp_path):
     def churn() -> None:
         try:
             for seed in range(1, 40):
-                save(store, random_keys(50, seed=seed))
+                save(store, random_hashes(50, seed=seed))
                 if seed % 2:
                     compact(store)
         except Exception as problem:

@@ -18,11 +18,11 @@ HALVES = st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 KEYS = st.lists(st.tuples(HALVES, st.integers(0, 3) | HALVES), max_size=40)
 
 
-def as_keys(keys) -> np.ndarray:
+def as_hashes(keys) -> np.ndarray:
     return np.array(keys, dtype=np.uint64).reshape(-1, 2)
 
 
-def random_keys(count: int, seed: int = 0) -> np.ndarray:
+def random_hashes(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64 - 1, (count, 2), dtype=np.uint64)
 
 
@@ -51,11 +51,11 @@ def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
         expected.setdefault(key, number)
     numbers = np.arange(len(stored))
     for rows in np.array_split(numbers, cuts):
-        save(store, as_keys(stored)[rows], numbers[rows].astype(np.float32) / 2, numbers[rows].astype(np.int32))
+        save(store, as_hashes(stored)[rows], numbers[rows].astype(np.float32) / 2, numbers[rows].astype(np.int32))
     snapshot = Snapshot.open(store, folder / "cache")
     assert len(snapshot) == len(expected)
     asked = asked + stored
-    found = snapshot.lookup(as_keys(asked))
+    found = snapshot.lookup(as_hashes(asked))
     assert found.known.tolist() == [key in expected for key in asked]
     assert found.tokens.tolist() == [expected.get(key, 0) for key in asked]
     assert np.array_equal(found.logits, [expected.get(key, np.nan) / 2 for key in asked], equal_nan=True)
@@ -65,7 +65,7 @@ def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
 @given(st.lists(KEYS, max_size=6), st.integers(1, 50))
 def test_merging_in_ranges_is_sorting_at_once(keys, pairs_per_range):
     runs = [
-        distinct(Entries.of(as_keys(run), np.full(len(run), number), np.arange(len(run))))
+        distinct(Entries.of(as_hashes(run), np.full(len(run), number), np.arange(len(run))))
         for number, run in enumerate(keys)
     ]
     pieces = list(merge(runs, pairs_per_range=pairs_per_range))
@@ -80,12 +80,12 @@ def test_merging_in_ranges_is_sorting_at_once(keys, pairs_per_range):
 def test_an_empty_store_knows_nothing(store, tmp_path):
     snapshot = Snapshot.open(store, tmp_path / "cache")
     assert len(snapshot) == 0 and not snapshot.damaged
-    assert not snapshot.lookup(random_keys(3)).known.any()
-    assert snapshot.lookup(random_keys(0)).logits.shape == (0,)
+    assert not snapshot.lookup(random_hashes(3)).known.any()
+    assert snapshot.lookup(random_hashes(0)).logits.shape == (0,)
 
 
 def test_the_edges_of_the_types_survive(store, tmp_path):
-    keys = as_keys([(0, 0), (2**64 - 1, 2**64 - 1), (2**63, 2**63 - 1)])
+    keys = as_hashes([(0, 0), (2**64 - 1, 2**64 - 1), (2**63, 2**63 - 1)])
     logits = np.array([-3.4e38, 1e-45, 17.25], dtype=np.float32)
     save(store, keys, logits, np.array([0, 2**31 - 1, 8192]))
     found = Snapshot.open(store, tmp_path / "cache").lookup(keys)
@@ -96,7 +96,7 @@ def test_the_edges_of_the_types_survive(store, tmp_path):
 @pytest.mark.parametrize("uri", ["{}/store", "file://{}/store", "{}/with space/store"])
 def test_any_uri_will_do(tmp_path, uri):
     store = ScoreStore(uri.format(tmp_path), FINGERPRINT)
-    keys = random_keys(100)
+    keys = random_hashes(100)
     save(store, keys)
     store.describe({"name": "tiny", "max_length": 96})
     assert Snapshot.open(store, tmp_path / "cache").lookup(keys).known.all()
@@ -106,15 +106,15 @@ def test_any_uri_will_do(tmp_path, uri):
 
 
 def test_what_is_not_finite_is_tried_again_next_time(store, tmp_path):
-    keys = random_keys(5)
+    keys = random_hashes(5)
     save(store, keys, np.array([1, np.nan, -np.inf, np.inf, 2]))
     snapshot = Snapshot.open(store, tmp_path / "cache")
     assert snapshot.lookup(keys).known.tolist() == [True, False, False, False, True]
 
 
 def test_nothing_to_remember_makes_no_part(store):
-    save(store, random_keys(0))
-    save(store, random_keys(2), np.array([np.nan, np.nan]))
+    save(store, random_hashes(0))
+    save(store, random_hashes(2), np.array([np.nan, np.nan]))
     assert store.parts() == ()
 
 
@@ -131,7 +131,7 @@ def test_an_unknown_folder_is_one_sentence(tmp_path):
 
 
 def test_a_part_says_whose_it_is_and_takes_24_bytes_a_pair(store, tmp_path):
-    save(store, random_keys(50_000))
+    save(store, random_hashes(50_000))
     (part,) = store.parts()
     assert part.size / 50_000 < 24.1
     found = pq.ParquetFile(f"{store.folder.path}/{part.name}").schema_arrow
@@ -142,7 +142,7 @@ def test_a_part_says_whose_it_is_and_takes_24_bytes_a_pair(store, tmp_path):
 
 def test_models_are_kept_apart(store, tmp_path):
     other = ScoreStore(store.uri, "e" * 32)
-    keys = random_keys(10)
+    keys = random_hashes(10)
     save(store, keys)
     assert not Snapshot.open(other, tmp_path / "cache").lookup(keys).known.any()
     assert [found.fingerprint for found in open_stores(store.uri)] == [FINGERPRINT]

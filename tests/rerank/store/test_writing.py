@@ -12,7 +12,7 @@ import pytest
 
 from rerank.errors import OutputError
 from rerank.store import ScoreStore, Snapshot
-from tests.rerank.store.test_store import FINGERPRINT, random_keys, save
+from tests.rerank.store.test_store import FINGERPRINT, random_hashes, save
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,13 +26,13 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "store").write_text("a file where the folder should be")
     store = ScoreStore(str(tmp_path / "store"), FINGERPRINT)
     with pytest.raises(OutputError, match="store: cannot write to the score store"):
-        save(store, random_keys(3))
+        save(store, random_hashes(3))
     with pytest.raises(OutputError, match="store: cannot write to the score store"):
         store.describe({"name": "tiny"})
 
 
 def _append_many(uri: str, seed: int) -> None:
-    for block in np.array_split(random_keys(4_000, seed=seed), 40):
+    for block in np.array_split(random_hashes(4_000, seed=seed), 40):
         save(ScoreStore(uri, FINGERPRINT), block)
 
 
@@ -52,7 +52,7 @@ def test_many_writers_at_once(store, tmp_path):
     assert len(snapshot) == 16_000 and not snapshot.damaged
     assert len(store.parts()) == 4 * 40
     for seed in range(4):
-        assert snapshot.lookup(random_keys(4_000, seed=seed)).known.all()
+        assert snapshot.lookup(random_hashes(4_000, seed=seed)).known.all()
 
 
 MOST_PARTS = 100  # of 5 MB each: the writer ends by itself if nobody kills it
