@@ -30,6 +30,7 @@ class RerankActor:
         *,
         options: RankingOptions = WHOLE,
         on_block: Callable[[pa.Table], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         store: ScoreStore | None = None,
         after_part: str = "",
         attempts: ScoringAttempts | None = None,
@@ -39,7 +40,8 @@ class RerankActor:
         max_waiting_pairs: int = 16_384,
     ) -> None:
         """Load the model. `options` says what `__call__` scores and gives back (requests bring their own);
-        `on_block` sees each ranked block, to report progress; `store` remembers what `__call__` scores.
+        `on_block` sees each ranked block, and `on_progress` how many more pairs of a block were scored (0 when the
+        model is loaded and scoring begins); `store` remembers what `__call__` scores.
         Blocks were looked up in its parts up to the one named `after_part`, and are once more in later ones, for an
         actor that died may have been here before. `attempts` finds out the pairs that it dies of.
         Without `preload` the model is loaded when there is something to score, which may be never.
@@ -48,7 +50,7 @@ class RerankActor:
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
         self._options = options
         self._lost: EngineLostError | None = None
-        self._on_block = on_block
+        self._on_block, self._on_progress = on_block, on_progress
         self._remember = store.append if store is not None else None
         self._recent = look_up_recent(store, after_part=after_part) if store is not None else None
         self._attempts = attempts
@@ -70,7 +72,11 @@ class RerankActor:
             table = look_up_again(table, self._recent)
         try:
             ranked = self._reranker.rank_table(
-                table, options=self._options, remember=self._remember, attempts=self._attempts
+                table,
+                options=self._options,
+                remember=self._remember,
+                attempts=self._attempts,
+                on_progress=self._on_progress,
             )
         except EngineLostError:
             if self._attempts is None:

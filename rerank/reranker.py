@@ -14,7 +14,7 @@ from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.isolation.isolate import FaultIsolation
+from rerank.isolation.isolate import FaultIsolation, OnProgress
 from rerank.prepare import OUR_COLUMNS, REASON, encoded_pairs, is_prepared, keys_of, known_logits, prepare
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import WHOLE, RankingOptions
@@ -55,6 +55,7 @@ class Reranker:
         options: RankingOptions = WHOLE,
         remember: Remember | None = None,
         attempts: ScoringAttempts | None = None,
+        on_progress: OnProgress | None = None,
     ) -> pa.Table:
         """Rank a block: candidate sets, prepared (`rerank.prepare`) or not.
 
@@ -64,14 +65,15 @@ class Reranker:
         struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
         known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
         that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
-        rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
+        rejected alone; so are those that kill its process, where `attempts` notes what is being scored. `on_progress` is
+        called with 0 when the model is loaded and scoring begins, then with how many more pairs were scored.
         """
         prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
         sets = CandidateSets.from_table(prepared)
         pairs, rows = encoded_pairs(sets, self.encoder.template)
         logits = known_logits(sets)
         hits = np.isfinite(logits)
-        scored = self._score_block(sets, pairs, rows, remember=remember, attempts=attempts)
+        scored = self._score_block(sets, pairs, rows, remember, attempts, on_progress)
         logits = np.where(hits, logits, np.float32(np.nan))
         logits[rows] = scored.logits
 
@@ -101,18 +103,21 @@ class Reranker:
         sets: CandidateSets,
         pairs: EncodedPairs,
         rows: IntArray,
-        *,
         remember: Remember | None,
         attempts: ScoringAttempts | None,
+        on_progress: OnProgress | None,
     ) -> FaultIsolation:
         def on_scored(places: IntArray, logits: FloatArray) -> None:
             if remember is not None:
                 remember(keys_of(sets, rows[places]), logits, pairs.lengths[places])
 
         name = _block_name(sets, pairs) if attempts else ""
-        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
+        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored, on_progress=on_progress)
         if len(pairs):
-            scored.score(self.engine, 0, sets.pair_count)
+            engine = self.engine
+            if on_progress is not None:
+                on_progress(0)
+            scored.score(engine, 0, sets.pair_count)
         return scored
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:

@@ -13,7 +13,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from jobs.input.source import Source
 from jobs.input.splits import Split, read_split
-from jobs.pipeline.progress import CountsReporter
+from jobs.pipeline.counts import CountsReporter
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
@@ -87,6 +87,7 @@ def rank_dataset(
         fn_constructor_kwargs={
             "options": options,
             "on_block": report.block if report else None,
+            "on_progress": report.scored if report else None,
             "store": memory.store if memory else None,
             "after_part": memory.parts[-1].name if memory and memory.parts else "",
             "attempts": attempts,

@@ -156,4 +156,4 @@ def _on_cluster(
             engine=engine,
             encoder=encoder or shipped,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
-        return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
+        return Outcome(sink.reports, model, pool.size, report.counts().sums, perf_counter() - started)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from jobs.pipeline.progress import PEAK
+from jobs.pipeline.counts import PEAK
 from jobs.pipeline.publish import PartReport
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
