@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
@@ -100,7 +100,8 @@ def run(
             )
         typer.echo(json.dumps(summary))
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
-            say(f"more than {max_error_rate:.1%} of the pairs were rejected, see {output}/_errors")
+            counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
+            say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
 
 

@@ -65,8 +65,9 @@ class Reranker:
         struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds> to be added up (what is
         known of the block as a whole stands in its first row). `remember` gets the keys, logits and tokens of the pairs
         that were scored; the block must then have been prepared with a lookup. Pairs that the engine fails on are
-        rejected alone; so are those that kill its process, where `attempts` notes what is being scored. `on_progress` is
-        called with 0 when the model is loaded and scoring begins, then with how many more pairs were scored.
+        rejected alone; so are those that kill its process, where `attempts` notes what is being scored.
+        `on_progress` is called with 0 when the model is loaded and scoring begins, then with how many more pairs were
+        scored.
         """
         prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
         sets = CandidateSets.from_table(prepared)

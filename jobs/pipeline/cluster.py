@@ -12,6 +12,7 @@ from time import monotonic, sleep
 import ray
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs.console import plural
 from jobs.pipeline.dataset import Pool
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError, UnavailableError
@@ -92,15 +93,19 @@ def plan_pool(nodes: Sequence[Resources], *, actors: int | None, device: str) ->
         pool = next((pool for pool in pools if _room(nodes, pool) >= size), Pool(size=size, cpus=1, gpus=0))
     room = _room(nodes, pool)
     if room < pool.size:
-        short = []
-        if pool.size * pool.gpus > gpus:
-            short.append(f"{pool.size * pool.gpus:g} GPUs, the cluster has {gpus:g}")
-        if pool.size * pool.cpus + _READING_CPUS > cpus:
-            needed = pool.size * pool.cpus + _READING_CPUS
-            short.append(f"{needed:g} CPUs with those that read, the cluster has {cpus:g}")
-        missing = " and ".join(short) or f"whole nodes, and those of the cluster have room for {room}"
-        raise ConfigError(f"{pool.size} actors need {missing}")
+        raise ConfigError(f"{plural(pool.size, 'actor')} requested, room for {room}: {_missing(pool, cpus, gpus)}")
     return pool
+
+
+def _missing(pool: Pool, cpus: float, gpus: float) -> str:
+    """Return what a cluster with these sums lacks for the pool: GPUs, CPUs, or nodes that are large enough."""
+    needed_cpus, needed_gpus = pool.size * pool.cpus + _READING_CPUS, pool.size * pool.gpus
+    missing = []
+    if needed_gpus > gpus:
+        missing.append(f"{plural(needed_gpus, 'GPU')} needed, the cluster has {gpus:g}")
+    if needed_cpus > cpus:
+        missing.append(f"{plural(needed_cpus, 'CPU')} needed, one of them for reading, the cluster has {cpus:g}")
+    return "; ".join(missing) or "each actor must fit on one node, and one CPU must stay free for reading"
 
 
 def _room(nodes: Sequence[Resources], pool: Pool) -> int:
@@ -125,14 +130,12 @@ def wait_for_room(pool: Pool, *, patience_s: float = _PATIENCE_S) -> None:
     while True:
         free = ray.available_resources()
         short = [
-            f"{count:g} {name}s, {free.get(name, 0):g} free"
+            f"{plural(count, name)}, {free.get(name, 0):g} free"
             for name, count in needed.items()
             if free.get(name, 0) < count
         ]
         if not short:
             return
         if monotonic() > deadline:
-            raise UnavailableError(
-                f"other jobs keep the cluster: one actor and a task that reads need {' and '.join(short)}"
-            )
+            raise UnavailableError(f"the cluster is in use: one actor and a task that reads need {' and '.join(short)}")
         sleep(_POLL_S)

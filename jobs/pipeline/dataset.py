@@ -11,6 +11,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from jobs.console import plural
 from jobs.input.source import Source
 from jobs.input.splits import Split, read_split
 from jobs.pipeline.counts import CountsReporter
@@ -40,7 +41,8 @@ class Pool:
     gpus: float
 
     def __str__(self) -> str:
-        return f"{self.size} actors of {self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        reserved = plural(self.cpus, "CPU") + (f" and {plural(self.gpus, 'GPU')}" if self.gpus else "")
+        return f"{plural(self.size, 'actor')} with {reserved}{' each' if self.size > 1 else ''}"
 
 
 def rank_dataset(

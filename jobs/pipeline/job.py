@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, open_input
 from jobs.input.shuffle import gathered
@@ -129,12 +129,13 @@ def _on_cluster(
     scores = config.scores or join_uri(config.output, SCORES)
     memory = open_score_lookup(scores, model) if config.use_store else None
     for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
-        say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
+        say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
     source = gathered(given, staging.folder.join(GATHERED))
     block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
     splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
-    say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
-    say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
+    counted = f"{plural(given.queries, 'query')} with {plural(source.pairs, 'pair')}"
+    say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
+    say(f"model {model.name} in {model.dtype}, at most {model.max_length:,} tokens per pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, given.queries))
     sink = RankedSink(staging, config.output_layout)
     attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from jobs.console import plural
 from rerank.store import ScoreStore
 from rerank.store.upkeep import content
 
@@ -84,5 +85,5 @@ def _kept(reached: Reached) -> str:
     thread = threading.Thread(target=lambda: counts.append(content(store).pairs), daemon=True)
     thread.start()
     thread.join(_COUNT_S)
-    kept = f"{counts[0]:,} pairs are" if counts else "what was scored is"
+    kept = f"{plural(counts[0], 'pair')} {'is' if counts[0] == 1 else 'are'}" if counts else "what was scored is"
     return f"{kept} in the score store, start again to go on"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from jobs.console import plural
 from jobs.pipeline.counts import PEAK
 from jobs.pipeline.publish import PartReport
 from rerank.errors import RerankError
@@ -44,8 +45,8 @@ def check_nothing_lost(sums: Counter[str], expected: Expected) -> None:
     pairs = sums["pairs_ranked"] + sums["pairs_rejected"] + sums["queries_without_candidates"]
     if (queries, pairs) != (expected.queries, expected.pairs):
         raise RerankError(
-            f"{expected.queries:,} queries and {expected.pairs:,} pairs went in, {queries:,} and {pairs:,} came out: "
-            "nothing was published"
+            f"{plural(expected.queries, 'query')} and {plural(expected.pairs, 'pair')} were read, "
+            f"{plural(queries, 'query')} and {plural(pairs, 'pair')} were ranked or rejected: nothing was published"
         )
 
 

@@ -20,7 +20,10 @@ class RaisingEngine:
     blocks: int = 0
 
     lanes = None
-    description = {"engine": "raising"}
+
+    @property
+    def description(self) -> dict[str, str]:
+        return {"engine": "raising"}
 
     def score(self, pairs: EncodedPairs) -> Scores:
         if len(self.note(f"block {pairs.join(np.arange(len(pairs)))[0].sum()}")) > self.blocks:
