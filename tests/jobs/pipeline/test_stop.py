@@ -17,9 +17,9 @@ import sys, time
 from jobs.exits import exit_codes
 from jobs.pipeline.stop import stoppable
 from rerank.store import ScoreStore
-with exit_codes(), stoppable() as reached:
-    reached.scoring = sys.argv[1] != "not yet"
-    reached.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
+with exit_codes(), stoppable() as state:
+    state.scoring = sys.argv[1] != "not yet"
+    state.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
     try:
         print("ready", flush=True)
         time.sleep(60)
