@@ -27,10 +27,10 @@ def run(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Keep the K best candidates of each query.")] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Keep candidates with at least this relevance score.")
+        float | None, typer.Option(min=0, max=1, help="Drop candidates with a lower relevance score.")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=1, help="Score the first N candidates of each query; the others rank below them.")
+        int | None, typer.Option(min=1, help="Score the first N candidates; the others rank below.")
     ] = None,
     mix: Annotated[
         str | None, typer.Option(metavar="METHOD:WEIGHT", help="Rank by both stages' scores: scores:0.7, rrf:0.5.")
@@ -39,9 +39,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Rerank only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="For a run as IN: its documents (doc_id, text).")] = None,
     queries: Annotated[str | None, typer.Option(help="For a run as IN: its queries (query_id, query).")] = None,
-    regroup: Annotated[
-        bool, typer.Option("--regroup", help="Shuffle pairs whose rows are not clustered by query.")
-    ] = False,
+    regroup: Annotated[bool, typer.Option("--regroup", help="Shuffle pairs that are not clustered by query.")] = False,
     column: Annotated[
         list[str] | None, typer.Option(help="Read a column by another name: text=body, corpus.text=body.")
     ] = None,
@@ -52,27 +50,21 @@ def run(
         str | None, typer.Option(help="Score store, to share scores between runs; OUT/_scores if not given.")
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Do not look scores up, and do not keep them.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier result once the new one is complete.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in the end.")] = False,
     max_error_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with code 3 if more than this share of the pairs is rejected.")
+        float, typer.Option(min=0, max=1, help="Largest share of rejected pairs; beyond it exit code 3.")
     ] = 0.01,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     max_length: Annotated[
-        int | None, typer.Option(min=8, help="Most tokens per pair; the model's limit if not given.")
+        int | None, typer.Option(min=8, help="Tokens per pair, at most; the model's limit if not given.")
     ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens per batch; chosen by device if not given.")
-    ] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per batch; by device if not given.")] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Score each pair by itself, for bit-identical scores; slower.")
     ] = False,
     actors: Annotated[int | None, typer.Option(min=1, help="Number of actors; one per GPU if not given.")] = None,
-    block_pairs: Annotated[
-        int | None, typer.Option(min=1, help="Pairs per block; chosen by device if not given.")
-    ] = None,
+    block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or this machine if not given.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
 ) -> None:
