@@ -12,6 +12,7 @@ from jobs.input.source import Source, open_source
 from jobs.input.splits import plan_splits
 from jobs.pipeline import dataset
 from jobs.pipeline.cluster import connect, disconnect
+from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import Pool, rank_dataset
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_encoder
@@ -27,7 +28,7 @@ from rerank.errors import (
 )
 from rerank.ranking.options import RankingOptions
 from tests.fakes import candidate_sets
-from tests.jobs.raising import ActorThatCannotStart, RaisingEngine
+from tests.jobs.raising import ActorThatCannotStart, DyingEngine, RaisingEngine
 
 pytestmark = pytest.mark.ray
 
@@ -143,3 +144,26 @@ def test_a_bug_at_the_start_of_an_actor_keeps_its_traceback(
     monkeypatch.setattr(dataset, "RerankActor", ActorThatCannotStart)
     with pytest.raises(Exception, match="ZeroDivisionError: a bug"):
         ended(source, RaisingEngine(ZeroDivisionError("a bug"), tmp_path / "log"))
+
+
+def test_pairs_that_are_scored_again_after_a_death_count_once(tmp_path: Path) -> None:
+    rows = [(f"q{q}", "query", [(f"d{d}", f"text {d} of {q}") for d in range(150)]) for q in range(4)]
+    pq.write_table(candidate_sets(rows), tmp_path / "in.parquet", row_group_size=1)
+    source = open_source(str(tmp_path / "in.parquet"))
+    scorer, reporter = ScorerConfig(device="cpu"), start_counting()
+    rank_dataset(
+        source,
+        plan_splits(source, target_pairs=150),
+        scorer=scorer,
+        pool=Pool(size=1, cpus=1, gpus=0),
+        options=RankingOptions(),
+        queries_per_block=1,
+        block_bytes=1 << 20,
+        reporter=reporter,
+        engine=DyingEngine(tmp_path / "log"),
+        encoder=load_encoder(scorer),
+    ).materialize()
+    assert len((tmp_path / "log").read_text().splitlines()) == 1 + 1 + 4 * 2
+    counts = reporter.counts()
+    assert counts.done == counts.sums["pairs_ranked"] == source.pairs == 600
+    assert counts.scoring_seconds is not None
