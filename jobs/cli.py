@@ -1,4 +1,4 @@
-"""The `rerank` command: flags in, exit codes out."""
+"""The `rerank` command with all its subcommands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,9 +39,9 @@ def demo(
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the corpus, the candidates and the result."),
     ] = Path("demo"),
     depth: Annotated[int, typer.Option(min=1, help="Candidates per question.")] = 100,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
 ) -> None:
-    """See whether reranking helps, on the documentation of this Python."""
+    """Show whether reranking helps, on the documentation of this Python installation."""
     with exit_codes():
         run_demo(output, depth=depth, verbose=verbose)
 

@@ -18,7 +18,7 @@ from jobs.input.join import PAIRS_PER_ROW_GROUP
 from jobs.input.sample import sample
 from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.progress import peak_memory
+from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs

@@ -1,4 +1,4 @@
-"""`rerank run`, and `python -m jobs.run` for `ray job submit`: the flags of the main job."""
+"""The `rerank run` command; `python -m jobs.run` is the same for `ray job submit`."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
@@ -23,44 +23,50 @@ def run(
         str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
-    model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    model: Annotated[str, typer.Option(help="Model folder or Hub id; the bundled model if not given.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Keep the best K of each query.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Keep relevance scores from this on.")] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Score the first N candidates; the rest follow.")] = None,
-    mix: Annotated[
-        str | None, typer.Option(metavar="METHOD:WEIGHT", help="Sort by both stages: scores:0.7, rrf:0.5.")
+    top_k: Annotated[int | None, typer.Option(min=1, help="Keep the K best candidates of each query.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drop candidates with a lower relevance score.")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="IN is a run; this has doc_id, text.")] = None,
-    queries: Annotated[str | None, typer.Option(help="IN is a run; this has query_id, query.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Score the first N candidates; the others rank below.")
+    ] = None,
+    mix: Annotated[
+        str | None, typer.Option(metavar="METHOD:WEIGHT", help="Rank by both stages' scores: scores:0.7, rrf:0.5.")
+    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; told by its column types if not given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rerank only the first N queries of IN.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="For a run as IN: its documents (doc_id, text).")] = None,
+    queries: Annotated[str | None, typer.Option(help="For a run as IN: its queries (query_id, query).")] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="Shuffle pairs that are not clustered by query.")] = False,
     column: Annotated[
         list[str] | None, typer.Option(help="Read a column by another name: text=body, corpus.text=body.")
     ] = None,
-    output_layout: Annotated[Layout, typer.Option(help="A row per pair, or per query.")] = Layout.PAIRS,
-    trec: Annotated[str | None, typer.Option(metavar="FILE", help="Write a TREC run file too.")] = None,
-    keep_text: Annotated[bool, typer.Option("--keep-text", help="Carry query and text into OUT.")] = False,
+    output_layout: Annotated[Layout, typer.Option(help="Write one row per pair, or one per query.")] = Layout.PAIRS,
+    trec: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a TREC run file.")] = None,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Copy query and text into OUT.")] = False,
     scores: Annotated[
-        str | None, typer.Option(help="Score store to share between runs; OUT/_scores if not given.")
+        str | None, typer.Option(help="Score store, to share scores between runs; OUT/_scores if not given.")
     ] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Neither look scores up nor keep them.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Do not look scores up, and do not keep them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result when done.")] = False,
-    max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="Rejected share for exit code 3.")] = 0.01,
+    max_error_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of rejected pairs; beyond it exit code 3.")
+    ] = 0.01,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     max_length: Annotated[
-        int | None, typer.Option(min=8, help="Tokens per pair; the model's own if not given.")
+        int | None, typer.Option(min=8, help="Tokens per pair, at most; the model's limit if not given.")
     ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per forward; by device if not given.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per batch; by device if not given.")] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Each pair by itself: the same bits in any company; slower.")
+        bool, typer.Option("--deterministic", help="Score each pair by itself, for bit-identical scores; slower.")
     ] = False,
-    actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool; one per GPU if not given.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Number of actors; one per GPU if not given.")] = None,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS, else this machine alone.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or this machine if not given.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
 ) -> None:
     """Rerank candidate sets: Parquet in, ranked Parquet out."""
     with exit_codes():
@@ -73,7 +79,7 @@ def run(
             "batch_tokens": batch_tokens,
             "deterministic": deterministic,
         }
-        with redirect_stdout(sys.stderr):  # where Ray says what died; stdout is for the summary
+        with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(
                 RunConfig(
                     source=source,
@@ -100,7 +106,8 @@ def run(
             )
         typer.echo(json.dumps(summary))
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
-            say(f"more than {max_error_rate:.1%} of the pairs were rejected, see {output}/_errors")
+            counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
+            say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
 
 

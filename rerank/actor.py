@@ -34,6 +34,7 @@ class RerankActor:
         *,
         options: RankingOptions = WHOLE,
         on_block: Callable[[pa.Table], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         store: ScoreStore | None = None,
         after_part: str = "",
         attempts: ScoringAttempts | None = None,
@@ -48,6 +49,8 @@ class RerankActor:
 
         - `options`: which candidates are scored and returned, and their order (requests bring their own `top_k`)
         - `on_block`: called with each ranked block, to report progress
+        - `on_progress`: called with how many more pairs of a block were scored; with 0 when the model is loaded and
+          scoring begins
         - `store`: where new logits are saved, and looked up in parts that are newer than the one named `after_part`. An
           actor that died may have written such parts; the caller has looked up the older ones already
         - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
@@ -60,7 +63,7 @@ class RerankActor:
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
         self._options = options
         self._engine_lost: EngineLostError | None = None
-        self._on_block = on_block
+        self._on_block, self._on_progress = on_block, on_progress
         self._save_scores = store.append if store is not None else None
         self._look_up_recent = look_up_recent(store, after_part=after_part) if store is not None else None
         self._attempts = attempts
@@ -86,7 +89,11 @@ class RerankActor:
             table = look_up_again(table, self._look_up_recent)
         try:
             ranked = self._reranker.rank_table(
-                table, options=self._options, save_scores=self._save_scores, attempts=self._attempts
+                table,
+                options=self._options,
+                save_scores=self._save_scores,
+                attempts=self._attempts,
+                on_progress=self._on_progress,
             )
         except EngineLostError:
             if self._attempts is None:

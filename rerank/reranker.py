@@ -14,7 +14,7 @@ from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.isolation.isolate import FaultIsolation
+from rerank.isolation.isolate import FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import WHOLE, RankingOptions
@@ -64,6 +64,7 @@ class Reranker:
         options: RankingOptions = WHOLE,
         save_scores: SaveScores | None = None,
         attempts: ScoringAttempts | None = None,
+        on_progress: OnProgress | None = None,
     ) -> pa.Table:
         """Return a table of candidate sets with its candidates ranked, one row per query as before.
 
@@ -80,6 +81,9 @@ class Reranker:
         then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
         with `attempts` this includes pairs that kill the process.
 
+        `on_progress` is called with 0 when the model is loaded and scoring begins, then with how many more pairs were
+        scored.
+
         Raises InputError if columns are missing or of other types, ModelError or ConfigError if the model cannot be
         loaded, EngineLostError if the device fails.
         """
@@ -88,7 +92,9 @@ class Reranker:
         pairs, rows = encoded_pairs(sets, self.encoder.template)
         logits = stored_logits(sets)
         hits = np.isfinite(logits)
-        scored = self._score_block(sets, pairs, rows, save_scores=save_scores, attempts=attempts)
+        scored = self._score_block(
+            sets, pairs, rows, save_scores=save_scores, attempts=attempts, on_progress=on_progress
+        )
         logits = np.where(hits, logits, np.float32(np.nan))
         logits[rows] = scored.logits
 
@@ -121,15 +127,19 @@ class Reranker:
         *,
         save_scores: SaveScores | None,
         attempts: ScoringAttempts | None,
+        on_progress: OnProgress | None,
     ) -> FaultIsolation:
         def on_scored(places: IntArray, logits: FloatArray) -> None:
             if save_scores is not None:
                 save_scores(pair_hashes_of(sets, rows[places]), logits, pairs.lengths[places])
 
         name = _block_name(sets, pairs) if attempts else ""
-        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored)
+        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored, on_progress=on_progress)
         if len(pairs):
-            scored.score(self.engine, 0, sets.pair_count)
+            engine = self.engine
+            if on_progress is not None:
+                on_progress(0)
+            scored.score(engine, 0, sets.pair_count)
         return scored
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:

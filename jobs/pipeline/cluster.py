@@ -1,4 +1,4 @@
-"""The Ray cluster that a job runs on: connecting without noise, and whether the pool fits."""
+"""The Ray cluster that a job runs on: connect to it quietly, and choose a pool of actors that fits on it."""
 
 import logging
 import os
@@ -12,12 +12,13 @@ from time import monotonic, sleep
 import ray
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs.console import plural
 from jobs.pipeline.dataset import Pool
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError, UnavailableError
 
-_READING_CPUS = 1  # what reading and writing need beside the pool
-_LOCAL_SPARE_CPUS = 2  # logical CPUs beyond the cores of this machine, for stages that mostly wait
+_READING_CPUS = 1  # kept free of actors, for the tasks that read
+_LOCAL_SPARE_CPUS = 2  # logical CPUs beyond the cores of this machine, for stages that mostly wait for I/O
 _CORES_PER_CPU_ACTOR = 8
 _PATIENCE_S = 120.0
 _POLL_S = 0.5
@@ -26,9 +27,12 @@ Resources = Mapping[str, float]
 
 
 def connect(*, address: str | None, verbose: bool) -> None:
-    """Join the cluster at `address` or in RAY_ADDRESS, else start one on this machine for this process alone."""
+    """Connect to the cluster at `address` or RAY_ADDRESS; without either, start one on this machine for this process.
+
+    Raises ConfigError if no cluster answers.
+    """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    level = logging.INFO if verbose else logging.CRITICAL  # what is an error reaches us as an exception
+    level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
     if not verbose:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):
@@ -36,7 +40,7 @@ def connect(*, address: str | None, verbose: bool) -> None:
     local = (
         {"num_cpus": available_cores() + _LOCAL_SPARE_CPUS, "include_dashboard": False} if address == "local" else {}
     )
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against a FutureWarning
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
     try:
         with nullcontext() if verbose else _silent_core():
             ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
@@ -50,89 +54,93 @@ def connect(*, address: str | None, verbose: bool) -> None:
 
 @contextmanager
 def _silent_core() -> Iterator[None]:
-    """Keep Ray's C++ core from writing to our stderr: errors reach Python as exceptions.
+    """Silence Ray's C++ core on our stderr: its errors reach Python as exceptions.
 
-    It warns of every actor with a large argument, and announces on the way that it was told not to.
+    It warns about every actor with a large argument, and at start it announces its log level.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def disconnect() -> None:
-    """Leave the cluster, and end it if `connect` started it."""
+    """Disconnect from the cluster, and stop it if `connect` started it."""
     with suppress(Exception):
         ray.shutdown()
 
 
 def choose_pool(*, actors: int | None, device: str) -> Pool:
-    """The pool that suits the cluster; see `plan_pool`."""
+    """Choose a pool for the connected cluster; see `plan_pool`."""
     return plan_pool([node["Resources"] for node in ray.nodes() if node["Alive"]], actors=actors, device=device)
 
 
 def plan_pool(nodes: Sequence[Resources], *, actors: int | None, device: str) -> Pool:
-    """The pool that suits nodes with these resources: an actor per GPU, else one per eight cores.
+    """Choose a pool for nodes with these resources: one actor per GPU, or one per eight CPUs where there is no GPU.
 
-    Raises ConfigError with a count of what is missing when the actors, or the tasks that read, have no place.
+    Raises ConfigError that counts what is missing if the actors and a task that reads do not fit.
     """
     cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
     if device.startswith("cuda") or (device == "auto" and gpus):
         pool = Pool(size=actors or max(1, int(gpus)), cpus=1, gpus=1)
     else:
         size = actors or max(1, int(cpus) // _CORES_PER_CPU_ACTOR)
-        wanted = max(1, int(cpus - _READING_CPUS - _LOCAL_SPARE_CPUS + 1) // size)
-        pools = (Pool(size=size, cpus=count, gpus=0) for count in range(wanted, 0, -1))
+        most_cpus = max(1, int(cpus - _READING_CPUS - _LOCAL_SPARE_CPUS + 1) // size)
+        pools = (Pool(size=size, cpus=count, gpus=0) for count in range(most_cpus, 0, -1))
         pool = next((pool for pool in pools if _room(nodes, pool) >= size), Pool(size=size, cpus=1, gpus=0))
     room = _room(nodes, pool)
     if room < pool.size:
-        short = []
-        if pool.size * pool.gpus > gpus:
-            short.append(f"{pool.size * pool.gpus:g} GPUs, the cluster has {gpus:g}")
-        if pool.size * pool.cpus + _READING_CPUS > cpus:
-            needed = pool.size * pool.cpus + _READING_CPUS
-            short.append(f"{needed:g} CPUs with those that read, the cluster has {cpus:g}")
-        missing = " and ".join(short) or f"whole nodes, and those of the cluster have room for {room}"
-        raise ConfigError(f"{pool.size} actors need {missing}")
+        raise ConfigError(f"{plural(pool.size, 'actor')} requested, room for {room}: {_missing(pool, cpus, gpus)}")
     return pool
 
 
+def _missing(pool: Pool, cpus: float, gpus: float) -> str:
+    """Return what a cluster with so many CPUs and GPUs lacks for the pool: GPUs, CPUs, or large enough nodes."""
+    needed_cpus, needed_gpus = pool.size * pool.cpus + _READING_CPUS, pool.size * pool.gpus
+    missing = []
+    if needed_gpus > gpus:
+        missing.append(f"{plural(needed_gpus, 'GPU')} needed, the cluster has {gpus:g}")
+    if needed_cpus > cpus:
+        missing.append(f"{plural(needed_cpus, 'CPU')} needed, one of them for reading, the cluster has {cpus:g}")
+    return "; ".join(missing) or "each actor must fit on one node, and one CPU must stay free for reading"
+
+
 def _room(nodes: Sequence[Resources], pool: Pool) -> int:
-    """How many of the pool's actors fit on the nodes while one of them has a CPU left for reading."""
+    """Return how many of the pool's actors fit on the nodes if one CPU stays free for reading."""
 
     def fit(node: Resources, reading: float) -> int:
         by_cpu = int((node.get("CPU", 0.0) - reading) // pool.cpus)
         return max(0, min(by_cpu, int(node.get("GPU", 0.0) // pool.gpus)) if pool.gpus else by_cpu)
 
     total = sum(fit(node, 0) for node in nodes)
-    lost = (fit(node, 0) - fit(node, _READING_CPUS) for node in nodes if node.get("CPU", 0.0) >= _READING_CPUS)
-    return total - min(lost, default=total)
+    displaced = (fit(node, 0) - fit(node, _READING_CPUS) for node in nodes if node.get("CPU", 0.0) >= _READING_CPUS)
+    return total - min(displaced, default=total)
 
 
 def wait_for_room(pool: Pool, *, patience_s: float = _PATIENCE_S) -> None:
-    """Wait until one actor of the pool can start beside a task that reads; Ray itself would wait without a word.
+    """Wait until one actor of the pool and a task that reads can start; Ray itself would wait silently.
 
-    Raises UnavailableError with a count of what is free when other jobs keep it for longer than `patience_s`.
+    Raises UnavailableError that counts what is free if other jobs hold the resources for longer than `patience_s`.
     """
     needed = {"CPU": pool.cpus + _READING_CPUS, "GPU": pool.gpus}
     deadline = monotonic() + patience_s
     while True:
         free = ray.available_resources()
-        short = [
-            f"{count:g} {name}s, {free.get(name, 0):g} free"
+        missing = [
+            f"{plural(count, name)}, {free.get(name, 0):g} free"
             for name, count in needed.items()
             if free.get(name, 0) < count
         ]
-        if not short:
+        if not missing:
             return
         if monotonic() > deadline:
             raise UnavailableError(
-                f"other jobs keep the cluster: one actor and a task that reads need {' and '.join(short)}"
+                f"the cluster is in use: one actor and a task that reads need {' and '.join(missing)}"
             )
         sleep(_POLL_S)

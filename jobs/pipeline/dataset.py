@@ -1,4 +1,4 @@
-"""The dataset: read and prepare on CPUs, rank on a pool of actors, write staged parts. Knows Ray Data."""
+"""The Ray Data pipeline: read and prepare on CPUs, then rank on a pool of actors."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +11,10 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from jobs.console import plural
 from jobs.input.source import Source
 from jobs.input.splits import Split, read_split
-from jobs.pipeline.progress import CountsReporter
+from jobs.pipeline.counts import CountsReporter
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
@@ -24,23 +25,24 @@ from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
 from rerank.ranking.options import RankingOptions
 
-# Deaths of actors while a block waited or ran: finding a pair that kills takes up to six (`rerank.isolation.isolate`),
-# and Ray's own limits are endless, for actors as for tasks.
+# How often Ray runs a task again whose process died; by default it does so without end. Finding a pair that kills its
+# process takes up to six deaths (`rerank.isolation.isolate`).
 _MAX_DEATHS = 30
-# Blocks that an actor holds, the one that it scores included: what it holds, no idle one can take from it.
+# Blocks per actor, the one that it scores included. An idle actor cannot take over a block that another one holds.
 _TASKS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Actors to run, and what each reserves on the cluster."""
+    """How many actors to run, and what each of them reserves on the cluster."""
 
     size: int
     cpus: float
     gpus: float
 
     def __str__(self) -> str:
-        return f"{self.size} actors of {self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        reserved = plural(self.cpus, "CPU") + (f" and {plural(self.gpus, 'GPU')}" if self.gpus else "")
+        return f"{plural(self.size, 'actor')} with {reserved}{' each' if self.size > 1 else ''}"
 
 
 def rank_dataset(
@@ -53,27 +55,27 @@ def rank_dataset(
     queries_per_block: int,
     block_bytes: int,
     keep_text: bool = False,
-    memory: ScoreLookup | None = None,
-    report: CountsReporter | None = None,
+    score_lookup: ScoreLookup | None = None,
+    reporter: CountsReporter | None = None,
     attempts: ScoringAttempts | None = None,
     engine: Engine | None = None,
     encoder: PairEncoder | None = None,
 ) -> Dataset:
-    """The lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
+    """Return the lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
 
-    An actor gets blocks of `queries_per_block` queries at least, and of about `block_bytes` bytes where those are more.
-    `encoder` is that of `scorer`, None where each process has to load it; `engine` stands in for what `scorer` names.
+    Each block has at least `queries_per_block` queries, and about `block_bytes` bytes if that is more.
+    `encoder` belongs to `scorer`; without it each process loads its own. `engine` replaces the one that `scorer` names.
     """
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset.context.target_max_block_size = block_bytes
     dataset = dataset.map_batches(
         _read_and_prepare,
         fn_kwargs={
-            "shared": ray.put((source, memory, encoder)),
+            "shared": ray.put((source, score_lookup, encoder)),
             "scorer": scorer,
             "keep_text": keep_text,
             "depth": options.depth,
-            "report": report,
+            "reporter": reporter,
         },
         batch_size=1,
         batch_format="pyarrow",
@@ -86,9 +88,10 @@ def rank_dataset(
         fn_constructor_args=[scorer],
         fn_constructor_kwargs={
             "options": options,
-            "on_block": report.block if report else None,
-            "store": memory.store if memory else None,
-            "after_part": memory.parts[-1].name if memory and memory.parts else "",
+            "on_block": reporter.block if reporter else None,
+            "on_progress": reporter.scored if reporter else None,
+            "store": score_lookup.store if score_lookup else None,
+            "after_part": score_lookup.parts[-1].name if score_lookup and score_lookup.parts else "",
             "attempts": attempts,
             "preload": False,
             "engine": engine,
@@ -111,40 +114,40 @@ def _read_and_prepare(
     scorer: ScorerConfig,
     keep_text: bool,
     depth: int | None,
-    report: CountsReporter | None,
+    reporter: CountsReporter | None,
 ) -> Iterator[pa.Table]:
-    """Task body: the splits it is given, read and prepared slice by slice."""
-    source, memory, encoder = _fetch(shared)
+    """Body of a task: read its splits and prepare them, table by table."""
+    source, score_lookup, encoder = _fetch_shared(shared)
     encoder = encoder or load_encoder(scorer)
-    lookup = open_snapshot(memory).lookup if memory else None
+    lookup = open_snapshot(score_lookup).lookup if score_lookup else None
     tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
-    for table, read_seconds in _ahead(tables):
+    for table, read_seconds in _read_ahead(tables):
         started = perf_counter()
         prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth)
-        if report is not None:
-            report({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
+        if reporter is not None:
+            reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
         yield prepared
 
 
 @lru_cache(maxsize=1)
-def _fetch(shared: Any) -> tuple[Source, ScoreLookup | None, PairEncoder | None]:
-    """What all tasks share, unpacked once in each process."""
+def _fetch_shared(shared: Any) -> tuple[Source, ScoreLookup | None, PairEncoder | None]:
+    """Return what all tasks share; each process unpacks it once."""
     fetched: tuple[Source, ScoreLookup | None, PairEncoder | None] = ray.get(shared)
     return fetched
 
 
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, float]]:
-    """The tables with the seconds that each took; while one is worked on, a thread reads the next."""
+def _read_ahead(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, float]]:
+    """Yield the tables, each with the seconds it took to read; a thread reads the next one meanwhile."""
 
     def read() -> tuple[pa.Table | None, float]:
         started = perf_counter()
         return next(tables, None), perf_counter() - started
 
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(read)
+        upcoming = thread.submit(read)
         while True:
-            table, seconds = coming.result()
+            table, seconds = upcoming.result()
             if table is None:
                 return
-            coming = thread.submit(read)
+            upcoming = thread.submit(read)
             yield table, seconds

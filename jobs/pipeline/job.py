@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, open_input
 from jobs.input.shuffle import gathered
@@ -16,35 +16,36 @@ from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, stage
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
-from jobs.pipeline.score_lookup import damaged_parts, open_score_lookup, resolve_and_ship
+from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup, resolve_and_ship
 from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging
-from jobs.pipeline.stop import Reached, listen, stoppable
+from jobs.pipeline.stop import RunState, install_handlers, stoppable
 from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
 from jobs.pipeline.trec_run import check_trec, write_trec
 from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine
+from rerank.fingerprint import ModelIdentity
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.paths import join_uri, locate
 from rerank.ranking.options import RankingOptions
 from rerank.store.folder import Folder
 
-_WRITING_CPUS = 0  # it waits for disks and networks, and a CPU that it reserves is a task that reads less
+_WRITING_CPUS = 0  # writing waits for disks and networks; a CPU reserved for it would be missing for reading
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """One run, as asked for."""
+    """Settings of one run; see the options of `rerank run`."""
 
     source: str
     output: str
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     layout: Layout | None = None
-    limit: int | None = None  # only the first queries
+    limit: int | None = None  # read the first queries only
     corpus: str | None = None  # with `queries`: the texts of a run
     queries: str | None = None
-    regroup: bool = False  # pairs whose rows do not lie together
+    regroup: bool = False  # the rows of a query may lie apart
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
     trec: str | None = None  # a TREC run file to write beside the output
@@ -54,16 +55,16 @@ class RunConfig:
     use_store: bool = True
     overwrite: bool = False
     actors: int | None = None
-    block_pairs: int | None = None  # pairs that an actor gets at once; None: by device
+    block_pairs: int | None = None  # pairs per block; None: by device
     address: str | None = None
     verbose: bool = False
 
 
 def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder | None = None) -> dict[str, Any]:
-    """Rerank `config.source` into `config.output`; gives the summary, which is also the manifest.
+    """Rerank `config.source` into `config.output`; return the summary, which is also the manifest.
 
-    `engine` and `encoder` stand in for the model's own; they travel to the workers by pickling.
-    Raises InputError, ConfigError or OutputError before any model is loaded, ModelError where it cannot be.
+    `engine` and `encoder` replace those of the model; they travel to the workers by pickling.
+    Raises InputError, ConfigError or OutputError before a model is loaded, and ModelError if it cannot be loaded.
     """
     started = perf_counter()
     output = locate(config.output)
@@ -73,7 +74,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     trec = locate(config.trec) if config.trec else None
     if trec is not None:
         check_trec(trec, output)
-    given = open_input(
+    job_input = open_input(
         config.source,
         layout=config.layout,
         renames=config.renames,
@@ -83,11 +84,11 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         regroup=config.regroup,
     )
     if config.options.fusion is not None:
-        check_mixable(given.source, config.options.fusion)
+        check_mixable(job_input.source, config.options.fusion)
     staging = stage(output)
-    outcome = _execute(config, given, staging, engine, encoder)
+    outcome = _execute(config, job_input, staging, engine, encoder)
     sums = add_up(outcome.parts)
-    check_nothing_lost(sums, Expected(given.queries, given.pairs))
+    check_nothing_lost(sums, Expected(job_input.queries, job_input.pairs))
     summary = {
         "source": inputs[0].uri,
         "columns": config.renames,
@@ -101,47 +102,45 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
 
 
 def _execute(
-    config: RunConfig, given: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
+    config: RunConfig, job_input: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
 ) -> Outcome:
-    """Run the pipeline on a cluster, up to staged parts."""
-    with stoppable() as reached:
+    """Run the pipeline on a cluster; it leaves staged parts."""
+    with stoppable() as state:
         connect(address=config.address, verbose=config.verbose)
-        listen(reached)  # ray.init has set its own handlers
+        install_handlers(state)  # again, because ray.init has replaced them
         try:
-            return _on_cluster(config, given, staging, reached, engine, encoder)
+            return _on_cluster(config, job_input, staging, state, engine, encoder)
         finally:
             disconnect()
 
 
 def _on_cluster(
     config: RunConfig,
-    given: Input,
+    job_input: Input,
     staging: Staging,
-    reached: Reached,
+    state: RunState,
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
     pool = choose_pool(actors=config.actors, device=config.scorer.device)
     wait_for_room(pool)
     resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
-    scorer, model, shipped = ray.get(resolving)
-    if not pool.gpus and scorer.threads is None:  # its share of the cores, not all of them
+    scorer, model, shipped_encoder = ray.get(resolving)
+    if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
-    scores = config.scores or join_uri(config.output, SCORES)
-    memory = open_score_lookup(scores, model) if config.use_store else None
-    for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
-        say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-    source = gathered(given, staging.folder.join(GATHERED))
+    score_lookup = _open_lookup(config, model)
+    source = gathered(job_input, staging.folder.join(GATHERED))
     block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
-    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
-    say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
-    say(f"{model.name} in {model.dtype}, at most {model.max_length:,} tokens a pair, on {pool}")
-    pairs_per_query = max(1, source.pairs // max(1, given.queries))
+    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=job_input.repeated)
+    counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
+    say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
+    say(f"model {model.name} in {model.dtype}, at most {model.max_length:,} tokens per pair, on {pool}")
+    pairs_per_query = max(1, source.pairs // max(1, job_input.queries))
     sink = RankedSink(staging, config.output_layout)
     attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
-    reached.scoring, reached.store = True, memory.store if memory else None
+    state.scoring, state.store = True, score_lookup.store if score_lookup else None
     started = perf_counter()
-    with progress(total_pairs=source.pairs) as report:
+    with progress(total_pairs=source.pairs) as reporter:
         rank_dataset(
             source,
             splits,
@@ -151,10 +150,20 @@ def _on_cluster(
             queries_per_block=max(1, block // pairs_per_query),
             block_bytes=bytes_per_block(block),
             keep_text=config.keep_text,
-            memory=memory,
-            report=report,
+            score_lookup=score_lookup,
+            reporter=reporter,
             attempts=attempts,
             engine=engine,
-            encoder=encoder or shipped,
+            encoder=encoder or shipped_encoder,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
-        return Outcome(sink.reports, model, pool.size, report.sums(), perf_counter() - started)
+        return Outcome(sink.reports, model, pool.size, reporter.counts().sums, perf_counter() - started)
+
+
+def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
+    """Open the score store for this model, and say which parts of it are damaged; None for a run without a store."""
+    if not config.use_store:
+        return None
+    score_lookup = open_score_lookup(config.scores or join_uri(config.output, SCORES), model)
+    for damage in ray.get(ray.remote(damaged_parts).remote(score_lookup)):
+        say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
+    return score_lookup

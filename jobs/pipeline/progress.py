@@ -1,118 +1,124 @@
 """What a person sees while a job runs: a bar on a terminal, a line every ten seconds on a pipe."""
 
-import resource
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from time import monotonic
-from typing import Any
 
-import pyarrow as pa
-import ray
+from ray.exceptions import RayError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from jobs.pipeline.writer import count
+from jobs.console import plural, say
+from jobs.pipeline.counts import Counts, CountsReporter, start_counting
 
 _BAR_SECONDS = 0.5
 _LINE_SECONDS = 10.0
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-PEAK = "peak_memory_bytes"
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held at once, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-
-
-class CountsActor:
-    """Sums of what the workers report, and the highest peak; lives in the cluster as a Ray actor of its own."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-
-    def add(self, counts: dict[str, float]) -> None:
-        """Add the counts of one block."""
-        for name, value in counts.items():
-            known = self._sums.get(name, 0)
-            self._sums[name] = max(known, value) if name == PEAK else known + value
-
-    def sums(self) -> dict[str, float]:
-        """What was reported until now."""
-        return dict(self._sums)
-
-
-@dataclass(frozen=True, slots=True)
-class CountsReporter:
-    """Sends counts from a worker to the tally without waiting, with the worker's own peak of memory."""
-
-    tally: Any
-
-    def __call__(self, counts: dict[str, float]) -> None:
-        """Report these counts."""
-        self.tally.add.remote({**counts, PEAK: peak_memory()})
-
-    def block(self, ranked: pa.Table) -> None:
-        """Report a ranked block; what an actor calls."""
-        self(count(ranked))
-
-    def sums(self) -> dict[str, float]:
-        """What was reported until now, by this process too."""
-        self({})
-        sums: dict[str, float] = ray.get(self.tally.sums.remote())
-        return sums
+_WINDOW_SECONDS = 60.0  # the rate is that of the last minute
 
 
 @contextmanager
 def progress(*, total_pairs: int) -> Iterator[CountsReporter]:
     """Show progress on stderr while the block runs; gives what workers report to."""
-    report = CountsReporter(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(CountsActor).remote())
+    reporter = start_counting()
     stop = Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
-    thread = Thread(target=show, args=(report, total_pairs, stop), daemon=True)
+    thread = Thread(target=show, args=(reporter, total_pairs, stop), daemon=True)
     thread.start()
     try:
-        yield report
+        yield reporter
     finally:
         stop.set()
         thread.join()
 
 
-def _show_bar(report: CountsReporter, total: int, stop: Event) -> None:
-    columns = (
-        TextColumn("reranking"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,} pairs  {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
+@dataclass(slots=True)
+class ProgressState:
+    """How far a run is. `done` never falls and never passes `total`, whatever is scored again."""
+
+    total: int
+    done: int = 0
+    rejected: int = 0
+    pairs_per_second: float | None = None  # None while there is nothing to estimate it from
+    is_loading: bool = True
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)  # (time, pairs done), oldest first
+
+    def update(self, counts: Counts, now: float) -> None:
+        """Take in what was reported until `now`, in seconds of a clock that never stands back."""
+        self.done = max(self.done, min(counts.done, self.total))
+        self.rejected = max(self.rejected, counts.rejected)
+        if counts.scoring_seconds is not None:
+            self.is_loading = False
+            if not self._samples:
+                self._samples.append((now - counts.scoring_seconds, min(counts.done_before_scoring, self.done)))
+        elif self.done:
+            self.is_loading = False
+        if self._samples or self.done:
+            self._samples.append((now, self.done))
+        self._forget(now - _WINDOW_SECONDS)
+        self.pairs_per_second = self._rate()
+
+    def __str__(self) -> str:
+        parts = [f"{self.done:,} of {plural(self.total, 'pair')}"]
+        if self.rejected:
+            parts.append(f"{self.rejected:,} rejected")
+        return ", ".join([*parts, *self.pace()])
+
+    def pace(self) -> list[str]:
+        """Return pairs per second and the time that is left, or why there is none yet."""
+        if self.is_loading:
+            return ["loading the model"]
+        if self.pairs_per_second is None:
+            return [] if self.done == self.total else ["estimating ..."]
+        rate = f"{self.pairs_per_second:,.0f}" if self.pairs_per_second >= 10 else f"{self.pairs_per_second:.1f}"
+        left = self.total - self.done
+        return [f"{rate} pairs/s", *([f"{duration(left / self.pairs_per_second)} left"] if left else [])]
+
+    def _forget(self, before: float) -> None:
+        """Drop samples older than the window, but never the last one from which pairs were done since."""
+        samples = self._samples
+        while len(samples) > 2 and samples[1][0] <= before and samples[1][1] < self.done:
+            samples.popleft()
+
+    def _rate(self) -> float | None:
+        if not self._samples:
+            return None
+        (since, first), (until, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (until - since) if last > first and until > since else None
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: 45 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def _show_bar(reporter: CountsReporter, total: int, stop: Event) -> None:
+    columns = (TextColumn("reranking"), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total, rate="loading the model")
-        for done, rejected, rate in _follow(report, stop, _BAR_SECONDS):
-            text = f"{rate:,.0f} pairs/s" + (f", {rejected:,} rejected" if rejected else "")
-            bar.update(task, completed=done, rate=text if done else "loading the model")
+        task = bar.add_task("starting", total=total)
+        for state in _follow(reporter, total, stop, _BAR_SECONDS):
+            bar.update(task, completed=state.done, description=str(state))
 
 
-def _show_lines(report: CountsReporter, total: int, stop: Event) -> None:
-    for done, rejected, rate in _follow(report, stop, _LINE_SECONDS):
-        left = f"{(total - done) / rate:,.0f} s left" if rate else "time left unknown"
-        sys.stderr.write(
-            f"reranking: {done:,} of {total:,} pairs, {rejected:,} rejected, {rate:,.0f} pairs/s, {left}\n"
-        )
-        sys.stderr.flush()
+def _show_lines(reporter: CountsReporter, total: int, stop: Event) -> None:
+    for state in _follow(reporter, total, stop, _LINE_SECONDS):
+        say(str(state))
 
 
-def _follow(report: CountsReporter, stop: Event, seconds: float) -> Iterator[tuple[int, int, float]]:
-    """Pairs done, pairs rejected and pairs per second since the first report; once more at the end."""
-    first: tuple[float, int] | None = None
+def _follow(reporter: CountsReporter, total: int, stop: Event, seconds: float) -> Iterator[ProgressState]:
+    """Yield the state of the run again and again, and once more at the end."""
+    state = ProgressState(total)
     ended = False
     while not ended:
         ended = stop.wait(seconds)
-        sums = report.sums()
-        rejected = int(sums.get("pairs_rejected", 0))
-        done = int(sums.get("pairs_ranked", 0)) + rejected
-        if done and first is None:
-            first = (monotonic(), done)
-        elapsed = monotonic() - first[0] if first else 0.0
-        yield done, rejected, (done - first[1]) / elapsed if first and elapsed else 0.0
+        try:
+            counts = reporter.counts()
+        except RayError:  # the cluster is gone, and the job says so
+            return
+        state.update(counts, monotonic())
+        yield state

@@ -1,4 +1,4 @@
-"""What a run may look up instead of scoring: the scorer's identity, and the snapshot of its score store."""
+"""Look scores up instead of computing them: the identity of the scorer, and a snapshot of its score store."""
 
 import getpass
 import os
@@ -16,36 +16,37 @@ from rerank.store import Damage, Part, ScoreStore, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class ScoreLookup:
-    """A score store and the parts of it that a run looks up in: those that were there when it began."""
+    """A score store with the parts that were there when the run began: the run looks up in these only."""
 
     store: ScoreStore
     parts: tuple[Part, ...]
 
 
 def open_score_lookup(uri: str, identity: ModelIdentity) -> ScoreLookup:
-    """The part of the store at `uri` that belongs to this scorer. Raises InputError or OutputError."""
+    """Open the scores of this scorer in the store at `uri`. Raises InputError or OutputError."""
     store = ScoreStore(uri, identity.fingerprint)
     store.describe(identity.as_json())
     return ScoreLookup(store, store.parts())
 
 
 @lru_cache(maxsize=2)
-def open_snapshot(scores: ScoreLookup) -> Snapshot:
-    """The snapshot, shared by the workers of this node and kept for the life of the process."""
+def open_snapshot(lookup: ScoreLookup) -> Snapshot:
+    """Return the snapshot, which the workers of a node share; it stays open for the life of the process."""
     cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
-    return Snapshot.open(scores.store, cache, parts=scores.parts)
+    return Snapshot.open(lookup.store, cache, parts=lookup.parts)
 
 
-def damaged_parts(scores: ScoreLookup) -> list[Damage]:
-    """The parts of the store that cannot be read, whose pairs are scored again; runs on a worker."""
-    return open_snapshot(scores).damaged
+def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
+    """Return the parts of the store that cannot be read, whose pairs are scored again. Runs on a worker."""
+    return open_snapshot(lookup).damaged
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:
-    """The settings with their precision pinned to what this machine's device takes, the scorer's identity and encoder.
+    """Return the settings with the precision that this machine's device takes, the scorer's identity and its encoder.
 
-    Runs on a worker like those that will score: the driver may have neither their GPU nor the model. Raises ModelError
-    where the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError where the device is not there.
+    Runs on a worker like those that will score, because the driver may have neither their GPU nor the model.
+    Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
+    missing.
     """
     from rerank.encoding.tokenizer import load_encoder
     from rerank.engines.declared import check_declared
@@ -59,13 +60,13 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
 
 
 def resolve_and_ship(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder | None]:
-    """What `resolve` gives, with None for an encoder that cannot travel: its tokeniser has parts written in Python.
+    """Return what `resolve` does, with None for an encoder that cannot be pickled (its tokenizer has parts in Python).
 
-    Who is given an encoder need not import transformers, and with it torch, to load one: seconds for each process.
+    A process that receives the encoder need not load it, which would import transformers and torch: seconds each time.
     """
     resolved, identity, encoder = resolve(scorer)
     try:
         pickle.dumps(encoder)
-    except Exception:  # tokenizers raises no narrower one
+    except Exception:  # tokenizers raises nothing narrower
         return resolved, identity, None
     return resolved, identity, encoder

@@ -1,11 +1,12 @@
-"""The JSON summary of a run, which is its manifest too; the keys are a promise to programs that read it."""
+"""The JSON summary of a run, which is also its manifest. Programs read it: its keys must stay."""
 
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from jobs.pipeline.progress import PEAK
+from jobs.console import plural
+from jobs.pipeline.counts import PEAK
 from jobs.pipeline.publish import PartReport
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
@@ -13,7 +14,7 @@ from rerank.fingerprint import ModelIdentity
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was counted in the input before the run; footers count a query without candidates as one pair."""
+    """Queries and pairs counted in the input before the run; a query without candidates counts as one pair."""
 
     queries: int
     pairs: int
@@ -21,7 +22,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the pipeline left: staged parts, what workers measured meanwhile, and how long it took."""
+    """Result of the pipeline: staged parts, what the workers measured, and how long it took."""
 
     parts: list[PartReport]
     model: ModelIdentity
@@ -31,7 +32,7 @@ class Outcome:
 
 
 def add_up(reports: list[PartReport]) -> Counter[str]:
-    """The sums of what the write tasks counted; see `jobs.pipeline.writer.count`."""
+    """Add up what the write tasks counted; see `jobs.pipeline.writer.count`."""
     sums: Counter[str] = Counter()
     for report in reports:
         sums.update(report.counts)
@@ -39,19 +40,19 @@ def add_up(reports: list[PartReport]) -> Counter[str]:
 
 
 def check_nothing_lost(sums: Counter[str], expected: Expected) -> None:
-    """Raise RerankError unless every query and pair that went in is ranked or rejected."""
+    """Raise RerankError unless every query and pair that was read is ranked or rejected."""
     queries = sums["queries_ranked"] + sums["queries_rejected"]
     pairs = sums["pairs_ranked"] + sums["pairs_rejected"] + sums["queries_without_candidates"]
     if (queries, pairs) != (expected.queries, expected.pairs):
         raise RerankError(
-            f"{expected.queries:,} queries and {expected.pairs:,} pairs went in, {queries:,} and {pairs:,} came out: "
-            "nothing was published"
+            f"{plural(expected.queries, 'query')} and {plural(expected.pairs, 'pair')} were read, "
+            f"{plural(queries, 'query')} and {plural(pairs, 'pair')} were ranked or rejected: nothing was published"
         )
 
 
 def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: float) -> dict[str, Any]:
-    """The summary of a run that took `seconds`, with the sums over its parts."""
-    computed, busy = sums["computed_tokens"], sums["engine_seconds"]
+    """Return the summary of a run that took `seconds`; `sums` are those over its parts."""
+    computed, engine_seconds = sums["computed_tokens"], sums["engine_seconds"]
     measured = outcome.measured
     return {
         "output": output,
@@ -65,14 +66,14 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
         "store_hits": int(sums["store_hits"]),
         "tokens": int(sums["tokens"]),
         "padding_share": round(1 - sums["tokens"] / computed, 4) if computed else 0.0,
-        "engine_utilization": round(busy / (outcome.actors * outcome.seconds), 4),
+        "engine_utilization": round(engine_seconds / (outcome.actors * outcome.seconds), 4),
         "peak_memory_bytes": int(measured[PEAK]),
         "pairs_per_second": round(sums["pairs_ranked"] / outcome.seconds, 1),
         "seconds": {
             "total": round(seconds, 2),
             "read": round(measured.get("read_seconds", 0), 2),
             "prepare": round(measured.get("prepare_seconds", 0), 2),
-            "score": round(busy, 2),
+            "score": round(engine_seconds, 2),
             "write": round(sums["write_seconds"], 2),
         },
         "model": outcome.model.as_json(),

@@ -14,7 +14,7 @@ import numpy as np
 
 from rerank.arrays import FloatArray, IntArray
 from rerank.encoding.pairs import EncodedPairs
-from rerank.engines import Engine
+from rerank.engines import Engine, Scores
 from rerank.errors import RerankError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.ranking.reject import Codes, Reason
@@ -22,12 +22,16 @@ from rerank.ranking.reject import Codes, Reason
 # A death costs a restart with its model load, a piece next to nothing: 16 finds one of 256 pairs in four deaths, one of
 # 32,768 in six, where halves would take ten and seventeen.
 _PIECES = 16
+# What is scored at once, where progress is reported: a quarter of a block, so that a slow model is seen to move.
+_SLICES = 4
+_PAIRS_PER_SLICE = 64
 # Of a pair alone. One may be chance: a node that goes away, an operator's kill.
 _DEATHS = 2
 
 _log = logging.getLogger(__name__)
 
 OnScored = Callable[[IntArray, FloatArray], None]
+OnProgress = Callable[[int], None]
 
 
 class FaultIsolation:
@@ -45,14 +49,20 @@ class FaultIsolation:
         name: str = "",
         attempts: ScoringAttempts | None = None,
         on_scored: OnScored | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
-        """`on_scored` gets the places in `pairs`, and the logits, of each piece as soon as it is scored."""
+        """`on_scored` gets the places in `pairs`, and the logits, of each piece as soon as it is scored.
+
+        `on_progress` gets how many pairs were scored since its last call, and a negative number for those that will be
+        scored again.
+        """
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
         self.computed_tokens = 0
         self.seconds = 0.0
         self._pairs, self._rows = pairs, rows
-        self._name, self._attempts, self._on_scored = name, attempts, on_scored
+        self._name, self._attempts = name, attempts
+        self._on_scored, self._on_progress = on_scored, on_progress
         self._deaths = attempts.unfinished(name) if attempts else {}
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
@@ -81,18 +91,42 @@ class FaultIsolation:
             self._attempts.end(note, deaths + 1)
 
     def _try(self, engine: Engine, places: IntArray) -> Reason:
+        computed_tokens, done = 0, 0
+        for part in self._slices(places):
+            scores = self._score_slice(engine, part)
+            if scores is None:
+                self._report(-done)
+                return Reason.ENGINE_FAILED
+            self.logits[part] = scores.logits
+            computed_tokens += scores.computed_tokens
+            done += len(part)
+            self._report(len(part))
+        self.computed_tokens += computed_tokens
+        if self._on_scored:
+            self._on_scored(places, self.logits[places])
+        return Reason.OK
+
+    def _score_slice(self, engine: Engine, places: IntArray) -> Scores | None:
+        """Return the scores, None where the engine fails on these pairs. Raises what RerankError the engine raises."""
         started = perf_counter()
         try:
-            scores = engine.score(self._pairs.take(places))
+            return engine.score(self._pairs.take(places))
         except RerankError:
             raise
         except Exception:  # whatever it is, the other pairs go on
             _log.warning("the engine failed on %d pairs", len(places), exc_info=True)
-            return Reason.ENGINE_FAILED
+            return None
         finally:
             self.seconds += perf_counter() - started
-        self.logits[places] = scores.logits
-        self.computed_tokens += scores.computed_tokens
-        if self._on_scored:
-            self._on_scored(places, scores.logits)
-        return Reason.OK
+
+    def _slices(self, places: IntArray) -> list[IntArray]:
+        """Return the places, longest pairs first where there are several slices, so that each packs well."""
+        count = min(_SLICES, len(places) // _PAIRS_PER_SLICE) if self._on_progress else 1
+        if count <= 1:
+            return [places]
+        order = np.argsort(-self._pairs.lengths[places], kind="stable")
+        return np.array_split(places[order], count)
+
+    def _report(self, pairs: int) -> None:
+        if self._on_progress and pairs:
+            self._on_progress(pairs)

@@ -1,5 +1,6 @@
-"""Errors raised in a worker on cue: when the actor starts, at a block, or by the engine after some blocks."""
+"""What may happen in a worker, on cue: an error when the actor starts or after some blocks, or a death."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ class RaisingEngine:
     blocks: int = 0
 
     lanes = None
-    description = {"engine": "raising"}
+
+    @property
+    def description(self) -> dict[str, str]:
+        return {"engine": "raising"}
 
     def score(self, pairs: EncodedPairs) -> Scores:
         if len(self.note(f"block {pairs.join(np.arange(len(pairs)))[0].sum()}")) > self.blocks:
@@ -35,6 +39,25 @@ class RaisingEngine:
 
     def attempts(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@dataclass(frozen=True)
+class DyingEngine:
+    """Ends its process at the second call, of which there is one for each slice of a block; `log` has them all."""
+
+    log: Path
+    lanes = None
+
+    @property
+    def description(self) -> dict[str, str]:
+        return {"engine": "dying"}
+
+    def score(self, pairs: EncodedPairs) -> Scores:
+        with self.log.open("a") as log:
+            log.write(f"{len(pairs)}\n")
+        if len(self.log.read_text().splitlines()) == 2:
+            os._exit(1)
+        return Scores(np.zeros(len(pairs), dtype=np.float32), 0)
 
 
 class ActorThatCannotStart(RerankActor):

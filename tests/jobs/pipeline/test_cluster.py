@@ -32,13 +32,23 @@ def test_the_pool_suits_the_nodes(nodes, actors, device, expected):
 @pytest.mark.parametrize(
     ("nodes", "actors", "device", "complaint"),
     [
-        ([GPU_NODE], 6, "auto", "6 actors need 6 GPUs, the cluster has 4"),
-        ([{"CPU": 4.0}], None, "cuda", "1 actors need 1 GPUs, the cluster has 0"),
-        ([{"CPU": 4.0}], 4, "auto", "4 actors need 5 CPUs with those that read, the cluster has 4"),
-        ([LOW], None, "auto", "1 actors need 2 CPUs with those that read, the cluster has 1"),
-        ([LOW] * 2, 3, "auto", "3 actors need 3 GPUs, the cluster has 2 and 4 CPUs with those that read, .* has 2"),
-        ([{"CPU": 1.0, "GPU": 4.0}, {"CPU": 8.0}], 4, "auto", "4 actors need whole nodes, .* have room for 1"),
-        ([], None, "auto", "1 actors need 2 CPUs with those that read, the cluster has 0"),
+        ([GPU_NODE], 6, "auto", "6 actors requested, room for 4: 6 GPUs needed, the cluster has 4"),
+        ([{"CPU": 4.0}], None, "cuda", "1 actor requested, room for 0: 1 GPU needed, the cluster has 0"),
+        ([{"CPU": 4.0}], 4, "auto", "room for 3: 5 CPUs needed, one of them for reading, the cluster has 4"),
+        ([LOW], None, "auto", "room for 0: 2 CPUs needed, one of them for reading, the cluster has 1"),
+        (
+            [LOW] * 2,
+            3,
+            "auto",
+            "3 GPUs needed, the cluster has 2; 4 CPUs needed, .* has 2",
+        ),
+        (
+            [{"CPU": 1.0, "GPU": 4.0}, {"CPU": 8.0}],
+            4,
+            "auto",
+            "room for 1: each actor must fit on one node",
+        ),
+        ([], None, "auto", "1 actor requested, room for 0: 2 CPUs needed, .* the cluster has 0"),
     ],
 )
 def test_a_pool_that_has_no_place_is_refused_with_what_is_missing(nodes, actors, device, complaint):
@@ -51,5 +61,18 @@ def test_a_cluster_that_others_use_is_waited_for_and_then_given_up(monkeypatch):
     monkeypatch.setattr(ray, "available_resources", lambda: next(free))
     wait_for_room(Pool(4, 1, 1), patience_s=60)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 8.0})
-    with pytest.raises(UnavailableError, match="one actor and a task that reads need 1 GPUs, 0 free"):
+    with pytest.raises(UnavailableError, match="one actor and a task that reads need 1 GPU, 0 free"):
         wait_for_room(Pool(4, 1, 1), patience_s=0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        (Pool(1, 2, 0), "1 actor with 2 CPUs"),
+        (Pool(1, 1, 1), "1 actor with 1 CPU and 1 GPU"),
+        (Pool(8, 1, 1), "8 actors with 1 CPU and 1 GPU each"),
+        (Pool(2, 7, 0), "2 actors with 7 CPUs each"),
+    ],
+)
+def test_a_pool_in_words(pool, said):
+    assert str(pool) == said

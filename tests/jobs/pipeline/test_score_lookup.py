@@ -1,5 +1,8 @@
 """What a job finds out of its model on a worker, and sends to the others."""
 
+import json
+import shutil
+
 import pytest
 from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
 
@@ -7,6 +10,7 @@ import rerank.encoding.tokenizer
 from jobs.pipeline.score_lookup import resolve_and_ship
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_encoder
+from rerank.errors import ModelError
 
 
 class Words:
@@ -36,3 +40,21 @@ def test_an_encoder_with_parts_in_python_is_left_to_be_loaded(scorer, monkeypatc
     monkeypatch.setattr(rerank.encoding.tokenizer, "load_encoder", lambda _: encoder)
     assert len(encoder.encode(["a b"], ["c"], [0], [0])) == 1
     assert resolve_and_ship(scorer)[2] is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "complaint"),
+    [
+        ({"architectures": ["BertModel"]}, "has the weights of BertModel, without a classifier"),
+        ({"architectures": ["BertForMaskedLM"]}, "has the weights of BertForMaskedLM, without a classifier"),
+        ({"id2label": {"0": "no", "1": "yes"}}, "gives 2 scores per pair, a cross-encoder gives 1"),
+        ({"model_type": "no-such-type"}, "cannot load the tokeniser"),
+    ],
+)
+def test_what_the_config_tells_is_found_before_any_weights_are_read(folder_of, tmp_path, declared, complaint):
+    shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text()) | declared
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=complaint):
+        resolve_and_ship(ScorerConfig(model=str(tmp_path), device="cpu"))

@@ -20,9 +20,9 @@ from jobs.pipeline import stop
 from jobs.pipeline.stop import stoppable
 from rerank.store import ScoreStore
 stop._COUNT_S = 20  # a busy machine takes its time
-with exit_codes(), stoppable() as reached:
-    reached.scoring = sys.argv[1] != "not yet"
-    reached.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
+with exit_codes(), stoppable() as state:
+    state.scoring = sys.argv[1] != "not yet"
+    state.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
     try:
         print("ready", flush=True)
         time.sleep(60)

@@ -168,3 +168,23 @@ def test_a_recent_score_makes_no_candidate_of_what_was_refused(config, tmp_path)
     assert again.drop_columns(["usage"]).equals(expected.drop_columns(["usage"]))
     assert [usage["store_hits"] for usage in again["usage"].to_pylist()] == [2]
     assert look_up_recent(store, after_part="part-z") is None
+
+
+def test_progress_is_told_slice_by_slice_and_taken_back_where_a_slice_fails(config):
+    told, engine = [], Engine()
+    ranked = Reranker(config, engine=engine).rank_table(TABLE, on_progress=told.append)
+    assert told == [0, 90, 90, 90, 90]  # 0 where scoring begins
+    assert engine.calls == told[1:]
+    assert ranked["candidates"].equals(Reranker(config, engine=Engine()).rank_table(TABLE)["candidates"])
+
+    told.clear()
+    failing = Engine(ValueError("no"), fault=1)  # the shortest, which are in the last slice
+    ranked = Reranker(config, engine=failing).rank_table(TABLE, on_progress=told.append)
+    assert told[:5] == [0, 90, 90, 90, -270]
+    assert sum(told) == 360 - len(refused(ranked)) == 320
+
+
+def test_few_pairs_are_one_slice(config):
+    told = []
+    Reranker(config, engine=Engine()).rank_table(TABLE.slice(0, 3), on_progress=told.append)
+    assert told == [0, 120]

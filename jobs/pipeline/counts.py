@@ -1,0 +1,126 @@
+"""Counts that the workers of a run report while it runs, added up in an actor of their own. Knows Ray."""
+
+import resource
+import sys
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import pyarrow as pa
+import ray
+from xxhash import xxh3_64_hexdigest
+
+from jobs.pipeline.writer import count
+
+PEAK = "peak_memory_bytes"
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_REJECTED = "pairs_rejected"
+_DONE = ("pairs_ranked", _REJECTED, "queries_without_candidates")  # the input counts such a query as one pair
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held at once, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was reported until now: pairs that are done, those of them that are rejected, and all sums by name.
+
+    `scoring_seconds` is the time since a worker had its model loaded and began to score, None before;
+    `done_before_scoring` are the pairs that were done by then, for their scores were looked up.
+    """
+
+    done: int = 0
+    rejected: int = 0
+    scoring_seconds: float | None = None
+    done_before_scoring: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+class CountsActor:
+    """Adds up what the workers report; lives in the cluster as a Ray actor.
+
+    A block that is ranked again, because a node was lost, counts once.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._blocks: set[str] = set()
+        self._scored: dict[str, int] = {}  # by worker: pairs of the block that it works on
+        self._began: tuple[float, int] | None = None
+
+    def add(self, counts: dict[str, float]) -> None:
+        """Add these counts to the sums; of the peak of memory the highest is kept."""
+        for name, value in counts.items():
+            known = self._sums.get(name, 0)
+            self._sums[name] = max(known, value) if name == PEAK else known + value
+
+    def add_scored(self, worker: str, pairs: int) -> None:
+        """Count pairs of the block that a worker scores; 0 says that it begins with a block."""
+        if self._began is None:
+            self._began = monotonic(), self._done()
+        self._scored[worker] = self._scored.get(worker, 0) + pairs if pairs else 0
+
+    def add_block(self, worker: str, block: str, counts: dict[str, float]) -> None:
+        """Add the counts of a ranked block, unless they were added before."""
+        self._scored.pop(worker, None)
+        if block not in self._blocks:
+            self._blocks.add(block)
+            self.add(counts)
+
+    def counts(self) -> Counts:
+        """Return what was reported until now."""
+        began, before = self._began or (None, 0)
+        return Counts(
+            done=self._done(),
+            rejected=int(self._sums.get(_REJECTED, 0)),
+            scoring_seconds=None if began is None else monotonic() - began,
+            done_before_scoring=before,
+            sums=dict(self._sums),
+        )
+
+    def _done(self) -> int:
+        return int(sum(self._sums.get(name, 0) for name in _DONE)) + sum(self._scored.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CountsReporter:
+    """Sends counts from a worker to the counts actor without waiting, with the worker's own peak of memory."""
+
+    counts_actor: Any
+
+    def __call__(self, counts: dict[str, float]) -> None:
+        """Report these counts."""
+        self.counts_actor.add.remote({**counts, PEAK: peak_memory()})
+
+    def scored(self, pairs: int) -> None:
+        """Report that so many more pairs of a block were scored; see `RerankActor`, which calls it."""
+        self.counts_actor.add_scored.remote(_worker(), pairs)
+
+    def block(self, ranked: pa.Table) -> None:
+        """Report a ranked block; see `RerankActor`, which calls it."""
+        task_id = ray.get_runtime_context().get_task_id()  # the same when Ray runs the task again
+        name = f"{task_id}-{block_digest(ranked)}"
+        self.counts_actor.add_block.remote(_worker(), name, {**count(ranked), PEAK: peak_memory()})
+
+    def counts(self) -> Counts:
+        """Return what was reported until now, by this process too."""
+        self({})
+        counts: Counts = ray.get(self.counts_actor.counts.remote())
+        return counts
+
+
+def start_counting() -> CountsReporter:
+    """Start the counts actor; a reporter of it may travel to the workers."""
+    return CountsReporter(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(CountsActor).remote())
+
+
+def block_digest(ranked: pa.Table) -> str:
+    """Return a digest of the block's query ids: a task ranks its blocks one after another, each with other queries."""
+    return xxh3_64_hexdigest(str(ranked.column("query_id").to_pylist()).encode())
+
+
+def _worker() -> str:
+    """Return an id that an actor keeps when it is started again."""
+    return str(ray.get_runtime_context().get_actor_id())
