@@ -75,7 +75,7 @@ def check_address(host: str | None) -> None:
     """Without keys only this machine may ask. Raises ConfigError for another address."""
     if host is not None and not _LOOPBACK.fullmatch(host):
         raise ConfigError(
-            f"http host: {host} is open to other machines, and there are no keys: set keys_file or {ENVIRONMENT}, "
+            f"http host {host} is open to other machines, and no API keys are set: set keys_file or {ENVIRONMENT}, "
             "or bind to 127.0.0.1"
         )
 

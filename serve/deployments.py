@@ -89,6 +89,6 @@ async def _ours(response: Any) -> Any:
             raise failure.cause from None
         raise
     except BackPressureError as full:
-        raise OverloadedError("too many requests wait for this model, come back later") from full
+        raise OverloadedError("too many requests are waiting for this model, retry later") from full
     except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError, ObjectLostError) as gone:
-        raise UnavailableError("the model is not running at the moment, come back later") from gone
+        raise UnavailableError("the model is not running at the moment, retry later") from gone

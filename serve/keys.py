@@ -31,7 +31,7 @@ class Keys:
         """The name of the key in an Authorization header. Raises UnauthorizedError."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            raise UnauthorizedError("a key is needed: send the header 'Authorization: Bearer KEY'")
+            raise UnauthorizedError("an API key is required: send the header 'Authorization: Bearer KEY'")
         self._refresh()
         digest = _digest(key.strip())
         found = None
@@ -39,7 +39,7 @@ class Keys:
             if hmac.compare_digest(digest, known):
                 found = name
         if found is None:
-            raise UnauthorizedError("the key is not known here, or was revoked")
+            raise UnauthorizedError("the API key is unknown or was revoked")
         return found
 
     def _refresh(self) -> None:
@@ -68,7 +68,7 @@ def read_keys(file: Path) -> dict[str, str]:
         if match:
             digests[match["name"]] = match["digest"]
         elif text:
-            raise ConfigError(f"{file}:{number}: a line must read 'NAME sha256:HEX', see python -m serve.keys")
+            raise ConfigError(f"{file}:{number}: a line must be 'NAME sha256:HEX', as python -m serve.keys writes it")
     return digests
 
 
@@ -78,7 +78,7 @@ def keys_from_environment() -> dict[str, str]:
     for part in filter(None, map(str.strip, os.environ.get(ENVIRONMENT, "").split(","))):
         name, found, key = part.partition("=")
         if not found or not name.strip() or not key.strip():
-            raise ConfigError(f"{ENVIRONMENT} must read name=key,name=key, got a part without a name or key")
+            raise ConfigError(f"{ENVIRONMENT} must be name=key,name=key, got a part without a name or without a key")
         keys[name.strip()] = key.strip()
     return keys
 
@@ -95,9 +95,9 @@ def main() -> None:
     options = parser.parse_args()
     key = f"rk-{secrets.token_urlsafe(32)}"
     if not _LINE.fullmatch(line := f"{options.name} sha256:{_digest(key)}"):
-        parser.error(f"a name holds letters, digits and . @ _ -, got {options.name!r}")
+        parser.error(f"NAME may contain letters, digits and . @ _ -, got {options.name!r}")
     if options.file.exists() and options.name in read_keys(options.file):
-        parser.error(f"{options.name!r} has a key in {options.file} already")
+        parser.error(f"{options.file} already has a key named {options.name!r}: delete its line or use another name")
     with options.file.open("a", encoding="utf-8") as out:
         out.write(f"{line}\n")
     print(key)  # noqa: T201

@@ -90,5 +90,5 @@ def _check_names(models: tuple[ServedModel, ...]) -> None:
     seen: set[str] = set()
     for name in (name for model in models for name in (model.name, *model.aliases)):
         if name in seen:
-            raise ConfigError(f"models: {name!r} names two models, and every name and alias must name one")
+            raise ConfigError(f"models: two models are called {name!r}, and each name and alias must be unique")
         seen.add(name)

@@ -16,13 +16,17 @@ MSGPACK = "application/msgpack"
 
 def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
     """The body's object. Raises NotJsonError."""
-    kind = "msgpack map" if as_msgpack else "JSON object"
     try:
         body = msgpack.unpackb(content) if as_msgpack else _read_json(content)
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as problem:
-        raise NotJsonError(f"body must be a {kind}, got bytes that are none: {problem}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise NotJsonError(f"request body is not valid JSON: {error.msg} at {place}") from None
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        reason = str(error) or "the bytes do not follow the format"
+        raise NotJsonError(f"request body is not valid {'msgpack' if as_msgpack else 'JSON'}: {reason}") from None
     if not isinstance(body, dict):
-        raise NotJsonError(f"body must be a {kind}, got {_KINDS.get(type(body), 'another value')}")
+        expected = "msgpack map" if as_msgpack else "JSON object"
+        raise NotJsonError(f"request body must be a {expected}, got {_TYPE_NAMES.get(type(body), 'another value')}")
     return body
 
 
@@ -53,15 +57,15 @@ def _read_json(content: bytes) -> Any:
 def _finite(digits: str) -> float:
     """Refuse 1e999, which Python reads as infinity and JSON could not spell in an echo."""
     if not isfinite(number := float(digits)):
-        raise ValueError(f"{digits[:20]} is too large a number")
+        raise ValueError(f"the number {digits[:20]} is too large")
     return number
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not a JSON value")
 
 
-_KINDS = {
+_TYPE_NAMES = {
     list: "a list",
     str: "a string",
     int: "a number",

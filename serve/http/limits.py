@@ -26,12 +26,12 @@ async def read_bytes(request: Request, limits: Limits) -> bytes:
     """The body of a request. Raises TooLargeError as soon as that is known."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limits.body_bytes:
-        raise TooLargeError(f"body must hold at most {limits.body_bytes} bytes, got {declared}")
+        raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limits.body_bytes:
-            raise TooLargeError(f"body must hold at most {limits.body_bytes} bytes, got more")
+            raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got more")
     return bytes(body)
 
 

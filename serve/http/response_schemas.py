@@ -65,15 +65,15 @@ SIE = _object(
 
 _ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
 _STATUSES = {
-    400: "The request cannot be read; the message names the field.",
-    401: "A key is needed, or this one is not known.",
+    400: "The request is invalid; the message names the field.",
+    401: "The API key is missing or unknown.",
     404: "No model of this name is served.",
-    413: "The body is too large.",
-    422: "text-embeddings-inference: the request cannot be read; the message names the field.",
-    429: "The queue is full; `Retry-After` says when to come back.",
-    500: "The server is at fault.",
-    503: "The model does not run at the moment; `Retry-After` says when to come back.",
-    504: "The answer was not ready in time, see `X-Request-Timeout`.",
+    413: "The request body is too large.",
+    422: "text-embeddings-inference: the request is invalid; the message names the field.",
+    429: "The queue is full; `Retry-After` says when to retry.",
+    500: "The server failed.",
+    503: "The model is not running at the moment; `Retry-After` says when to retry.",
+    504: "The response was not ready in time; the limit is set with `X-Request-Timeout`.",
 }
 
 

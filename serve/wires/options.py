@@ -45,6 +45,6 @@ class VllmOptions(BaseModel):
         """What is cut. Raises InputError naming the field."""
         pair = self.truncate_prompt_tokens
         if pair is not None and pair != -1 and pair < 1:
-            raise InputError(f"truncate_prompt_tokens must be at least 1, or -1, got {pair}")
+            raise InputError(f"truncate_prompt_tokens must be -1 or at least 1, got {pair}")
         document = check_top(self.max_tokens_per_doc, "max_tokens_per_doc")
         return TokenLimits(document, None if pair == -1 else pair)

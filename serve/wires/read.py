@@ -70,7 +70,7 @@ def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
 def text_keys(rank_fields: list[str] | None) -> Sequence[str]:
     """Which fields of a document object are its text. Raises InputError."""
     if rank_fields == []:
-        raise InputError("rank_fields must name at least one field, got a list of 0")
+        raise InputError("rank_fields must name at least one field, got an empty list")
     return rank_fields or ("text",)
 
 
@@ -97,7 +97,7 @@ def check_echo(values: Sequence[Any], field: str) -> None:
     """Refuse values that nest so deeply that writing them back could fail. Raises InputError with the value's place."""
     for index, value in enumerate(values):
         if _nests_deeper(value, _ECHO_LEVELS):
-            raise InputError(f"{field}[{index}] must nest at most {_ECHO_LEVELS} levels deep to be echoed")
+            raise InputError(f"{field}[{index}] must be nested at most {_ECHO_LEVELS} levels deep to be returned")
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
@@ -119,6 +119,6 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list):
-        return f"a list of {len(value)}"
+        return "an empty list" if not value else f"a list of {len(value)} {'value' if len(value) == 1 else 'values'}"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

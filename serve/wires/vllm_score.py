@@ -41,7 +41,8 @@ def parse(values: Mapping[str, Any]) -> Asked:
     for first, second in _FIELDS:
         if getattr(body, first) is not None:
             return Asked(body.model, _requests(body, first, second), partial(_render, body), second)
-    raise InputError(f"a pair of fields is missing, accepted are {' or '.join('/'.join(pair) for pair in _FIELDS)}")
+    accepted = " or ".join(f"{first} with {second}" for first, second in _FIELDS)
+    raise InputError(f"the texts to score are missing: send {accepted}")
 
 
 def _requests(body: Body, first: str, second: str) -> tuple[RerankRequest, ...]:
