@@ -1,4 +1,4 @@
-"""Bytes to objects and back: JSON everywhere, msgpack for the protocol that speaks it."""
+"""Decoding request bodies and encoding responses: JSON for every protocol, msgpack for SIE's."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MSGPACK = "application/msgpack"
 
 
 def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
-    """The body's object. Raises NotJsonError."""
+    """Return the object in a request body. Raises NotJsonError."""
     try:
         body = msgpack.unpackb(content) if as_msgpack else _read_json(content)
     except json.JSONDecodeError as error:
@@ -31,22 +31,22 @@ def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
 
 
 def encode(content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool) -> Response:
-    """A response with this object as its body."""
+    """Return a response whose body is this object."""
     if as_msgpack:
         return Response(msgpack.packb(content, unicode_errors="replace"), status, headers, MSGPACK)
     try:
         return JSONResponse(content, status, headers)
-    except UnicodeEncodeError:  # half a surrogate pair, echoed: JSON can spell it, UTF-8 cannot
+    except UnicodeEncodeError:  # an echoed half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it
         return Response(json.dumps(content), status, headers, "application/json")
 
 
 def sends_msgpack(request: Request) -> bool:
-    """Whether a client of a msgpack protocol uses it."""
+    """Return True if the request body is msgpack."""
     return request.headers.get("content-type", "").startswith(MSGPACK)
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a client of a msgpack protocol asked for JSON."""
+    """Return True if the client of a msgpack protocol accepts JSON."""
     return "application/json" in request.headers.get("accept", "")
 
 
@@ -55,7 +55,7 @@ def _read_json(content: bytes) -> Any:
 
 
 def _finite(digits: str) -> float:
-    """Refuse 1e999, which Python reads as infinity and JSON could not spell in an echo."""
+    """Refuse numbers such as 1e999: Python reads infinity, which a JSON response cannot contain."""
     if not isfinite(number := float(digits)):
         raise ValueError(f"the number {digits[:20]} is too large")
     return number

@@ -1,4 +1,4 @@
-"""What the OpenAPI page says comes back: a JSON schema for each protocol's answer, and for errors."""
+"""JSON schemas of each protocol's response and of errors, for the OpenAPI page."""
 
 from typing import Any
 
@@ -26,7 +26,10 @@ COHERE = _object(
     results=_list(
         {"document": _object(text=_TEXT)},
         index=_COUNT,
-        relevance_score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`, or without `use_activation`"},
+        relevance_score={
+            **_LOGIT,
+            "description": "0 to 1, or a logit (`raw_scores`, `use_activation`)",
+        },
     ),
     usage=_USAGE,
     meta=_object(
@@ -47,7 +50,7 @@ MIXEDBREAD = _object(
     top_k=_COUNT,
     return_input={"type": "boolean"},
 )
-TEI = _list({"text": _TEXT}, index=_COUNT, score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`"})
+TEI = _list({"text": _TEXT}, index=_COUNT, score={**_LOGIT, "description": "0 to 1; a logit if `raw_scores` is true"})
 NIM = _object(rankings=_list(index=_COUNT, logit=_LOGIT), usage=_USAGE)
 VLLM_SCORE = _object(
     id=_TEXT,
@@ -78,11 +81,11 @@ _STATUSES = {
 
 
 def errors(*statuses: int) -> dict[int | str, Schema]:
-    """The responses of an operation with these error statuses; all by default."""
+    """Return the OpenAPI responses for these error statuses; for all of them by default."""
     content = {"application/json": {"schema": _ERROR}}
     return {str(status): {"description": _STATUSES[status], "content": content} for status in statuses or _STATUSES}
 
 
-def answered(schema: Schema, *media_types: str) -> Schema:
-    """The response of status 200 in this shape."""
+def success(schema: Schema, *media_types: str) -> Schema:
+    """Return the OpenAPI response for status 200 with this schema."""
     return {"200": {"description": "Ranked.", "content": {kind: {"schema": schema} for kind in media_types}}}
