@@ -1,1 +1,1 @@
-"""The online shell: rerank behind HTTP on Ray Serve."""
+"""The online shell: reranking over HTTP with Ray Serve."""

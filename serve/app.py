@@ -1,4 +1,4 @@
-"""The Serve application: one deployment of the shared actor class per model, behind a thin ingress.
+"""The Serve application: one deployment of `RerankActor` per model, behind an ingress that loads no model.
 
 `serve run serve.app:build`, `serve run serve.app:build model=FOLDER_OR_HUB_ID`, or `serve run serve/config.yaml`.
 """
@@ -20,33 +20,33 @@ from rerank.errors import ConfigError
 from serve.deployments import DeploymentScorer
 from serve.http.api import create_api
 from serve.http.endpoint import Server
-from serve.keys import ENVIRONMENT, Keys, keys_from_environment
+from serve.keys import ENVIRONMENT, ApiKeys, keys_from_environment
 from serve.models import Models
 from serve.settings import ServedModel, Settings, parse_settings
 from serve.telemetry.ray_metrics import RaySink
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
-_REQUESTS = 256  # of a model, at work in one replica; as many again wait for a replica before Serve refuses them
-_INGRESS_CPUS = 0.1  # it parses and renders; a whole core would be missing from small machines
-_HEALTH_PERIOD_S = 1  # three failures in a row replace a replica, whose requests are asked again or fail until then
-_LOOK_BACK_S = (12, 30)  # requests are averaged over the shorter delay within these; Ray counts them every 10 seconds
-_TO_LEAVE_S = 5  # beyond the longest time that a request may take, until a replica that stops is killed
+_REQUESTS = 256  # ongoing requests per replica of a model; as many more wait before Serve refuses requests
+_INGRESS_CPUS = 0.1  # the ingress only parses and renders; reserving a whole core would starve small machines
+_HEALTH_PERIOD_S = 1  # after three failures in a row a replica is replaced; until then its requests are retried or fail
+_LOOK_BACK_S = (12, 30)  # bounds of the averaging window for autoscaling; Ray counts requests every 10 seconds
+_SHUTDOWN_MARGIN_S = 5  # beyond the request timeout, before a stopping replica is killed
 
 
 @serve.ingress()
 class Ingress:
-    """Speaks HTTP and holds handles; models live in deployments of their own."""
+    """Handles HTTP and forwards requests to the models, each of which is a deployment of its own."""
 
     def __init__(self, settings: Settings, deployments: dict[str, DeploymentHandle]) -> None:
-        """Take over the handles by public name. Raises ConfigError where anybody could ask from anywhere."""
-        named = keys_from_environment()
-        keys = Keys(settings.keys_file, fixed=named) if settings.keys_file or named else None
-        if keys is None:
+        """Take the models' handles by public name. Raises ConfigError if other machines can connect without a key."""
+        fixed = keys_from_environment()
+        api_keys = ApiKeys(settings.keys_file, fixed=fixed) if settings.keys_file or fixed else None
+        if api_keys is None:
             check_address(_bound_host())
         aliases = {alias: model.name for model in settings.models for alias in model.aliases}
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
         may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
-        self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, keys, RaySink())
+        self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, api_keys, RaySink())
         _log_to_stdout()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -54,28 +54,28 @@ class Ingress:
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application for these arguments, see `serve.settings`. Raises ConfigError."""
+    """Return the application for these arguments, see `serve.settings`. Raises ConfigError."""
     settings = parse_settings(args)
     ingress = serve.deployment(Ingress).options(
         name="ingress",
         ray_actor_options={"num_cpus": _INGRESS_CPUS},
         autoscaling_config={"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas},
-        max_surge_percent=100,  # a redeploy starts the new one first; it takes next to nothing
-        graceful_shutdown_timeout_s=settings.limits.timeout_s + _TO_LEAVE_S,
+        max_surge_percent=100,  # a redeploy starts the new ingress first: it needs few resources
+        graceful_shutdown_timeout_s=settings.limits.timeout_s + _SHUTDOWN_MARGIN_S,
         max_ongoing_requests=4 * _REQUESTS,
-        max_queued_requests=4 * _REQUESTS,  # Serve's default is no bound at all
+        max_queued_requests=4 * _REQUESTS,  # Serve's default is unlimited
         backpressure_config={"status_code": 429, "retry_after_s": 1},
-        max_constructor_retry_count=1,  # what fails in its constructor is a setting, which no retry changes
+        max_constructor_retry_count=1,  # its constructor fails only for wrong settings, which a retry does not change
     )
-    longest = settings.limits.timeout_s
-    return ingress.bind(settings, {model.name: _deploy(model, longest) for model in settings.models})
+    deployments = {model.name: _deploy(model, settings.limits.timeout_s) for model in settings.models}
+    return ingress.bind(settings, deployments)
 
 
 def check_address(host: str | None) -> None:
-    """Without keys only this machine may ask. Raises ConfigError for another address."""
+    """Raise ConfigError unless `host` is a loopback address: without API keys only this machine may connect."""
     if host is not None and not _LOOPBACK.fullmatch(host):
         raise ConfigError(
-            f"http host: {host} is open to other machines, and there are no keys: set keys_file or {ENVIRONMENT}, "
+            f"http host {host} is open to other machines, and no API keys are set: set keys_file or {ENVIRONMENT}, "
             "or bind to 127.0.0.1"
         )
 
@@ -83,7 +83,7 @@ def check_address(host: str | None) -> None:
 def _deploy(model: ServedModel, timeout_s: float) -> Application:
     look_back_s = max(_LOOK_BACK_S[0], min(_LOOK_BACK_S[1], model.upscale_delay_s, model.downscale_delay_s))
     deployment = serve.deployment(RerankActor).options(
-        name=model.name.replace("/", "--"),  # Serve's own names stand in metrics and paths
+        name=model.name.replace("/", "--"),  # Serve uses the name in metrics and paths
         ray_actor_options={"num_cpus": model.num_cpus, "num_gpus": _gpus(model)},
         autoscaling_config={
             "min_replicas": model.min_replicas,
@@ -95,7 +95,7 @@ def _deploy(model: ServedModel, timeout_s: float) -> Application:
         },
         max_surge_percent=model.max_surge_percent,
         health_check_period_s=_HEALTH_PERIOD_S,
-        graceful_shutdown_timeout_s=timeout_s + _TO_LEAVE_S,
+        graceful_shutdown_timeout_s=timeout_s + _SHUTDOWN_MARGIN_S,
         max_ongoing_requests=max(_REQUESTS, 2 * model.target_ongoing_requests),
         max_queued_requests=_REQUESTS,
     )
@@ -103,9 +103,10 @@ def _deploy(model: ServedModel, timeout_s: float) -> Application:
 
 
 def _log_to_stdout() -> None:
-    """Give the access log and our errors lines of their own; Serve's loggers wrap theirs.
+    """Write the access log and our errors to stdout as plain lines, without the prefix that Serve's loggers add.
 
-    In a replica sys.stdout is Serve's, which walks the stack for each line: a fifth of the time of a request refused.
+    In a replica, Serve replaces sys.stdout with a stream that inspects the call stack for every line; this takes
+    a fifth of the time of a refused request. sys.__stdout__ does not.
     """
     logger = logging.getLogger("rerank")
     if not logger.handlers:
@@ -115,7 +116,7 @@ def _log_to_stdout() -> None:
 
 
 def _gpus(model: ServedModel) -> float:
-    """GPUs of a replica: as set, else one where the cluster has any and the scorer may use it."""
+    """Return the GPUs of a replica: as configured, else 1 if the cluster has GPUs and the scorer may use one."""
     if model.num_gpus is not None:
         return model.num_gpus
     has_gpu = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) >= 1
@@ -123,6 +124,6 @@ def _gpus(model: ServedModel) -> float:
 
 
 def _bound_host() -> str | None:
-    """The address that Serve's proxies listen on; None in local testing mode, where none does."""
+    """Return the address that Serve's proxies listen on; None in local testing mode, which has no proxies."""
     client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
     return client.http_config.host if client is not None else None

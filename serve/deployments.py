@@ -1,4 +1,4 @@
-"""Models behind Serve handles, which raise our errors instead of Ray's and ask again where a replica died."""
+"""Models behind Serve handles: Ray's errors become RerankErrors, and requests that a replica lost are retried once."""
 
 import asyncio
 import logging
@@ -16,27 +16,27 @@ from rerank.types import RerankRequest, RerankResult
 
 _log = logging.getLogger("rerank.serve")
 
-_FULL_S = 0.02  # how long a refusal counts for others; a queue that is full moves by a few requests in that time
+_REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only a few requests in that time
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a full model answered: for a moment it would answer as much to whoever asks for no less."""
+    """A full model's refusal. Until `until`, requests that ask for as much or more would be refused too."""
 
-    problem: OverloadedError
+    error: OverloadedError
     documents: int
     timeout_s: float
     until: float
 
     @classmethod
-    def of(cls, problem: OverloadedError, request: RerankRequest) -> "_Refusal":
-        return cls(problem, len(request.documents), _timeout_of(request), monotonic() + _FULL_S)
+    def of(cls, error: OverloadedError, request: RerankRequest) -> "_Refusal":
+        return cls(error, len(request.documents), _timeout_of(request), monotonic() + _REFUSAL_S)
 
     def check(self, request: RerankRequest) -> None:
-        """Raise OverloadedError for a request that would be refused too."""
-        is_no_less = len(request.documents) >= self.documents and _timeout_of(request) <= self.timeout_s
-        if is_no_less and monotonic() < self.until:
-            raise OverloadedError(str(self.problem), retry_after_s=self.problem.retry_after_s)
+        """Raise OverloadedError for a request that would be refused too: as many documents, and no more time."""
+        is_as_large = len(request.documents) >= self.documents and _timeout_of(request) <= self.timeout_s
+        if is_as_large and monotonic() < self.until:
+            raise OverloadedError(str(self.error), retry_after_s=self.error.retry_after_s)
 
 
 def _timeout_of(request: RerankRequest) -> float:
@@ -44,9 +44,11 @@ def _timeout_of(request: RerankRequest) -> float:
 
 
 class DeploymentScorer:
-    """A model behind a Serve handle. What a replica leaves unanswered is asked once more, of the others that run or of
-    the next that starts: a ranking changes nothing, so that asking twice does no harm. A model that is full is not
-    asked by every request: under a flood, saying no must cost next to nothing.
+    """A model behind a Serve handle.
+
+    A request that a replica lost is sent once more, to another replica or to the next one that starts; ranking has no
+    side effects, so repeating it is safe. While the model is full, not every request is sent to it: under heavy
+    overload, refusing must cost almost nothing.
     """
 
     def __init__(self, handle: DeploymentHandle) -> None:
@@ -54,41 +56,41 @@ class DeploymentScorer:
         self._refusal: _Refusal | None = None
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
-        """Rank one request. Raises RerankError; a client that hangs up cancels the work."""
+        """Rank one request. Raises RerankError. Cancelling the call cancels the work in the replica."""
         if self._refusal is not None:
             self._refusal.check(request)
         try:
-            result: RerankResult = await self._ask("rerank", request)
-        except OverloadedError as problem:
-            self._refusal = _Refusal.of(problem, request)
+            result: RerankResult = await self._call("rerank", request)
+        except OverloadedError as error:
+            self._refusal = _Refusal.of(error, request)
             raise
         return result
 
     async def describe(self) -> dict[str, Any]:
-        """What runs there. Raises UnavailableError."""
-        description: dict[str, Any] = await self._ask("describe")
+        """Return the model, its device, data type and length limit. Raises UnavailableError."""
+        description: dict[str, Any] = await self._call("describe")
         return description
 
-    async def _ask(self, method: str, *values: Any) -> Any:
+    async def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return await _ours(getattr(self._handle, method).remote(*values))
-        except (UnavailableError, EngineLostError) as gone:
-            _log.warning("%s is asked again: %r", method, gone.__cause__ or gone)
-        return await _ours(getattr(self._handle, method).remote(*values))
+            return await _result_of(getattr(self._handle, method).remote(*arguments))
+        except (UnavailableError, EngineLostError) as lost:
+            _log.warning("retrying %s after: %r", method, lost.__cause__ or lost)
+        return await _result_of(getattr(self._handle, method).remote(*arguments))
 
 
-async def _ours(response: Any) -> Any:
-    """The response's value, with Ray's errors turned into ours."""
+async def _result_of(response: Any) -> Any:
+    """Return the value of a Serve response. Raises RerankErrors in place of Ray's errors."""
     try:
         return await response
-    except asyncio.CancelledError:  # the client hung up or the deadline passed: free the pairs over there too
+    except asyncio.CancelledError:  # the client left or the deadline passed: free the replica's queue too
         response.cancel()
         raise
     except RayTaskError as failure:  # wraps what the actor raised
         if isinstance(failure.cause, RerankError):
             raise failure.cause from None
         raise
-    except BackPressureError as full:
-        raise OverloadedError("too many requests wait for this model, come back later") from full
-    except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError, ObjectLostError) as gone:
-        raise UnavailableError("the model is not running at the moment, come back later") from gone
+    except BackPressureError as error:
+        raise OverloadedError("too many requests are waiting for this model, retry later") from error
+    except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError, ObjectLostError) as error:
+        raise UnavailableError("the model is not running at the moment, retry later") from error

@@ -15,37 +15,37 @@ from rerank.errors import (
 
 
 class UnknownModelError(RerankError):
-    """A model name that this server does not answer to."""
+    """A model name that this server does not serve."""
 
     code = "unknown_model"
 
 
 class TooLargeError(RerankError):
-    """A body of more bytes than this server takes."""
+    """A request body that is larger than this server accepts."""
 
     code = "too_large"
 
 
 class UnauthorizedError(RerankError):
-    """No key, or one that is not on the list."""
+    """The API key is missing or unknown."""
 
     code = "unauthorized"
 
 
 class NotJsonError(InputError):
-    """A body that is not a JSON object."""
+    """A request body that is not a JSON object."""
 
     code = "not_json"
 
 
 class LimitError(InputError):
-    """A list or text that is longer than this server takes."""
+    """A list or text that is longer than this server accepts."""
 
     code = "limit"
 
 
 class EmptyError(InputError):
-    """A list without entries, where a protocol has a status of its own for that."""
+    """An empty list, in a protocol that has a separate status for that."""
 
     code = "empty"
 
@@ -66,7 +66,7 @@ _STATUS: dict[type[RerankError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What went wrong, for a wire to put in its own shape."""
+    """An error that a wire turns into its own error body."""
 
     status: int
     code: str
@@ -75,28 +75,30 @@ class ErrorResponse:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that go with the status."""
+        """Return the response headers that the status requires."""
         headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
 
-INTERNAL = ErrorResponse(500, "internal", "internal error; the server's log has it under the X-Request-Id")
+INTERNAL = ErrorResponse(500, "internal", "internal error; find it in the server's log by the X-Request-Id")
 
-_MESSAGE = 500  # characters: a message quotes names, which a body may make as long as itself
+_MESSAGE_CHARACTERS = 500  # a message quotes names from the body, which may be as long as the body
 
 
 def error_response(error: RerankError) -> ErrorResponse:
-    """The nearest row of the table: the error's own type, or its closest ancestor there."""
+    """Return the response for an error, with the status of its type or of the closest base class in the table."""
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    retry: Any = getattr(error, "retry_after_s", 1 if status == 503 else None)
+    retry_after_s: Any = getattr(error, "retry_after_s", 1 if status == 503 else None)
     message = str(error)
-    return ErrorResponse(status, error.code, message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...", retry)
+    if len(message) > _MESSAGE_CHARACTERS:
+        message = f"{message[:_MESSAGE_CHARACTERS]}..."
+    return ErrorResponse(status, error.code, message, retry_after_s)
 
 
-def body_for_all(problem: ErrorResponse) -> dict[str, Any]:
-    """`message`, `detail` and `error` together: each SDK reads a different one."""
+def body_for_all(failure: ErrorResponse) -> dict[str, Any]:
+    """Return an error body with `message`, `detail` and `error`, because each SDK reads a different one."""
     return {
-        "message": problem.message,
-        "detail": problem.message,
-        "error": {"message": problem.message, "type": problem.code, "code": problem.status},
+        "message": failure.message,
+        "detail": failure.message,
+        "error": {"message": failure.message, "type": failure.code, "code": failure.status},
     }

@@ -1,4 +1,4 @@
-"""Bearer keys: who may ask. Only hashes are kept; `python -m serve.keys FILE NAME` makes a key and adds its hash."""
+"""API keys. Only their hashes are stored; `python -m serve.keys FILE NAME` makes a key and adds its hash to FILE."""
 
 import argparse
 import hashlib
@@ -16,51 +16,55 @@ ENVIRONMENT = "RERANK_KEYS"
 _LINE = re.compile(r"(?P<name>[\w.@-]+)\s+sha256:(?P<digest>[0-9a-f]{64})")
 
 
-class Keys:
-    """Names and hashes of keys, read again whenever their file changes: deleting a line revokes its key."""
+class ApiKeys:
+    """Names and hashes of API keys. A file of them is read again when it changes: deleting a line revokes its key."""
 
     def __init__(self, file: Path | None = None, *, fixed: Mapping[str, str] | None = None) -> None:
-        """Keys of a file, and of a mapping from name to key. Raises ConfigError where a line cannot be read."""
+        """Take the keys in `file` and those in `fixed`, from name to key. Raises ConfigError for an invalid file."""
         self._file = file
         self._fixed = {name: _digest(key) for name, key in (fixed or {}).items()}
-        self._stamp: tuple[int, int] | None = None
+        self._read_state: tuple[int, int] | None = None  # modification time and size of the file when it was read
         self._digests: dict[str, str] = {}
         self._refresh()
 
     def check(self, authorization: str | None) -> str:
-        """The name of the key in an Authorization header. Raises UnauthorizedError."""
+        """Return the name of the key in an Authorization header. Raises UnauthorizedError."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            raise UnauthorizedError("a key is needed: send the header 'Authorization: Bearer KEY'")
+            raise UnauthorizedError("an API key is required: send the header 'Authorization: Bearer KEY'")
         self._refresh()
         digest = _digest(key.strip())
-        found = None
-        for name, known in {**self._digests, **self._fixed}.items():  # all of them, so that time tells nothing
-            if hmac.compare_digest(digest, known):
-                found = name
-        if found is None:
-            raise UnauthorizedError("the key is not known here, or was revoked")
-        return found
+        matching_name = None
+        for name, known_digest in {**self._digests, **self._fixed}.items():  # no early exit: timing must reveal nothing
+            if hmac.compare_digest(digest, known_digest):
+                matching_name = name
+        if matching_name is None:
+            raise UnauthorizedError("the API key is unknown or was revoked")
+        return matching_name
 
     def _refresh(self) -> None:
         if self._file is None:
             return
         try:
             status = self._file.stat()
-            if self._stamp == (stamp := (status.st_mtime_ns, status.st_size)):
+            state = (status.st_mtime_ns, status.st_size)
+            if state == self._read_state:
                 return
-            self._digests, self._stamp = read_keys(self._file), stamp
-        except OSError as problem:  # a file that is gone revokes its keys
-            if self._stamp is None:
-                raise ConfigError(f"keys_file: cannot read {str(self._file)!r}: {problem.strerror}") from problem
+            self._digests, self._read_state = read_keys(self._file), state
+        except OSError as error:  # removing the file revokes its keys
+            if self._read_state is None:
+                raise ConfigError(f"keys_file: cannot read {str(self._file)!r}: {error.strerror}") from error
             self._digests = {}
         except ConfigError:
-            if self._stamp is None:
+            if self._read_state is None:
                 raise
 
 
 def read_keys(file: Path) -> dict[str, str]:
-    """Names and hashes in a file of `NAME sha256:HEX` lines; `#` begins a comment. Raises ConfigError, OSError."""
+    """Return names and hashes from a file of `NAME sha256:HEX` lines, where `#` starts a comment.
+
+    Raises ConfigError for an invalid line, OSError if the file cannot be read.
+    """
     digests = {}
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         text = line.partition("#")[0].strip()
@@ -68,17 +72,17 @@ def read_keys(file: Path) -> dict[str, str]:
         if match:
             digests[match["name"]] = match["digest"]
         elif text:
-            raise ConfigError(f"{file}:{number}: a line must read 'NAME sha256:HEX', see python -m serve.keys")
+            raise ConfigError(f"{file}:{number}: a line must be 'NAME sha256:HEX', as python -m serve.keys writes it")
     return digests
 
 
 def keys_from_environment() -> dict[str, str]:
-    """Keys in RERANK_KEYS, as `name=key` separated by commas. Raises ConfigError."""
+    """Return the keys in RERANK_KEYS by name: `name=key`, separated by commas. Raises ConfigError."""
     keys = {}
     for part in filter(None, map(str.strip, os.environ.get(ENVIRONMENT, "").split(","))):
-        name, found, key = part.partition("=")
-        if not found or not name.strip() or not key.strip():
-            raise ConfigError(f"{ENVIRONMENT} must read name=key,name=key, got a part without a name or key")
+        name, _, key = part.partition("=")
+        if not name.strip() or not key.strip():
+            raise ConfigError(f"{ENVIRONMENT} must be name=key,name=key, got a part without a name or without a key")
         keys[name.strip()] = key.strip()
     return keys
 
@@ -88,16 +92,16 @@ def _digest(key: str) -> str:
 
 
 def main() -> None:
-    """Make a key, add its hash to a file and show the key once."""
+    """Make an API key, add its hash to a file, and print the key once."""
     parser = argparse.ArgumentParser(prog="python -m serve.keys", description=main.__doc__)
-    parser.add_argument("file", type=Path, help="file of 'NAME sha256:HEX' lines, made if it is not there")
-    parser.add_argument("name", help="whose key it is; delete its line to revoke it")
+    parser.add_argument("file", type=Path, help="file of 'NAME sha256:HEX' lines; created if it does not exist")
+    parser.add_argument("name", help="name of the key; to revoke the key, delete its line")
     options = parser.parse_args()
     key = f"rk-{secrets.token_urlsafe(32)}"
     if not _LINE.fullmatch(line := f"{options.name} sha256:{_digest(key)}"):
-        parser.error(f"a name holds letters, digits and . @ _ -, got {options.name!r}")
+        parser.error(f"NAME may contain letters, digits and . @ _ -, got {options.name!r}")
     if options.file.exists() and options.name in read_keys(options.file):
-        parser.error(f"{options.name!r} has a key in {options.file} already")
+        parser.error(f"{options.file} already has a key named {options.name!r}: delete its line or use another name")
     with options.file.open("a", encoding="utf-8") as out:
         out.write(f"{line}\n")
     print(key)  # noqa: T201

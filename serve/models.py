@@ -1,4 +1,4 @@
-"""The models that a server offers, by public name."""
+"""The models that a server serves, by public name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ from serve.errors import UnknownModelError
 
 
 class Scorer(Protocol):
-    """A model that runs somewhere."""
+    """A model that runs in this process or elsewhere."""
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError."""
         ...
 
     async def describe(self) -> dict[str, Any]:
-        """What runs: model, device, length limit. Raises UnavailableError."""
+        """Return the model, its device, data type and length limit. Raises UnavailableError."""
         ...
 
 
 @dataclass(frozen=True)
 class Models:
-    """Public names and aliases to scorers; the first model answers requests that name none.
+    """Scorers by public name and alias; the first model answers requests that name no model.
 
-    Those that `may_sleep` are scaled away when nobody asks, and looking at them must not wake them.
+    Models in `may_sleep` are scaled to zero when idle; describing the server must not wake them.
     """
 
     scorers: Mapping[str, Scorer]
@@ -33,15 +33,15 @@ class Models:
 
     @property
     def names(self) -> Sequence[str]:
-        """Public names, in the order of the configuration."""
+        """The public names, in the order of the configuration."""
         return list(self.scorers)
 
     def aliases_of(self, name: str) -> list[str]:
-        """Other names of a model."""
+        """Return the aliases of a model."""
         return [alias for alias, public in self.aliases.items() if public == name]
 
     def find(self, name: str | None) -> tuple[str, Scorer]:
-        """The public name and scorer behind a name or alias. Raises UnknownModelError."""
+        """Return the public name and scorer for a name or alias, or the first model's. Raises UnknownModelError."""
         public = self.names[0] if name is None else self.aliases.get(name, name)
         if public not in self.scorers:
             raise UnknownModelError(

@@ -1,4 +1,4 @@
-"""Settings of the server: its models, limits and keys, as the application's arguments give them."""
+"""Settings of the server, read from the application's arguments: models, limits and API keys."""
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -11,47 +11,45 @@ from rerank.config import ScorerConfig, parse_config
 from rerank.errors import ConfigError
 from serve.http.limits import Limits
 
-_SCORER = frozenset(ScorerConfig.model_fields)
+_SCORER_SETTINGS = frozenset(ScorerConfig.model_fields)
 
 
 class ServedModel(BaseModel):
-    """A model under its public names, and how many replicas of it run."""
+    """A served model: its scorer, its public names, and its replicas."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scorer: ScorerConfig
-    name: str  # public; what the scorer loads if left out
+    name: str  # the public name; the scorer's model if left out
     aliases: tuple[str, ...] = ()
-    min_replicas: int = Field(default=1, ge=0)  # 0: gone when nobody asks, and the first who asks waits
+    min_replicas: int = Field(default=1, ge=0)  # 0: none while idle, and the first request then waits for one
     max_replicas: int = Field(default=1, ge=1)
-    target_ongoing_requests: int = Field(default=16, ge=1)  # of the order of a batch: requests share batches
-    upscale_delay_s: float = Field(default=30, gt=0)  # how long there must be too much to do for another replica
-    downscale_delay_s: float = Field(default=600, gt=0)  # how long too little, to take one away
-    max_surge_percent: int = Field(
-        default=0, ge=0, le=100
-    )  # replicas above their number while a redeploy replaces them
-    max_waiting_pairs: int = Field(default=16_384, ge=1)  # per replica; above it requests are refused
+    target_ongoing_requests: int = Field(default=16, ge=1)  # about as many as a batch holds: requests share batches
+    upscale_delay_s: float = Field(default=30, gt=0)  # seconds of overload before a replica is added
+    downscale_delay_s: float = Field(default=600, gt=0)  # seconds of underload before one is removed
+    max_surge_percent: int = Field(default=0, ge=0, le=100)  # extra replicas during a redeploy, in percent
+    max_waiting_pairs: int = Field(default=16_384, ge=1)  # per replica; requests beyond it are refused
     num_cpus: float = Field(default=1, ge=0)
-    num_gpus: float | None = Field(default=None, ge=0)  # None: one where the cluster has any
+    num_gpus: float | None = Field(default=None, ge=0)  # None: 1 if the cluster has GPUs, else 0
 
 
 class Settings(BaseModel):
-    """Everything that `build` reads."""
+    """All settings that `serve.app:build` reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[ServedModel, ...] = Field(min_length=1)
     limits: Limits = Limits()
     keys_file: Path | None = None
-    min_replicas: int = Field(default=1, ge=1)  # of the ingress, which holds no model
+    min_replicas: int = Field(default=1, ge=1)  # of the ingress, which loads no model
     max_replicas: int = Field(default=1, ge=1)
 
 
-_OF_MODEL = _SCORER | set(ServedModel.model_fields)
+_MODEL_SETTINGS = _SCORER_SETTINGS | set(ServedModel.model_fields)
 
 
 def parse_settings(args: Mapping[str, Any]) -> Settings:
-    """Check the application's arguments: `models` as a list, or one model's own settings beside the server's.
+    """Return the settings in the application's arguments: `models` as a list, or one model's settings at the top level.
 
     Raises ConfigError with what is wrong and where.
     """
@@ -62,8 +60,8 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
             raise ConfigError("models: must be a list of settings, one entry per model")
         models = [_parse_model(entry, f"models[{row}]") for row, entry in enumerate(entries)]
     else:
-        of_model = _OF_MODEL - set(Settings.model_fields)
-        entry = {key: values.pop(key) for key in list(values) if _belongs(key, of_model, beside=Settings.model_fields)}
+        names = _MODEL_SETTINGS - set(Settings.model_fields)
+        entry = {key: values.pop(key) for key in list(values) if _belongs(key, names, beside=Settings.model_fields)}
         models = [_parse_model(entry, "arguments")]
     limits = parse_config(Limits, dict(values.pop("limits", {})), source="limits")
     settings = parse_config(Settings, {**values, "models": models, "limits": limits}, source="arguments")
@@ -72,15 +70,17 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
 
 
 def _parse_model(entry: Mapping[str, Any], source: str) -> ServedModel:
-    """A model's settings lie side by side: those of the scorer, and those of its replicas."""
-    scorer = {key: value for key, value in entry.items() if _belongs(key, _SCORER, beside=ServedModel.model_fields)}
+    """Split an entry into the settings of the scorer and those of its replicas."""
+    scorer = {
+        key: value for key, value in entry.items() if _belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
+    }
     config = parse_config(ScorerConfig, scorer, source=source)
     rest = {key: value for key, value in entry.items() if key not in scorer}
     return parse_config(ServedModel, {"name": config.model, **rest, "scorer": config}, source=source)
 
 
 def _belongs(key: str, names: Collection[str], *, beside: Collection[str]) -> bool:
-    """Whether a key is one of `names`, or a misspelling that is nearer to them than to those `beside` them."""
+    """Return True if `key` is one of `names`, or a misspelling closer to one of them than to any name in `beside`."""
     if key in names or key in beside:
         return key in names
     return any(near in names for near in get_close_matches(key, [*names, *beside], n=1))
@@ -90,5 +90,5 @@ def _check_names(models: tuple[ServedModel, ...]) -> None:
     seen: set[str] = set()
     for name in (name for model in models for name in (model.name, *model.aliases)):
         if name in seen:
-            raise ConfigError(f"models: {name!r} names two models, and every name and alias must name one")
+            raise ConfigError(f"models: two models are called {name!r}, and each name and alias must be unique")
         seen.add(name)

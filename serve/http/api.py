@@ -1,4 +1,4 @@
-"""The HTTP application: which path speaks which protocol. It knows no Ray."""
+"""The HTTP application: which path follows which protocol. It does not know Ray."""
 
 import re
 from importlib.metadata import version
@@ -18,9 +18,9 @@ from serve.http.examples import DOCUMENTED, describe_options, documentation
 from serve.http.status import add_open_routes, add_status_routes
 from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
 
-# What clients join from a base URL and their own path: the Cohere SDK onto a base that ends in /v1, Voyage's onto one
-# without it, llama.cpp's users onto /reranking.
-_BY_KEY: dict[str, Wire] = {
+# Clients append their own path to a base URL, which may end in /v1 (Cohere's SDK) or not (Voyage's); clients of
+# llama.cpp call /reranking.
+_BY_BODY_FIELD: dict[str, Wire] = {
     "/v1/rerank": cohere,
     "/v2/rerank": cohere,
     "/rerank": cohere,
@@ -35,7 +35,7 @@ _BY_KEY: dict[str, Wire] = {
 
 
 def create_api(server: Server) -> FastAPI:
-    """The ASGI application over these models."""
+    """Return the ASGI application of a server."""
     api = FastAPIOffline(
         redoc_url=None,
         title="rerank",
@@ -44,16 +44,17 @@ def create_api(server: Server) -> FastAPI:
         license_info={"name": "Apache-2.0"},
     )
     api.add_middleware(_OneSlash)
-    bearer = [Security(HTTPBearer(auto_error=False))] if server.keys else []  # a field on the page: endpoints check it
-    keyed = APIRouter(dependencies=bearer)
-    for path, wire in _BY_KEY.items():
-        _post(keyed, path, Endpoint(server, path, wire, by_body_field=True))
+    # Only adds a field for the API key to /docs; the endpoints check the key.
+    bearer = [Security(HTTPBearer(auto_error=False))] if server.api_keys else []
+    protected = APIRouter(dependencies=bearer)
+    for path, wire in _BY_BODY_FIELD.items():
+        _post(protected, path, Endpoint(server, path, wire, by_body_field=True))
     for path in ("/score", "/v1/score"):
-        _post(keyed, path, Endpoint(server, path, vllm_score))
+        _post(protected, path, Endpoint(server, path, vllm_score))
     path = "/v1/score/{model}"
-    _post(keyed, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
-    add_status_routes(keyed, server)
-    api.include_router(keyed)
+    _post(protected, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
+    add_status_routes(protected, server)
+    api.include_router(protected)
     add_open_routes(api, server)
     api.add_exception_handler(RerankError, _refuse)
     api.add_exception_handler(HTTPException, _refuse)
@@ -62,7 +63,7 @@ def create_api(server: Server) -> FastAPI:
 
 
 def _post(router: APIRouter, path: str, endpoint: Endpoint, *, route: str | None = None) -> None:
-    """Add a path; it is documented where `serve.http.examples` has it, the others are its aliases."""
+    """Add a path. Paths in `serve.http.examples` appear in the OpenAPI page, the others are aliases of those."""
 
     async def answer(request: Request) -> Response:
         return await endpoint.answer(request)
@@ -81,23 +82,23 @@ def _post(router: APIRouter, path: str, endpoint: Endpoint, *, route: str | None
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Errors outside the endpoints: unknown paths and methods, and the status routes' own."""
+    """Return the response for errors outside the endpoints: unknown paths and methods, and the status routes' own."""
     if isinstance(error, RerankError):
-        problem = error_response(error)
-        return JSONResponse(body_for_all(problem), problem.status, problem.headers)
+        failure = error_response(error)
+        return JSONResponse(body_for_all(failure), failure.status, failure.headers)
     if not isinstance(error, HTTPException):
         raise error
-    problem = ErrorResponse(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
-    return JSONResponse(body_for_all(problem), problem.status, error.headers)
+    failure = ErrorResponse(error.status_code, "http", f"{error.detail}: {request.method} {request.url.path}")
+    return JSONResponse(body_for_all(failure), failure.status, error.headers)
 
 
 async def _fail(request: Request, error: Exception) -> Response:
-    """What nobody foresaw, outside the endpoints; Starlette passes it on to the server's log."""
+    """Return the response for unexpected errors outside the endpoints; Starlette logs the error."""
     return JSONResponse(body_for_all(INTERNAL), INTERNAL.status)
 
 
 class _OneSlash:
-    """Reads `//` in a path as `/`: what a base URL with a trailing slash turns into."""
+    """Replaces `//` in a path with `/`, because clients append their path to a base URL with a trailing slash."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

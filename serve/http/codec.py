@@ -1,4 +1,4 @@
-"""Bytes to objects and back: JSON everywhere, msgpack for the protocol that speaks it."""
+"""Decoding request bodies and encoding responses: JSON for every protocol, msgpack for SIE's."""
 
 import json
 from collections.abc import Mapping
@@ -15,34 +15,38 @@ MSGPACK = "application/msgpack"
 
 
 def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
-    """The body's object. Raises NotJsonError."""
-    kind = "msgpack map" if as_msgpack else "JSON object"
+    """Return the object in a request body. Raises NotJsonError."""
     try:
         body = msgpack.unpackb(content) if as_msgpack else _read_json(content)
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as problem:
-        raise NotJsonError(f"body must be a {kind}, got bytes that are none: {problem}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise NotJsonError(f"request body is not valid JSON: {error.msg} at {place}") from None
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        reason = str(error) or "the bytes do not follow the format"
+        raise NotJsonError(f"request body is not valid {'msgpack' if as_msgpack else 'JSON'}: {reason}") from None
     if not isinstance(body, dict):
-        raise NotJsonError(f"body must be a {kind}, got {_KINDS.get(type(body), 'another value')}")
+        expected = "msgpack map" if as_msgpack else "JSON object"
+        raise NotJsonError(f"request body must be a {expected}, got {_TYPE_NAMES.get(type(body), 'another value')}")
     return body
 
 
 def encode(content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool) -> Response:
-    """A response with this object as its body."""
+    """Return a response whose body is this object."""
     if as_msgpack:
         return Response(msgpack.packb(content, unicode_errors="replace"), status, headers, MSGPACK)
     try:
         return JSONResponse(content, status, headers)
-    except UnicodeEncodeError:  # half a surrogate pair, echoed: JSON can spell it, UTF-8 cannot
+    except UnicodeEncodeError:  # an echoed half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it
         return Response(json.dumps(content), status, headers, "application/json")
 
 
 def sends_msgpack(request: Request) -> bool:
-    """Whether a client of a msgpack protocol uses it."""
+    """Return True if the request body is msgpack."""
     return request.headers.get("content-type", "").startswith(MSGPACK)
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a client of a msgpack protocol asked for JSON."""
+    """Return True if the client of a msgpack protocol accepts JSON."""
     return "application/json" in request.headers.get("accept", "")
 
 
@@ -51,17 +55,17 @@ def _read_json(content: bytes) -> Any:
 
 
 def _finite(digits: str) -> float:
-    """Refuse 1e999, which Python reads as infinity and JSON could not spell in an echo."""
+    """Refuse numbers such as 1e999: Python reads infinity, which a JSON response cannot contain."""
     if not isfinite(number := float(digits)):
-        raise ValueError(f"{digits[:20]} is too large a number")
+        raise ValueError(f"the number {digits[:20]} is too large")
     return number
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not a JSON value")
 
 
-_KINDS = {
+_TYPE_NAMES = {
     list: "a list",
     str: "a string",
     int: "a number",

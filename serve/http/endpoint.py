@@ -1,4 +1,4 @@
-"""From an HTTP request to its answer: read, ask, render, and word every error in the body's own dialect."""
+"""From an HTTP request to its response: read, rank, render, and report errors in the format of the body's protocol."""
 
 import asyncio
 import logging
@@ -15,43 +15,45 @@ from rerank.types import RerankRequest, RerankResult
 from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.codec import decode, encode, sends_msgpack, wants_json
 from serve.http.limits import Limits, check_limits, read_bytes, timeout_of
-from serve.keys import Keys
+from serve.keys import ApiKeys
 from serve.models import Models, Scorer
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
-from serve.wires import Answer, Wire
+from serve.wires import RankingResponse, Wire
 from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
-_RANKINGS_AT_ONCE = 64  # of one body: more would fill the queue of a model that is free, and be refused
+_CONCURRENT_RANKINGS = 64  # per request body: more would fill the queue of an idle model, and be refused
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What all paths share. Without `keys` anybody may ask; `sink` is told the numbers beside GET /metrics."""
+    """What all paths share. Without `api_keys` every request is allowed; `sink` and `local` receive the metrics."""
 
     models: Models
     limits: Limits = field(default_factory=Limits)
-    keys: Keys | None = None
+    api_keys: ApiKeys | None = None
     sink: Sink | None = None
     local: LocalSink = field(default_factory=LocalSink)
 
     def check_key(self, request: Request) -> str | None:
-        """The name of the request's key; None where no key is needed. Raises UnauthorizedError."""
-        return None if self.keys is None else self.keys.check(request.headers.get("authorization"))
+        """Return the name of the request's API key; None if no key is required. Raises UnauthorizedError."""
+        return None if self.api_keys is None else self.api_keys.check(request.headers.get("authorization"))
 
-    def close(self, record: RequestRecord, problem: ErrorResponse | None, status: int) -> None:
+    def close(self, record: RequestRecord, failure: ErrorResponse | None, status: int) -> None:
         """Log and measure a finished request."""
-        record.close(status, problem.code if problem else None)
+        record.close(status, failure.code if failure else None)
         for sink in (self.local, self.sink):
             if sink is not None:
                 measure(record, sink)
 
 
 class Endpoint:
-    """A path that takes bodies. Where `by_body_field`, the body's fields name the dialect and `wire` is the fallback;
-    where `msgpack`, bodies may be msgpack, and answers are unless JSON is asked for.
+    """A path that accepts request bodies.
+
+    With `by_body_field`, the body's fields decide which protocol it follows, and `wire` is the fallback. With
+    `msgpack`, request bodies may be msgpack, and responses are msgpack unless the client accepts JSON.
     """
 
     def __init__(
@@ -64,29 +66,29 @@ class Endpoint:
         self._msgpack = msgpack
 
     async def answer(self, request: Request) -> Response:
-        """Answer a request; whatever goes wrong is an error body, never a stack trace."""
-        given = request.headers.get("x-request-id")  # by a proxy, as Serve's is, which then answers with it too
-        record = RequestRecord(given or f"rerank-{uuid.uuid4().hex}", self._path)
-        wire, problem = self._wire, None
+        """Return the response to a request; failures become error bodies, never stack traces."""
+        proxy_id = request.headers.get("x-request-id")  # Serve's proxy sets it, and adds it to the response itself
+        record = RequestRecord(proxy_id or f"rerank-{uuid.uuid4().hex}", self._path)
+        wire, failure = self._wire, None
         try:
             body = await self._read(request, record)
             wire = wire_of(body, otherwise=wire) if self._by_body_field else wire
-            response = self._encode(request, await self._ask(request, body, wire, record), 200)
+            response = self._encode(request, await self._rank(request, body, wire, record), 200)
         except RerankError as error:
-            problem = error_response(error)
+            failure = error_response(error)
         except asyncio.CancelledError:
-            self._server.close(record, None, 499)  # the client hung up; nginx's number for it
+            self._server.close(record, None, 499)  # the client closed the connection; nginx's status for that
             raise
         except Exception:
             _log.exception("request %s failed", record.request_id)
-            problem = INTERNAL
-        if problem is not None:
-            status = wire.STATUS.get(problem.code, problem.status)
-            response = self._encode(request, wire.error(problem), status, problem.headers)
+            failure = INTERNAL
+        if failure is not None:
+            status = wire.STATUS.get(failure.code, failure.status)
+            response = self._encode(request, wire.error(failure), status, failure.headers)
         response.headers["Server-Timing"] = record.server_timing
-        if not given:
+        if not proxy_id:
             response.headers["X-Request-Id"] = record.request_id
-        self._server.close(record, problem, response.status_code)
+        self._server.close(record, failure, response.status_code)
         return response
 
     def _encode(
@@ -95,30 +97,30 @@ class Endpoint:
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
 
     async def _read(self, request: Request, record: RequestRecord) -> dict[str, Any]:
-        record.key = self._server.check_key(request)
+        record.key_name = self._server.check_key(request)
         content = await read_bytes(request, self._server.limits)
         return decode(content, as_msgpack=self._msgpack and sends_msgpack(request))
 
-    async def _ask(self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord) -> Any:
+    async def _rank(self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord) -> Any:
         timeout_s = timeout_of(request, self._server.limits)
-        asked = wire.parse(body)
-        requests = check_limits(asked, self._server.limits, timeout_s)
-        name, scorer = self._server.models.find(request.path_params.get("model", asked.model))
-        record.model, record.documents = name, sum(len(one.documents) for one in requests)
+        parsed = wire.parse(body)
+        requests = check_limits(parsed, self._server.limits, timeout_s)
+        name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
+        record.model, record.documents = name, sum(len(ranking.documents) for ranking in requests)
         try:
             results = await _rank_all(scorer, requests, timeout_s)
-        except TooLongError as problem:
-            raise TooLongError(problem.index, problem.most, asked.field) from None
+        except TooLongError as error:
+            raise TooLongError(error.index, error.most, parsed.field) from None
         record.ranked(results)
-        return asked.render(Answer(record.request_id, name, results))
+        return parsed.render(RankingResponse(record.request_id, name, results))
 
 
 async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout_s: float) -> tuple[RerankResult, ...]:
-    """All rankings or none. Raises DeadlineError, and what the scorer raises for the first that fails."""
-    turns = asyncio.Semaphore(_RANKINGS_AT_ONCE)
+    """Return all rankings or none. Raises DeadlineError, or the scorer's error for the first ranking that fails."""
+    free_slots = asyncio.Semaphore(_CONCURRENT_RANKINGS)
 
     async def rank(request: RerankRequest) -> RerankResult:
-        async with turns:
+        async with free_slots:
             return await scorer.rerank(request)
 
     tasks = [asyncio.create_task(rank(request)) for request in requests]

@@ -1,4 +1,4 @@
-"""Requests for the OpenAPI page, one per protocol, that can be sent as they stand, and what answers them."""
+"""The OpenAPI page: an example request per protocol, ready to send, and what each path accepts and returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve.http import response_schemas as answers
+from serve.http import response_schemas as schemas
 from serve.http.codec import MSGPACK
 from serve.wires import cohere, mixedbread, nim, sie, tei, vllm_score, voyage
 from serve.wires.fields import Informational, Refused
@@ -19,19 +19,19 @@ _ITEMS = [{"id": str(row), "text": text} for row, text in enumerate(_TEXTS)]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A body as `kind` reads it, and the JSON schema of its answer."""
+    """A protocol: the class that reads its bodies, the JSON schema of its responses, and an example body."""
 
     kind: type[BaseModel]
-    answer: answers.Schema
+    response: schemas.Schema
     body: dict[str, Any]
 
 
 def _cohere(**body: Any) -> Dialect:
-    return Dialect(cohere.Body, answers.COHERE, {"query": _QUERY, **body})
+    return Dialect(cohere.Body, schemas.COHERE, {"query": _QUERY, **body})
 
 
 def _score(**body: Any) -> Dialect:
-    return Dialect(vllm_score.Body, answers.VLLM_SCORE, body)
+    return Dialect(vllm_score.Body, schemas.VLLM_SCORE, body)
 
 
 _COHERE = _cohere(documents=_TEXTS, top_n=1, return_documents=True)
@@ -39,15 +39,15 @@ _COHERE_2 = _cohere(documents=_TEXTS, max_tokens_per_doc=4096)
 _JINA = _cohere(documents=_OBJECTS, top_n=1, return_documents=False)
 _VLLM = _cohere(documents=_TEXTS, top_n=0, truncate_prompt_tokens=-1)
 _INFINITY = _cohere(documents=_TEXTS, raw_scores=True)
-_VOYAGE = Dialect(voyage.Body, answers.VOYAGE, {"query": _QUERY, "documents": _TEXTS, "top_k": 1, "truncation": True})
-_TEI = Dialect(tei.Body, answers.TEI, {"query": _QUERY, "texts": _TEXTS, "return_text": True})
+_VOYAGE = Dialect(voyage.Body, schemas.VOYAGE, {"query": _QUERY, "documents": _TEXTS, "top_k": 1, "truncation": True})
+_TEI = Dialect(tei.Body, schemas.TEI, {"query": _QUERY, "texts": _TEXTS, "return_text": True})
 _MIXEDBREAD = Dialect(
-    mixedbread.Body, answers.MIXEDBREAD, {"query": _QUERY, "input": _TEXTS, "top_k": 1, "return_input": True}
+    mixedbread.Body, schemas.MIXEDBREAD, {"query": _QUERY, "input": _TEXTS, "top_k": 1, "return_input": True}
 )
-_NIM = Dialect(nim.Body, answers.NIM, {"query": {"text": _QUERY}, "passages": _OBJECTS, "truncate": "END"})
-_SIE = Dialect(sie.Body, answers.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
+_NIM = Dialect(nim.Body, schemas.NIM, {"query": {"text": _QUERY}, "passages": _OBJECTS, "truncate": "END"})
+_SIE = Dialect(sie.Body, schemas.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
 
-# Path: what the page says, and examples by name.
+# Path: its summary, and its protocols by name.
 DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
     "/v1/rerank": (
         "Rank documents (Cohere v1, Jina, Voyage)",
@@ -64,21 +64,24 @@ DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
         "Score pairs in their order (vLLM)",
         {"one to many": _score(text_1=_QUERY, text_2=_TEXTS), "row by row": _score(queries=_TEXTS, documents=_TEXTS)},
     ),
-    "/v1/score/{model}": ("Score items (SIE; msgpack unless JSON is asked for)", {"SIE": _SIE}),
+    "/v1/score/{model}": ("Score items (SIE; msgpack unless the client accepts JSON)", {"SIE": _SIE}),
 }
 
 
 def documentation(path: str) -> dict[str, Any]:
-    """What the OpenAPI page says of a documented path beside its summary."""
+    """Return what the OpenAPI page says about a documented path besides its summary and description."""
     _, dialects = DOCUMENTED[path]
-    named = {name: {"summary": name, "value": dialect.body} for name, dialect in dialects.items()}
-    content = {"application/json": {"schema": _any_of(_bodies(dialects)), "examples": named}}
-    shapes = {id(dialect.answer): dialect.answer for dialect in dialects.values()}
+    examples = {name: {"summary": name, "value": dialect.body} for name, dialect in dialects.items()}
+    content = {"application/json": {"schema": _any_of(_bodies(dialects)), "examples": examples}}
+    distinct = {id(dialect.response): dialect.response for dialect in dialects.values()}
     is_sie = "{model}" in path
     types = ("application/json", MSGPACK) if is_sie else ("application/json",)
     extra: dict[str, Any] = {
         "requestBody": {"required": True, "content": content},
-        "responses": {**answers.answered(_any_of(list(shapes.values())), *types), **answers.errors()},
+        "responses": {
+            **schemas.success(_any_of(list(distinct.values())), *types),
+            **schemas.errors(),
+        },
     }
     if is_sie:
         extra["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]

@@ -1,4 +1,4 @@
-"""What the server takes on: sizes that are checked before any work, and how long an answer may take."""
+"""Request limits: maximum sizes (checked before any work) and the time limit for a response."""
 
 from dataclasses import replace
 
@@ -8,56 +8,59 @@ from starlette.requests import Request
 from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import LimitError, TooLargeError
-from serve.wires import Asked
+from serve.wires import ParsedRequest
 
 
 class Limits(BaseModel):
-    """Upper bounds of a request; what is above them is refused with the number that was received."""
+    """Maximum sizes of a request and the longest time for a response; larger requests are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     body_bytes: int = Field(default=10 * 2**20, ge=1)
     documents: int = Field(default=1_000, ge=1)
     text_characters: int = Field(default=100_000, ge=1)
-    timeout_s: float = Field(default=60, gt=0)  # callers ask for less with X-Request-Timeout, never for more
+    timeout_s: float = Field(default=60, gt=0)  # X-Request-Timeout asks for less, never for more
 
 
 async def read_bytes(request: Request, limits: Limits) -> bytes:
-    """The body of a request. Raises TooLargeError as soon as that is known."""
+    """Return the body of a request. Raises TooLargeError as soon as it is too large."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limits.body_bytes:
-        raise TooLargeError(f"body must hold at most {limits.body_bytes} bytes, got {declared}")
+        raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limits.body_bytes:
-            raise TooLargeError(f"body must hold at most {limits.body_bytes} bytes, got more")
+            raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got more")
     return bytes(body)
 
 
-def check_limits(asked: Asked, limits: Limits, timeout_s: float) -> tuple[RerankRequest, ...]:
-    """The requests of a body, with their deadline. Raises LimitError naming the field."""
-    count = sum(len(request.documents) for request in asked.requests)
+def check_limits(parsed: ParsedRequest, limits: Limits, timeout_s: float) -> tuple[RerankRequest, ...]:
+    """Return the requests of a body, with their deadline. Raises LimitError naming the field."""
+    count = sum(len(request.documents) for request in parsed.requests)
     if count > limits.documents:
-        raise LimitError(f"{asked.field} must hold at most {limits.documents} entries, got {count}")
-    for request in asked.requests:
+        raise LimitError(f"{parsed.field} must hold at most {limits.documents} entries, got {count}")
+    for request in parsed.requests:
         _check_length("query", request.query, limits)
         for index, text in enumerate(request.documents):
-            _check_length(f"{asked.field}[{index}]", text, limits)
-    return tuple(replace(request, timeout_s=timeout_s) for request in asked.requests)
+            _check_length(f"{parsed.field}[{index}]", text, limits)
+    return tuple(replace(request, timeout_s=timeout_s) for request in parsed.requests)
 
 
 def timeout_of(request: Request, limits: Limits) -> float:
-    """Seconds until the answer must be ready: X-Request-Timeout, or the server's own limit. Raises InputError."""
-    asked = request.headers.get("x-request-timeout")
-    if asked is None:
+    """Return the seconds until the response must be ready: X-Request-Timeout, at most the server's limit.
+
+    Raises InputError for a header that is not a number above 0.
+    """
+    header = request.headers.get("x-request-timeout")
+    if header is None:
         return limits.timeout_s
     try:
-        seconds = float(asked)
+        seconds = float(header)
     except ValueError:
         seconds = -1.0
     if not seconds > 0:
-        raise InputError(f"X-Request-Timeout must be a number of seconds above 0, got {asked!r}")
+        raise InputError(f"X-Request-Timeout must be a number of seconds above 0, got {header!r}")
     return min(seconds, limits.timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI page says comes back: a JSON schema for each protocol's answer, and for errors."""
+"""JSON schemas of each protocol's response and of errors, for the OpenAPI page."""
 
 from typing import Any
 
@@ -26,7 +26,10 @@ COHERE = _object(
     results=_list(
         {"document": _object(text=_TEXT)},
         index=_COUNT,
-        relevance_score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`, or without `use_activation`"},
+        relevance_score={
+            **_LOGIT,
+            "description": "0 to 1, or a logit (`raw_scores`, `use_activation`)",
+        },
     ),
     usage=_USAGE,
     meta=_object(
@@ -47,7 +50,7 @@ MIXEDBREAD = _object(
     top_k=_COUNT,
     return_input={"type": "boolean"},
 )
-TEI = _list({"text": _TEXT}, index=_COUNT, score={**_LOGIT, "description": "0 to 1; a logit with `raw_scores`"})
+TEI = _list({"text": _TEXT}, index=_COUNT, score={**_LOGIT, "description": "0 to 1; a logit if `raw_scores` is true"})
 NIM = _object(rankings=_list(index=_COUNT, logit=_LOGIT), usage=_USAGE)
 VLLM_SCORE = _object(
     id=_TEXT,
@@ -65,24 +68,24 @@ SIE = _object(
 
 _ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
 _STATUSES = {
-    400: "The request cannot be read; the message names the field.",
-    401: "A key is needed, or this one is not known.",
+    400: "The request is invalid; the message names the field.",
+    401: "The API key is missing or unknown.",
     404: "No model of this name is served.",
-    413: "The body is too large.",
-    422: "text-embeddings-inference: the request cannot be read; the message names the field.",
-    429: "The queue is full; `Retry-After` says when to come back.",
-    500: "The server is at fault.",
-    503: "The model does not run at the moment; `Retry-After` says when to come back.",
-    504: "The answer was not ready in time, see `X-Request-Timeout`.",
+    413: "The request body is too large.",
+    422: "text-embeddings-inference: the request is invalid; the message names the field.",
+    429: "The queue is full; `Retry-After` says when to retry.",
+    500: "The server failed.",
+    503: "The model is not running at the moment; `Retry-After` says when to retry.",
+    504: "The response was not ready in time; the limit is set with `X-Request-Timeout`.",
 }
 
 
 def errors(*statuses: int) -> dict[int | str, Schema]:
-    """The responses of an operation with these error statuses; all by default."""
+    """Return the OpenAPI responses for these error statuses; for all of them by default."""
     content = {"application/json": {"schema": _ERROR}}
     return {str(status): {"description": _STATUSES[status], "content": content} for status in statuses or _STATUSES}
 
 
-def answered(schema: Schema, *media_types: str) -> Schema:
-    """The response of status 200 in this shape."""
+def success(schema: Schema, *media_types: str) -> Schema:
+    """Return the OpenAPI response for status 200 with this schema."""
     return {"200": {"description": "Ranked.", "content": {kind: {"schema": schema} for kind in media_types}}}

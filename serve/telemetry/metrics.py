@@ -1,4 +1,4 @@
-"""What is counted and measured, for Prometheus. Where it goes is a sink's affair."""
+"""The Prometheus metrics of the server; sinks store or forward their values."""
 
 from typing import Protocol
 
@@ -12,26 +12,26 @@ COUNTERS = {
     "rerank_tokens": ("Tokens read, special tokens included.", ("model",)),
 }
 HISTOGRAMS = {
-    "rerank_request_seconds": ("Seconds from the body's first byte to the answer.", ("path", "model")),
+    "rerank_request_seconds": ("Seconds from the first byte of the request body to the response.", ("path", "model")),
     "rerank_stage_seconds": ("Seconds in a stage: tokenize, queue or score.", ("model", "stage")),
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Sink(Protocol):
-    """Where numbers go."""
+    """Receives the values of metrics."""
 
     def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
         """Add to a counter."""
         ...
 
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Put a duration into a histogram."""
+        """Add a duration to a histogram."""
         ...
 
 
 def measure(record: RequestRecord, sink: Sink) -> None:
-    """Send what a finished request adds."""
+    """Send the metrics of a finished request to `sink`."""
     model = {"model": record.model or ""}
     sink.add("rerank_requests", 1, {"path": record.path, **model, "status": str(record.status)})
     sink.observe("rerank_request_seconds", record.seconds, {"path": record.path, **model})
@@ -43,7 +43,7 @@ def measure(record: RequestRecord, sink: Sink) -> None:
 
 
 class LocalSink:
-    """This process's numbers, as GET /metrics shows them."""
+    """Keeps the metrics of this process, for GET /metrics."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -60,9 +60,9 @@ class LocalSink:
         self._counters[name].labels(**labels).inc(amount)
 
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Put a duration into a histogram."""
+        """Add a duration to a histogram."""
         self._histograms[name].labels(**labels).observe(seconds)
 
     def text(self) -> bytes:
-        """The Prometheus text format."""
+        """Return the metrics in the Prometheus text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Numbers of all ingress replicas, at the Prometheus endpoint that every Ray node has."""
+"""Metrics of all ingress replicas, at the Prometheus endpoint of every Ray node."""
 
 from ray.util.metrics import Counter, Histogram
 
@@ -6,7 +6,7 @@ from serve.telemetry.metrics import BUCKETS, COUNTERS, HISTOGRAMS
 
 
 class RaySink:
-    """Sends to Ray's own metrics, which come out as `ray_rerank_…`."""
+    """Forwards metrics to Ray, which exports them as `ray_rerank_…`."""
 
     def __init__(self) -> None:
         self._counters = {
@@ -18,10 +18,10 @@ class RaySink:
         }
 
     def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
-        """Add to a counter; Ray refuses to add nothing."""
+        """Add to a counter; Ray raises an error for an amount of 0."""
         if amount > 0:
             self._counters[name].inc(amount, labels)
 
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Put a duration into a histogram."""
+        """Add a duration to a histogram."""
         self._histograms[name].observe(seconds, labels)

@@ -1,4 +1,4 @@
-"""What is known of a request once it is answered: for the log, the metrics and the Server-Timing header."""
+"""Everything recorded about a finished request: for the access log, the metrics and the Server-Timing header."""
 
 import json
 import logging
@@ -14,28 +14,28 @@ STAGES = ("tokenize", "queue", "score")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request; never a text, nor a key. Stages are seconds, the slowest ranking's where there are several."""
+    """One request, without its texts and API key. `stages` holds seconds; of several rankings, the slowest's."""
 
     request_id: str
     path: str
-    key: str | None = None  # the name of the key
-    model: str | None = None  # as public name, once it is found
+    key_name: str | None = None  # never the API key itself
+    model: str | None = None  # the public name, once the model is found
     documents: int = 0
     tokens: int = 0
     status: int = 200
-    error: str | None = None  # the code of the error
+    error: str | None = None  # the error's code
     stages: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
     def ranked(self, results: tuple[RerankResult, ...]) -> None:
-        """Note what the model did."""
+        """Record the tokens and timings of the rankings."""
         self.tokens = sum(result.tokens for result in results)
         for stage in STAGES:
             self.stages[stage] = max(getattr(result.timings, f"{stage}_s") for result in results)
 
     def close(self, status: int, error: str | None) -> None:
-        """Note how it ended, and write the access log: a JSON object a line."""
+        """Record the outcome, and write one line to the access log: a JSON object."""
         self.status, self.error, self.seconds = status, error, perf_counter() - self.started
         line = {
             "request_id": self.request_id,
@@ -46,13 +46,13 @@ class RequestRecord:
             "documents": self.documents,
             "tokens": self.tokens,
             **{f"{stage}_ms": round(seconds * 1000, 1) for stage, seconds in self.stages.items()},
-            "key": self.key,
+            "key": self.key_name,
             "error": error,
         }
         _access.info(json.dumps({name: value for name, value in line.items() if value is not None}))
 
     @property
     def server_timing(self) -> str:
-        """Milliseconds by stage: https://www.w3.org/TR/server-timing/."""
+        """Milliseconds by stage, as a Server-Timing header: https://www.w3.org/TR/server-timing/."""
         stages = {**self.stages, "total": perf_counter() - self.started}
         return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages.items())

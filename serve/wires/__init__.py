@@ -1,4 +1,4 @@
-"""The protocols, one module each: what a body asks for, and how an answer or an error is worded."""
+"""The protocols, one module each: how a request body is read, and what a response or an error body looks like."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from serve.errors import ErrorResponse
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What every wire renders: the request's id, the model's public name, and a ranking per query asked for."""
+class RankingResponse:
+    """What every wire renders: the request's id, the model's public name, and one ranking per query."""
 
     id: str
     model: str
@@ -18,27 +18,29 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a body asks for, in our words. `render` is bound to the body, which decides what is echoed; `field` is what
-    the body calls its documents.
+class ParsedRequest:
+    """A request body after parsing, the same for all protocols.
+
+    `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` is the name
+    of the body field that holds the documents.
     """
 
     model: str | None
     requests: tuple[RerankRequest, ...]
-    render: Callable[[Answer], Any]
+    render: Callable[[RankingResponse], Any]
     field: str = "documents"
 
 
 class Wire(Protocol):
-    """What each module of this package offers."""
+    """The interface of each protocol module in this package."""
 
     STATUS: Mapping[str, int]
-    """HTTP statuses by error code, where the protocol's differ from `serve.errors`."""
+    """HTTP statuses by error code, where they differ from `serve.errors`."""
 
-    def parse(self, body: Mapping[str, Any], /) -> Asked:
-        """Read a JSON object. Raises InputError naming the field."""
+    def parse(self, body: Mapping[str, Any], /) -> ParsedRequest:
+        """Read a request body. Raises InputError naming the field."""
         ...
 
-    def error(self, problem: ErrorResponse, /) -> Any:
-        """The JSON body of an error."""
+    def error(self, failure: ErrorResponse, /) -> Any:
+        """Return the body of an error response."""
         ...

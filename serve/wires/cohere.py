@@ -11,10 +11,10 @@ from pydantic import Field
 
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
-from serve.wires import Answer, Asked
+from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import Documents, Query, Refused, Unread
 from serve.wires.options import VllmOptions
-from serve.wires.read import check_top, read_body, read_texts, text_keys
+from serve.wires.read import check_count, read_body, read_texts, text_fields_of
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -28,21 +28,21 @@ _ONE_CHUNK = "a document is read as one chunk, which is cut at the model's limit
 
 
 class Body(VllmOptions):
-    """A rerank request. Unknown fields are ignored, null is the same as left out."""
+    """A rerank request. A field that is null counts as left out."""
 
     model: str | None = Field(default=None, description="A name from GET /v1/models; the first one if left out.")
     query: Query
     documents: Documents = Field(description="Strings, or objects with `text` (or with the fields in `rank_fields`).")
     top_n: int | None = Field(
         default=None,
-        description="How many results come back, best first; all if left out, and for 0 beside vLLM's options.",
+        description="Number of results, best first; all if left out. vLLM's 0 means all beside truncate_prompt_tokens.",
         json_schema_extra={"minimum": 0},
     )
-    return_documents: bool | None = Field(default=None, description="Echo each document's text beside its score.")
+    return_documents: bool | None = Field(default=None, description="Return each document's text beside its score.")
     rank_fields: list[str] | None = Field(
         default=None, description="Fields of document objects that are scored.", json_schema_extra={"minItems": 1}
     )
-    raw_scores: bool | None = Field(default=None, description="Logits instead of relevance scores (Infinity).")
+    raw_scores: bool | None = Field(default=None, description="Return logits instead of relevance scores (Infinity).")
     return_len: bool | None = Field(default=None, description="Add `tokens` to `meta` (Xinference).")
     relevant_spans: Annotated[Any, Refused("no model here returns spans", neutral=({"mode": "disabled"},))] = None
     max_chunks_per_doc: Annotated[Any, Refused(_ONE_CHUNK, neutral=(1,), client_defaults=(1024,))] = None
@@ -54,25 +54,25 @@ class Body(VllmOptions):
     instruct: Unread = None
 
 
-def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> Asked:
+def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
-    texts = read_texts(body.documents, "documents", keys=text_keys(body.rank_fields))
-    top_k = check_top(body.top_n, "top_n", least=least_top_n)
+    texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields))
+    top_k = check_count(body.top_n, "top_n", least=least_top_n)
     request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
-    return Asked(body.model, (request,), partial(_render, body, texts))
+    return ParsedRequest(body.model, (request,), partial(_render, body, texts))
 
 
-def _render(body: Body, texts: tuple[str, ...], answer: Answer) -> dict[str, Any]:
-    scored = entries(answer.results[0].ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
+def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> dict[str, Any]:
+    scored = entries(response.results[0].ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
     originals = [{"text": text} for text in texts] if body.return_documents else None
     meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
     if body.return_len:
-        meta["tokens"] = {"input_tokens": answer.results[0].tokens, "output_tokens": 0}
+        meta["tokens"] = {"input_tokens": response.results[0].tokens, "output_tokens": 0}
     return {
-        "id": body.request_id or answer.id,
-        "model": answer.model,
+        "id": body.request_id or response.id,
+        "model": response.model,
         "results": list(echoing(scored, "document", originals)),
-        "usage": usage(answer.results),
+        "usage": usage(response.results),
         "meta": meta,
     }

@@ -1,4 +1,4 @@
-"""Types of the fields that requests share. What a JSON schema says of them is for readers; `read` words the errors."""
+"""Field types that several protocols share. Their JSON schemas are documentation; `read` writes the error messages."""
 
 import json
 from dataclasses import dataclass

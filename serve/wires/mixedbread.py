@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
-from serve.wires import Answer, Asked
+from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import Count, Documents, Query, Refused
-from serve.wires.read import check_echo, check_top, read_body, read_texts, text_keys
+from serve.wires.read import check_count, check_echo, read_body, read_texts, text_fields_of
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -23,7 +23,7 @@ STATUS: Mapping[str, int] = {}
 
 
 class Body(BaseModel):
-    """A rerank request; its `input` is what others call documents."""
+    """A rerank request; its documents are in `input`."""
 
     model: str | None = None
     query: Query
@@ -34,26 +34,26 @@ class Body(BaseModel):
     rewrite_query: Annotated[Any, Refused("queries are scored as they are sent")] = None
 
 
-def parse(values: Mapping[str, Any]) -> Asked:
+def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
     if not body.input:
         raise InputError("input must hold at least one document, got none")
-    texts = read_texts(body.input, "input", keys=text_keys(body.rank_fields))
+    texts = read_texts(body.input, "input", text_fields=text_fields_of(body.rank_fields))
     if body.return_input:
         check_echo(body.input, "input")
-    request = RerankRequest(body.query, texts, check_top(body.top_k, "top_k"))
-    return Asked(body.model, (request,), partial(_render, body), "input")
+    request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"))
+    return ParsedRequest(body.model, (request,), partial(_render, body), "input")
 
 
-def _render(body: Body, answer: Answer) -> dict[str, Any]:
-    ranked = answer.results[0].ranked
+def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
+    ranked = response.results[0].ranked
     scored = echoing(entries(ranked, "score"), "input", body.input if body.return_input else None)
     return {
         "object": "list",
         "data": [{**entry, "object": "rank_result"} for entry in scored],
-        "model": answer.model,
-        "usage": usage(answer.results),
+        "model": response.model,
+        "usage": usage(response.results),
         "top_k": len(ranked),
         "return_input": bool(body.return_input),
     }

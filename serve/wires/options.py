@@ -7,22 +7,23 @@ from pydantic import BaseModel, Field
 from rerank.errors import InputError
 from rerank.types import TokenLimits
 from serve.wires.fields import Count, Label, Refused, Unread
-from serve.wires.read import check_top
+from serve.wires.read import check_count
 
 
 class VllmOptions(BaseModel):
     """The options of vLLM's rerank and score requests."""
 
     max_tokens_per_doc: Count = Field(
-        default=None, description="Each document is cut to so many of the model's tokens before it is paired."
+        default=None,
+        description="Cut each document to this many of the model's tokens before pairing it.",
     )
     truncate_prompt_tokens: int | None = Field(
         default=None,
-        description="Each pair is cut to so many tokens, special tokens included; -1: to the model's limit, as ever.",
+        description="Cut each pair to this many tokens, special tokens included; -1: the model's limit.",
         json_schema_extra={"minimum": -1, "not": {"const": 0}},
     )
     truncation_side: Annotated[Any, Refused("texts are cut at their end", neutral=("right",))] = None
-    use_activation: bool | None = Field(default=None, description="false: logits instead of relevance scores.")
+    use_activation: bool | None = Field(default=None, description="false: return logits instead of relevance scores.")
     activation: bool | None = Field(default=None, description="An older name of `use_activation`.")
     softmax: bool | None = Field(default=None, description="An older name of `use_activation`.")
     request_id: str | None = Field(default=None, description="The `id` of the response; X-Request-Id if left out.")
@@ -42,9 +43,9 @@ class VllmOptions(BaseModel):
 
     @property
     def token_limits(self) -> TokenLimits:
-        """What is cut. Raises InputError naming the field."""
-        pair = self.truncate_prompt_tokens
-        if pair is not None and pair != -1 and pair < 1:
-            raise InputError(f"truncate_prompt_tokens must be at least 1, or -1, got {pair}")
-        document = check_top(self.max_tokens_per_doc, "max_tokens_per_doc")
-        return TokenLimits(document, None if pair == -1 else pair)
+        """The limits at which texts are cut. Raises InputError naming the field."""
+        pair_tokens = self.truncate_prompt_tokens
+        if pair_tokens is not None and pair_tokens != -1 and pair_tokens < 1:
+            raise InputError(f"truncate_prompt_tokens must be -1 or at least 1, got {pair_tokens}")
+        document_tokens = check_count(self.max_tokens_per_doc, "max_tokens_per_doc")
+        return TokenLimits(document_tokens, None if pair_tokens == -1 else pair_tokens)

@@ -1,4 +1,4 @@
-"""Reading bodies: fields checked by pydantic, texts by hand, every complaint naming its field."""
+"""Reading request bodies: pydantic checks the fields, this module checks the texts, and every error names its field."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,40 +24,41 @@ _EXPECTED = {
 
 
 def read_body(kind: type[Body], body: Mapping[str, Any]) -> Body:
-    """The body as the wire's own model; unknown fields pass. Raises InputError for the first bad field."""
+    """Return the body as a `kind`, without unknown fields. Raises InputError for the first invalid field."""
     try:
         return kind.model_validate(body)
-    except ValidationError as problem:
-        error = problem.errors(include_url=False)[0]
+    except ValidationError as invalid:
+        error = invalid.errors(include_url=False)[0]
         name = ".".join(str(part) for part in error["loc"])
         if error["type"] == "missing":
             raise InputError(f"{name} is missing") from None
         expected = _EXPECTED.get(error["type"]) or _choices(error)
-        what = f"must be {expected}" if expected else error["msg"][:1].lower() + error["msg"][1:]
-        raise InputError(f"{name} {what}, got {shown(error['input'])}") from None
+        requirement = f"must be {expected}" if expected else error["msg"][:1].lower() + error["msg"][1:]
+        raise InputError(f"{name} {requirement}, got {shown(error['input'])}") from None
 
 
 def _choices(error: Any) -> str | None:
-    """The values of a field that takes only some, in JSON's words."""
+    """Return the accepted values of an enumerated field, spelled as in JSON; None for another error."""
     if error["type"] != "literal_error":
         return None
     return str(error["ctx"]["expected"]).replace("None", "null")
 
 
 def read_texts(
-    values: Sequence[Any], field: str, *, keys: Sequence[str] = ("text",), numbered: bool = True
+    values: Sequence[Any], field: str, *, text_fields: Sequence[str] = ("text",), numbered: bool = True
 ) -> tuple[str, ...]:
-    """The text of each value: a string, or an object whose `keys` are joined with newlines (no keys: no objects).
+    """Return the text of each value: a string, or an object whose `text_fields` are joined with newlines.
 
-    Raises InputError with the field's name and, where `numbered`, the value's place in it.
+    Without `text_fields`, objects are refused. Raises InputError with the field's name and, if `numbered`, the index of
+    the value in it.
     """
     return tuple(
-        _read_text(value, f"{field}[{index}]" if numbered else field, keys) for index, value in enumerate(values)
+        _read_text(value, f"{field}[{index}]" if numbered else field, text_fields) for index, value in enumerate(values)
     )
 
 
-def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
-    text = value if isinstance(value, str) else _joined(value, name, keys)
+def _read_text(value: Any, name: str, text_fields: Sequence[str]) -> str:
+    text = value if isinstance(value, str) else _joined(value, name, text_fields)
     if not text.strip():
         raise InputError(f"{name} must hold text, got a blank one")
     try:
@@ -67,37 +68,37 @@ def _read_text(value: Any, name: str, keys: Sequence[str]) -> str:
     return text
 
 
-def text_keys(rank_fields: list[str] | None) -> Sequence[str]:
-    """Which fields of a document object are its text. Raises InputError."""
+def text_fields_of(rank_fields: list[str] | None) -> Sequence[str]:
+    """Return the fields of a document object that are its text. Raises InputError."""
     if rank_fields == []:
-        raise InputError("rank_fields must name at least one field, got a list of 0")
+        raise InputError("rank_fields must name at least one field, got an empty list")
     return rank_fields or ("text",)
 
 
-def refuse_keys(values: Sequence[Any], field: str, keys: Sequence[str], *, numbered: bool = True) -> None:
-    """Refuse objects that bring what no model here reads, like images. Raises InputError with the value's place."""
+def refuse_fields(values: Sequence[Any], field: str, unread: Sequence[str], *, numbered: bool = True) -> None:
+    """Refuse objects with fields that no model here reads, such as images. Raises InputError."""
     for index, value in enumerate(values):
-        for key in keys:
-            if isinstance(value, Mapping) and value.get(key) is not None:
+        for inner in unread:
+            if isinstance(value, Mapping) and value.get(inner) is not None:
                 name = f"{field}[{index}]" if numbered else field
-                raise InputError(f"{name}.{key} must be left out: no model here reads it")
+                raise InputError(f"{name}.{inner} must be left out: no model here reads it")
 
 
-def _joined(value: Any, name: str, keys: Sequence[str]) -> str:
-    if not keys or not isinstance(value, Mapping):
-        accepted = f"a string or an object with {' and '.join(keys)}" if keys else "a string"
+def _joined(value: Any, name: str, text_fields: Sequence[str]) -> str:
+    if not text_fields or not isinstance(value, Mapping):
+        accepted = f"a string or an object with {' and '.join(text_fields)}" if text_fields else "a string"
         raise InputError(f"{name} must be {accepted}, got {shown(value)}")
-    for key in keys:
-        if not isinstance(value.get(key), str):
-            raise InputError(f"{name}.{key} must be a string, got {shown(value.get(key))}")
-    return "\n".join(value[key] for key in keys)
+    for field in text_fields:
+        if not isinstance(value.get(field), str):
+            raise InputError(f"{name}.{field} must be a string, got {shown(value.get(field))}")
+    return "\n".join(value[field] for field in text_fields)
 
 
 def check_echo(values: Sequence[Any], field: str) -> None:
-    """Refuse values that nest so deeply that writing them back could fail. Raises InputError with the value's place."""
+    """Refuse values that are nested too deeply to be returned. Raises InputError with the index of the value."""
     for index, value in enumerate(values):
         if _nests_deeper(value, _ECHO_LEVELS):
-            raise InputError(f"{field}[{index}] must nest at most {_ECHO_LEVELS} levels deep to be echoed")
+            raise InputError(f"{field}[{index}] must be nested at most {_ECHO_LEVELS} levels deep to be returned")
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
@@ -105,20 +106,20 @@ def _nests_deeper(value: Any, levels: int) -> bool:
     return bool(children) and (levels == 0 or any(_nests_deeper(child, levels - 1) for child in children))
 
 
-def check_top(value: int | None, field: str, *, least: int = 1) -> int | None:
-    """A number of results; 0 means all of them where the wire allows it. Raises InputError."""
+def check_count(value: int | None, field: str, *, least: int = 1) -> int | None:
+    """Return a count, or None (no limit) for null and for 0. Raises InputError for a value below `least`."""
     if value is not None and value < least:
         raise InputError(f"{field} must be at least {least}, got {shown(value)}")
     return value or None
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it: short, in JSON's words."""
+    """Return a value as an error message quotes it: short, and spelled as in JSON."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list):
-        return f"a list of {len(value)}"
+        return "an empty list" if not value else f"a list of {len(value)} {'value' if len(value) == 1 else 'values'}"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

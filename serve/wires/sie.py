@@ -1,6 +1,6 @@
-"""Superlinked Inference Engine: items in, scores with ranks from 0 out. The model's id stands in the path.
+"""Superlinked Inference Engine: items in, scores with ranks from 0 out. The model's id is part of the path.
 
-Its SDK speaks msgpack only; see `serve.http.codec` for the bytes.
+Its SDK speaks msgpack only; `serve.http.codec` reads and writes that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import ErrorResponse
-from serve.wires import Answer, Asked
+from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import Item, Items, Unread
-from serve.wires.read import read_body, read_texts, refuse_keys, shown
+from serve.wires.read import read_body, read_texts, refuse_fields, shown
 from serve.wires.write import decimal
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -35,18 +35,18 @@ class Body(BaseModel):
     options: Unread = None
 
 
-def parse(values: Mapping[str, Any]) -> Asked:
+def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
     if not body.items:
         raise InputError("items must hold at least one item, got none")
-    refuse_keys([body.query], "query", _NOT_TEXT, numbered=False)
-    refuse_keys(body.items, "items", _NOT_TEXT)
+    refuse_fields([body.query], "query", _NOT_TEXT, numbered=False)
+    refuse_fields(body.items, "items", _NOT_TEXT)
     (query,) = read_texts([body.query], "query", numbered=False)
     request = RerankRequest(query, read_texts(body.items, "items"))
     query_id = _read_id(body.query, "query")
     ids = [_read_id(item, f"items[{index}]") or f"item-{index}" for index, item in enumerate(body.items)]
-    return Asked(None, (request,), partial(_render, query_id, ids), "items")
+    return ParsedRequest(None, (request,), partial(_render, query_id, ids), "items")
 
 
 def _read_id(item: Mapping[str, Any], name: str) -> str | None:
@@ -56,17 +56,17 @@ def _read_id(item: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _render(query_id: str | None, ids: Sequence[str], answer: Answer) -> dict[str, Any]:
-    result = answer.results[0]
+def _render(query_id: str | None, ids: Sequence[str], response: RankingResponse) -> dict[str, Any]:
+    result = response.results[0]
     scores = [
-        {"item_id": ids[place.index], "score": decimal(place.score), "rank": rank}
-        for rank, place in enumerate(result.ranked)
+        {"item_id": ids[document.index], "score": decimal(document.score), "rank": rank}
+        for rank, document in enumerate(result.ranked)
     ]
     named = {} if query_id is None else {"query_id": query_id}
-    return {"model": answer.model, **named, "scores": scores, "usage": {"input_tokens": result.tokens}}
+    return {"model": response.model, **named, "scores": scores, "usage": {"input_tokens": result.tokens}}
 
 
-def error(problem: ErrorResponse) -> dict[str, Any]:
-    """SIE's error body; its SDK retries 429 and 503 only with a code that it knows."""
-    code = _CODES.get(problem.status, problem.code.upper())
-    return {"detail": {"code": code, "message": problem.message}, "message": problem.message}
+def error(failure: ErrorResponse) -> dict[str, Any]:
+    """Return SIE's error body; its SDK retries 429 and 503 only for codes that it knows."""
+    code = _CODES.get(failure.status, failure.code.upper())
+    return {"detail": {"code": code, "message": failure.message}, "message": failure.message}

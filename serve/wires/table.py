@@ -1,11 +1,11 @@
-"""Which protocol a body speaks: a declared table of keys, because several protocols share their paths."""
+"""Which protocol a request body follows: a table of body fields, because several protocols share their paths."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from serve.wires import Wire, cohere, mixedbread, nim, tei, vllm, voyage
 
-_BY_KEY: tuple[tuple[str, Wire], ...] = (
+_BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("texts", tei),
     ("input", mixedbread),
     ("passages", nim),
@@ -17,5 +17,5 @@ _BY_KEY: tuple[tuple[str, Wire], ...] = (
 
 
 def wire_of(body: Mapping[str, Any], *, otherwise: Wire) -> Wire:
-    """The wire of the first key in the table that the body has, even as null; `otherwise` where it has none."""
-    return next((wire for key, wire in _BY_KEY if key in body), otherwise)
+    """Return the wire of the first field in the table that the body has, even as null; `otherwise` if it has none."""
+    return next((wire for field, wire in _BY_FIELD if field in body), otherwise)

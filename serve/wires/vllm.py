@@ -1,4 +1,4 @@
-"""vLLM's rerank request: Cohere's and Jina's, where `top_n` 0 means all.
+"""vLLM's rerank request: as Cohere's and Jina's, but a `top_n` of 0 means all.
 
 Source: vllm/entrypoints, the rerank protocol.
 """

@@ -1,4 +1,4 @@
-"""vLLM's score API: pairs in, their scores out in input order. One text against one, one against many, or row by row.
+"""vLLM's score API: pairs in, scores out in input order. It pairs one text with one, one with many, or row by row.
 
 Source: vllm/entrypoints, the score protocol.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
-from serve.wires import Answer, Asked
+from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import OneOrMore
 from serve.wires.options import VllmOptions
 from serve.wires.read import read_body, read_texts
@@ -24,7 +24,10 @@ _FIELDS = (("text_1", "text_2"), ("queries", "documents"), ("data_1", "data_2"))
 
 
 class Body(VllmOptions):
-    """A score request: one of `text_1`/`text_2`, `queries`/`documents`, `data_1`/`data_2`, each a text or a list."""
+    """A score request with `text_1` and `text_2`, `queries` and `documents`, or `data_1` and `data_2`.
+
+    Each of them is a text or a list of texts.
+    """
 
     model: str | None = None
     text_1: OneOrMore = None
@@ -35,13 +38,14 @@ class Body(VllmOptions):
     data_2: OneOrMore = None
 
 
-def parse(values: Mapping[str, Any]) -> Asked:
+def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
     for first, second in _FIELDS:
         if getattr(body, first) is not None:
-            return Asked(body.model, _requests(body, first, second), partial(_render, body), second)
-    raise InputError(f"a pair of fields is missing, accepted are {' or '.join('/'.join(pair) for pair in _FIELDS)}")
+            return ParsedRequest(body.model, _requests(body, first, second), partial(_render, body), second)
+    accepted = " or ".join(f"{first} with {second}" for first, second in _FIELDS)
+    raise InputError(f"the texts to score are missing: send {accepted}")
 
 
 def _requests(body: Body, first: str, second: str) -> tuple[RerankRequest, ...]:
@@ -62,16 +66,18 @@ def _texts(value: Any, field: str) -> tuple[str, ...]:
     return read_texts(value, field) if isinstance(value, list) else read_texts([value], field, numbered=False)
 
 
-def _render(body: Body, answer: Answer) -> dict[str, Any]:
+def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
     name = "logit" if body.wants_logits else "score"
-    in_order = [place for result in answer.results for place in sorted(result.ranked, key=lambda place: place.index)]
+    in_input_order = [
+        document for result in response.results for document in sorted(result.ranked, key=lambda ranked: ranked.index)
+    ]
     return {
-        "id": body.request_id or answer.id,
+        "id": body.request_id or response.id,
         "object": "list",
-        "model": answer.model,
+        "model": response.model,
         "data": [
-            {"index": row, "object": "score", "score": decimal(getattr(place, name))}
-            for row, place in enumerate(in_order)
+            {"index": row, "object": "score", "score": decimal(getattr(document, name))}
+            for row, document in enumerate(in_input_order)
         ],
-        "usage": usage(answer.results),
+        "usage": usage(response.results),
     }

@@ -1,4 +1,4 @@
-"""Writing answers: the parts that several wires share."""
+"""Writing response bodies: the parts that several protocols share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -9,23 +9,23 @@ from rerank.types import RankedDocument, RerankResult
 
 
 def decimal(score: float) -> float:
-    """A float32 as the float that prints with the fewest digits which still name that float32."""
+    """Return the float whose shortest decimal identifies the same float32 as `score`."""
     return float(str(np.float32(score)))
 
 
 def entries(ranked: Iterable[RankedDocument], name: str, *, raw: bool = False) -> Iterator[dict[str, Any]]:
-    """Index and relevance score (`raw`: logit) of each document, best first; the score is called `name`."""
-    for place in ranked:
-        yield {"index": place.index, name: decimal(place.logit if raw else place.score)}
+    """Yield the index and relevance score (`raw`: logit) of each document, best first; the score's field is `name`."""
+    for document in ranked:
+        yield {"index": document.index, name: decimal(document.logit if raw else document.score)}
 
 
-def echoing(places: Iterable[dict[str, Any]], name: str, originals: Sequence[Any] | None) -> Iterator[dict[str, Any]]:
-    """The entries, with what stands at their index in `originals` called `name`; never a null."""
-    for entry in places:
+def echoing(scored: Iterable[dict[str, Any]], name: str, originals: Sequence[Any] | None) -> Iterator[dict[str, Any]]:
+    """Yield the entries, each with its original document in the field `name`; unchanged if `originals` is None."""
+    for entry in scored:
         yield entry if originals is None else {**entry, name: originals[entry["index"]]}
 
 
 def usage(results: Iterable[RerankResult]) -> dict[str, int]:
-    """Tokens read, special tokens included; nothing is generated, so both counts are equal."""
+    """Return the number of tokens read, special tokens included. Nothing is generated, so both counts are equal."""
     tokens = sum(result.tokens for result in results)
     return {"prompt_tokens": tokens, "total_tokens": tokens}

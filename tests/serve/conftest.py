@@ -7,7 +7,7 @@ import pytest
 
 from serve.http.endpoint import Server
 from serve.http.limits import Limits
-from serve.keys import Keys
+from serve.keys import ApiKeys
 from serve.models import Models
 from tests.serve.standins import LengthScorer, calling
 
@@ -23,11 +23,11 @@ def limits() -> Limits:
 
 
 @pytest.fixture
-def keys() -> Keys | None:
+def keys() -> ApiKeys | None:
     return None
 
 
 @pytest.fixture
-def client(scorer: LengthScorer, limits: Limits, keys: Keys | None) -> Callable[..., httpx.Response]:
+def client(scorer: LengthScorer, limits: Limits, keys: ApiKeys | None) -> Callable[..., httpx.Response]:
     """Call the application in this process: `client(path, json=…)`."""
     return calling(Server(Models({"length": scorer}, {"short": "length"}), limits, keys))

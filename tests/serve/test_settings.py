@@ -47,7 +47,7 @@ def test_models_have_names_aliases_and_replicas_of_their_own():
         ({"models": [{"max_length": 3}]}, r"models\[0\]: max_length: .* 8"),
         ({"models": []}, "models"),
         ({"models": "docs-mini"}, "models: must be a list of settings"),
-        ({"models": [{"name": "a"}, {"name": "b", "aliases": ["a"]}]}, "'a' names two models"),
+        ({"models": [{"name": "a"}, {"name": "b", "aliases": ["a"]}]}, "two models are called 'a'"),
         ({"limits": {"document": 3}}, "limits: unknown setting 'document': did you mean 'documents'"),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_bad_setting_is_named_with_the_nearest_good_one(args, message):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "127.0.0.1.example.com"])
 def test_without_keys_only_this_machine_may_ask(host):
-    with pytest.raises(ConfigError, match="open to other machines, and there are no keys"):
+    with pytest.raises(ConfigError, match="open to other machines, and no API keys are set"):
         check_address(host)
 
 

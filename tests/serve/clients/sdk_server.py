@@ -14,7 +14,7 @@ from jobs.bench.server.process import free_port
 from rerank.errors import OverloadedError
 from serve.http.api import create_api
 from serve.http.endpoint import Server
-from serve.keys import Keys
+from serve.keys import ApiKeys
 from serve.models import Models
 from tests.serve.standins import LengthScorer
 
@@ -24,7 +24,7 @@ def running() -> Iterator[str]:
     """Serve in a thread of this process; the only key is `secret`."""
     full = LengthScorer(failure=OverloadedError("the queue is full", retry_after_s=1))
     models = Models({"length": LengthScorer(), "full": full}, {"org/length": "length"})
-    api = create_api(Server(models, keys=Keys(fixed={"me": "secret"})))
+    api = create_api(Server(models, api_keys=ApiKeys(fixed={"me": "secret"})))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)

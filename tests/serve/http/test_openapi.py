@@ -21,7 +21,7 @@ from serve.http.api import create_api
 from serve.http.endpoint import Server
 from serve.http.examples import DOCUMENTED
 from serve.http.limits import Limits
-from serve.keys import Keys
+from serve.keys import ApiKeys
 from serve.models import Models
 from tests.serve.standins import LengthScorer
 
@@ -87,7 +87,9 @@ def test_its_page_loads_only_what_the_server_has(client):
 
 
 def test_where_there_are_keys_the_page_asks_for_one_and_the_probes_do_not():
-    document = create_api(Server(Models({"length": LengthScorer()}), keys=Keys(fixed={"me": "secret"}))).openapi()
+    document = create_api(
+        Server(Models({"length": LengthScorer()}), api_keys=ApiKeys(fixed={"me": "secret"}))
+    ).openapi()
     open_paths = {
         path for path, methods in document["paths"].items() for one in methods.values() if "security" not in one
     }

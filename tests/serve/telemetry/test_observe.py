@@ -11,7 +11,7 @@ from rerank.errors import OverloadedError
 from rerank.types import Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
-from serve.keys import Keys
+from serve.keys import ApiKeys
 from serve.models import Models
 from tests.serve.standins import LengthScorer
 
@@ -113,7 +113,7 @@ def test_metrics_need_a_key_where_there_are_keys_and_the_page_does_not():
 
     import httpx
 
-    api = create_api(Server(Models({"length": LengthScorer()}), keys=Keys(fixed={"me": "secret"})))
+    api = create_api(Server(Models({"length": LengthScorer()}), api_keys=ApiKeys(fixed={"me": "secret"})))
 
     async def statuses() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://t") as http:

@@ -104,7 +104,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/rerank",
             DOCUMENTS,
             {"truncate_prompt_tokens": 0},
-            "truncate_prompt_tokens must be at least 1, or -1, got 0",
+            "truncate_prompt_tokens must be -1 or at least 1, got 0",
         ),
         ("/rerank", DOCUMENTS, {"chat_template": "{{ x }}"}, f"chat_template {UNREAD}"),
         ("/rerank", DOCUMENTS, {"chat_template_kwargs": {"a": 1}}, f"chat_template_kwargs {UNREAD}"),
