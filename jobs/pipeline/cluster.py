@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import ray
+from ray.exceptions import AuthenticationError
 from ray.util.annotations import RayDeprecationWarning
 
 from jobs.console import plural
@@ -44,12 +45,21 @@ def connect(*, address: str | None, verbose: bool) -> None:
     try:
         with nullcontext() if verbose else _silent_core():
             ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
-    except ConnectionError as problem:
-        raise ConfigError(f"no Ray cluster answers at {address!r}: {problem}") from problem
+    except (ConnectionError, AuthenticationError) as problem:
+        raise ConfigError(f"no Ray cluster answers at {address!r}: {_why(problem)}") from problem
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
+
+
+def _why(problem: ConnectionError | AuthenticationError) -> str:
+    """Return why a cluster did not let us in, and what to set: Ray says the same of a wrong address and no token."""
+    reason = problem.message if isinstance(problem, AuthenticationError) else str(problem).rstrip(".")
+    token = "the cluster's token in RAY_AUTH_TOKEN or ~/.ray/auth_token (`ray get-auth-token` prints it on the head)"
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        return f"{reason}; put {token}"
+    return f"{reason}; if it asks for a token, set RAY_AUTH_MODE=token and put {token}"
 
 
 @contextmanager

@@ -67,5 +67,5 @@ def inline_code(page: Path) -> list[str]:
 
 def links(page: Path) -> list[str]:
     """Relative targets of links and pictures, without what follows `#`."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text()))
-    return [target.partition("#")[0] for target in targets if not target.startswith(("http", "#"))]
+    targets = re.findall(r'\]\(([^)\s]+)\)|src="([^"]+)"', _FENCE.sub("", page.read_text()))
+    return [target.partition("#")[0] for target in map("".join, targets) if not target.startswith(("http", "#"))]
