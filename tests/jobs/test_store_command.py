@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.store import app
 from rerank.store import ScoreStore
-from tests.rerank.store.test_store import random_keys, save
+from tests.rerank.store.test_store import random_hashes, save
 
 FIRST, SECOND = "a" * 32, "b" * 32
 
@@ -24,9 +24,9 @@ def folder(tmp_path) -> str:
     """Two models: 20 pairs in two parts, and 5 in one."""
     first, second = (ScoreStore(str(tmp_path / "store"), fingerprint) for fingerprint in (FIRST, SECOND))
     first.describe({"name": "acme/ranker", "max_length": 512, "dtype": "bfloat16"})
-    save(first, random_keys(10))
-    save(first, random_keys(10, seed=1))
-    save(second, random_keys(5))
+    save(first, random_hashes(10))
+    save(first, random_hashes(10, seed=1))
+    save(second, random_hashes(5))
     return str(tmp_path / "store")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from jobs.bench.server.process import free_port
 from rerank.ranking.rank import relevance_scores
@@ -63,6 +66,22 @@ def calling(server: Server) -> Callable[..., httpx.Response]:
         return asyncio.run(send())
 
     return call
+
+
+@contextmanager
+def in_a_thread(api: FastAPI) -> Iterator[str]:
+    """The address of this application, served by a thread of this process."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(api, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 @contextmanager
