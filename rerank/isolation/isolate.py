@@ -1,8 +1,8 @@
-"""Scoring whatever can be scored: pairs that the engine fails on, or that kill its process, are found and left out.
+"""Score a block, and find and reject the pairs on which the engine fails or which kill its process.
 
-What fails is scored again in pieces, and a piece that fails in smaller ones, down to the pair. An exception is seen at
-once; a death is seen by the note that the dead process left (`rerank.isolation.attempts`) when the same block comes
-again.
+If scoring a range of pairs fails, it is split into pieces that are scored separately, down to single pairs. An
+exception is handled at once. The death of the process is noticed when the same block is retried, by the marker that the
+dead process left (`rerank.isolation.attempts`).
 """
 
 import logging
@@ -19,10 +19,10 @@ from rerank.errors import RerankError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.ranking.reject import Codes, Reason
 
-# A death costs a restart with its model load, a piece next to nothing: 16 finds one of 256 pairs in four deaths, one of
-# 32,768 in six, where halves would take ten and seventeen.
+# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 256 is found in four
+# deaths, one of 32,768 in six; halving would take ten and seventeen.
 _PIECES = 16
-# Of a pair alone. One may be chance: a node that goes away, an operator's kill.
+# Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
 _DEATHS = 2
 
 _log = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ OnScored = Callable[[IntArray, FloatArray], None]
 
 
 class FaultIsolation:
-    """The scoring of one block: `logits` (NaN where there is none) and Reason `codes`, both [pairs].
+    """The scoring of one block: `logits` (NaN if there is none) and Reason `codes`, both [pairs].
 
-    `rows` are the pairs' places among the block's candidates, ascending: pieces are cut by them, so that they are the
-    same when some pairs need no scoring any more. `name` tells the block from all others of the run.
+    `rows` are the candidate rows of the pairs, ascending. Pieces are ranges of rows, so that they stay the same when
+    some pairs have been scored meanwhile. `name` is unique among the blocks of a run.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FaultIsolation:
         attempts: ScoringAttempts | None = None,
         on_scored: OnScored | None = None,
     ) -> None:
-        """`on_scored` gets the places in `pairs`, and the logits, of each piece as soon as it is scored."""
+        """`on_scored` is called with the indices in `pairs` and the logits of each piece as soon as it is scored."""
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
         self.computed_tokens = 0
@@ -57,42 +57,42 @@ class FaultIsolation:
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
             self.codes[killers] = Reason.KILLED_WORKER
-        self._open = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
+        self._unscored = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
 
     def score(self, engine: Engine, start: int, stop: int) -> None:
-        """Score the pairs whose rows are from `start` to before `stop`. Raises what RerankError the engine raises."""
-        first, last = np.searchsorted(self._rows[self._open], (start, stop))
-        places = self._open[first:last]
-        if not len(places):
+        """Score the pairs with rows from `start` up to but not including `stop`. Raises the engine's RerankErrors."""
+        first, last = np.searchsorted(self._rows[self._unscored], (start, stop))
+        indices = self._unscored[first:last]
+        if not len(indices):
             return
-        is_alone = len(places) == 1
-        note = f"{self._name}-{self._rows[places[0]]}" if is_alone else f"{self._name}-{start}-{stop}"
-        deaths = self._deaths.get(note, 0)
+        is_alone = len(indices) == 1
+        marker = f"{self._name}-{self._rows[indices[0]]}" if is_alone else f"{self._name}-{start}-{stop}"
+        deaths = self._deaths.get(marker, 0)
         if self._attempts:
-            self._attempts.begin(note, deaths + 1)
-        # What died once is cut at once; of a pair alone too many deaths were seen above.
-        reason = self._try(engine, places) if is_alone or not deaths else Reason.KILLED_WORKER
+            self._attempts.begin(marker, deaths + 1)
+        # A range that killed a process is split without a retry; a single pair with too many deaths was rejected above.
+        reason = self._try(engine, indices) if is_alone or not deaths else Reason.KILLED_WORKER
         if is_alone:
-            self.codes[places] = reason
+            self.codes[indices] = reason
         elif reason != Reason.OK:
             for lower, upper in pairwise(np.linspace(start, stop, min(_PIECES, stop - start) + 1).astype(int).tolist()):
                 self.score(engine, lower, upper)
         if self._attempts:
-            self._attempts.end(note, deaths + 1)
+            self._attempts.end(marker, deaths + 1)
 
-    def _try(self, engine: Engine, places: IntArray) -> Reason:
+    def _try(self, engine: Engine, indices: IntArray) -> Reason:
         started = perf_counter()
         try:
-            scores = engine.score(self._pairs.take(places))
+            scores = engine.score(self._pairs.take(indices))
         except RerankError:
             raise
-        except Exception:  # whatever it is, the other pairs go on
-            _log.warning("the engine failed on %d pairs", len(places), exc_info=True)
+        except Exception:  # of any type: the other pairs must still be scored
+            _log.warning("the engine failed on %d pairs", len(indices), exc_info=True)
             return Reason.ENGINE_FAILED
         finally:
             self.seconds += perf_counter() - started
-        self.logits[places] = scores.logits
+        self.logits[indices] = scores.logits
         self.computed_tokens += scores.computed_tokens
         if self._on_scored:
-            self._on_scored(places, scores.logits)
+            self._on_scored(indices, scores.logits)
         return Reason.OK
