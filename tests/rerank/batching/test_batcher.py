@@ -123,7 +123,7 @@ def test_tokenising_overlaps_the_forward_and_neither_holds_the_event_loop():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
-def test_who_answers_requests_comes_before_who_computes():
+def test_threads_that_compute_have_a_lower_priority():
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -195,7 +195,7 @@ def test_no_thread_keeps_the_interpreter_from_the_lanes_for_long():
     try:
         sys.setswitchinterval(0.005)
         batcher = Batcher(encode, Engine().score)
-        assert sys.getswitchinterval() > 0.004, "who asks for nothing keeps what is set"
+        assert sys.getswitchinterval() > 0.004, "nothing changes before the first request"
         run(batcher.score(request(1, 1)))
         assert sys.getswitchinterval() < 0.001
         sys.setswitchinterval(0.0001)

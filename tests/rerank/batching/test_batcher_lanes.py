@@ -24,8 +24,8 @@ class ThreadLanes:
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="lane")
 
-    def is_faster_in_parallel(self, batches: int) -> bool:
-        return batches > 1
+    def is_faster_in_parallel(self, batch_count: int) -> bool:
+        return batch_count > 1
 
     def split_evenly(self, tokens: int) -> int:
         return tokens if tokens < 200 else max(100, tokens // 2)
@@ -95,7 +95,7 @@ def test_no_lane_waits_for_the_other():
     run(scenario())
 
 
-def test_who_comes_takes_the_free_lane_at_once():
+def test_a_new_request_takes_the_free_lane_at_once():
     async def scenario():
         engine = Watched(free=False)
         batcher = laned(engine)

@@ -59,7 +59,7 @@ def test_a_batch_is_shared_out_evenly():
     assert [sum(tokens for name, tokens in first if name == request) for request in range(3)] == [110, 100, 90]
 
 
-def test_a_batch_looks_at_so_many_requests_at_most(monkeypatch):
+def test_a_round_looks_at_a_limited_number_of_requests(monkeypatch):
     monkeypatch.setattr(fair_queue, "_REQUESTS_PER_ROUND", 3)
     asked = [{name for name, _ in batch} for batch in batches_of([[10] * 4] * 7, 30)]
     assert asked[:2] == [{0, 1, 2}, {3, 4, 5}]

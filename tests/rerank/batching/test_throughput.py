@@ -1,4 +1,4 @@
-"""How long a batch is: what the engine does in a moment, more where many wait, and never what it takes seconds for."""
+"""The token budget of a batch: what the engine does in 50 ms, more if many requests are queued."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from rerank.batching.throughput import ThroughputEstimate
 def after(
     batches: int, *, seconds: float, tokens: int | None = None, throughput: ThroughputEstimate | None = None
 ) -> ThroughputEstimate:
-    """A throughput that has seen so many full batches of so many seconds."""
+    """An estimate after this many full batches of this many seconds."""
     throughput = throughput or ThroughputEstimate(None)
     for _ in range(batches):
         throughput.update(10, tokens or throughput.budget(1), seconds, lanes=1)
@@ -32,7 +32,7 @@ def test_a_longer_batch_may_take_longer():
 
 
 @pytest.mark.parametrize(("requests", "tokens"), [(1, 512), (2, 512), (4, 1_536), (9, 4_096), (100, 4_096)])
-def test_a_short_batch_grows_with_those_who_wait(requests, tokens):
+def test_a_small_budget_grows_with_the_queued_requests(requests, tokens):
     assert after(9, seconds=0.2).budget(requests) == tokens
 
 
@@ -45,7 +45,7 @@ def test_a_batch_that_is_long_anyway_does_not_grow():
     assert {after(1, seconds=0.01).budget(requests) for requests in (1, 2, 100)} == {8_192}
 
 
-def test_a_given_batch_stays_as_it_is():
+def test_a_fixed_budget_does_not_adapt():
     throughput = after(9, seconds=0.001, throughput=ThroughputEstimate(700))
     assert {throughput.budget(requests) for requests in (1, 2, 100)} == {700}
 
