@@ -138,8 +138,8 @@ def _files(source: Source) -> int:
 
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
     """The share of the pairs whose scores the store has."""
-    keys = hash_pairs(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
-    return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(keys).known.mean()) if len(keys) else 0.0
+    hashes = hash_pairs(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+    return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(hashes).known.mean()) if len(hashes) else 0.0
 
 
 def _measure(reranker: Reranker, pairs: EncodedPairs) -> float:

@@ -71,7 +71,7 @@ class RerankActor:
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
             lanes=lambda: self._reranker.engine.lanes,
-            turn_tokens=config.batch_tokens,
+            batch_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
         )
         # Load in the thread that scores requests: OpenMP keeps one team of threads per computing thread, and small

@@ -1,7 +1,7 @@
-"""Whose pairs are scored next: a turn's tokens are shared out evenly between the requests that wait.
+"""Fair queue: split the tokens of each batch evenly across the queued requests.
 
-So a small request, which fits its share, is done in its first turn, however large its neighbours are; what it leaves of
-it goes to the others.
+A small request fits into its share, so that it is done after its first batch, however large the others are; what it
+leaves of its share goes to the others.
 """
 
 import asyncio
@@ -15,44 +15,44 @@ import numpy.typing as npt
 from rerank.arrays import FloatArray, offsets_of
 from rerank.encoding.pairs import EncodedPairs
 
-_MOST_ASKED = 256  # requests that a round looks at: the event loop waits for it
+_REQUESTS_PER_ROUND = 256  # at most, because the event loop waits for a round
 
 
-@dataclass(eq=False, repr=False, slots=True)  # `deque.remove` words its error with the repr of what it did not find
+@dataclass(eq=False, repr=False, slots=True)  # no repr: `deque.remove` would put it into its ValueError
 class QueuedRequest:
-    """A tokenised request; `order` lists its pairs longest first, of which the first `taken` have had their turn."""
+    """A tokenised request. `order` lists its pairs longest first; the first `taken` of them are in batches already."""
 
     pairs: EncodedPairs
     order: npt.NDArray[np.intp]
-    tokens: npt.NDArray[np.int64]  # tokens of order[:i], for i from 0 to all
+    tokens: npt.NDArray[np.int64]  # [pairs + 1]: tokens of order[:i]
     logits: FloatArray
     done: asyncio.Future[None]
-    since: float = field(default_factory=perf_counter)
-    begun: float = 0.0
+    queued_at: float = field(default_factory=perf_counter)
+    started_at: float = 0.0  # when its first batch started; 0: not yet
     taken: int = 0
     scored: int = 0
 
     @classmethod
     def of(cls, pairs: EncodedPairs) -> "QueuedRequest":
-        """A request of which nothing was taken yet."""
+        """Return a request whose pairs are all to be scored."""
         order = np.argsort(-pairs.lengths, kind="stable")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         return cls(pairs, order, offsets_of(pairs.lengths[order]), np.empty(len(pairs), dtype=np.float32), done)
 
     def take(self, share: int, *, budget: int | None) -> int:
-        """Move on by the pairs that fit into `share` tokens, or by one if `budget` has room for it (None: always).
+        """Take the next pairs that fit into `share` tokens, or one pair if it fits into `budget` (None: any pair).
 
         Returns their tokens.
         """
         start = self.taken
-        fits = int(np.searchsorted(self.tokens, self.tokens[start] + share, side="right")) - 1
-        if fits == start and (budget is None or self.tokens[start + 1] - self.tokens[start] <= budget):
-            fits += 1
-        self.taken = fits
-        return int(self.tokens[fits] - self.tokens[start])
+        stop = int(np.searchsorted(self.tokens, self.tokens[start] + share, side="right")) - 1
+        if stop == start and (budget is None or self.tokens[start + 1] - self.tokens[start] <= budget):
+            stop += 1
+        self.taken = stop
+        return int(self.tokens[stop] - self.tokens[start])
 
     def store_logits(self, rows: npt.NDArray[np.intp], logits: FloatArray) -> None:
-        """Note the logits of these pairs; with the last of them the request is done."""
+        """Store the logits of these pairs; the request is done when all of its pairs have theirs."""
         self.logits[rows] = logits
         self.scored += len(rows)
         if self.scored == len(self.order) and not self.done.done():
@@ -60,12 +60,12 @@ class QueuedRequest:
 
     @property
     def remaining_tokens(self) -> int:
-        """Tokens of the pairs that had no turn yet."""
+        """Return the tokens of the pairs that have not been put in a batch yet."""
         return int(self.tokens[-1] - self.tokens[self.taken])
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all pairs had their turn."""
+        """Return whether all pairs have been put in batches."""
         return self.taken == len(self.order)
 
 
@@ -73,24 +73,25 @@ Batch = list[tuple[QueuedRequest, npt.NDArray[np.intp]]]
 
 
 def next_batch(queue: deque[QueuedRequest], budget: int) -> Batch:
-    """Take the pairs of the next turn, at least one, off a queue that is not empty.
+    """Take the pairs of the next batch, at least one, from a queue that is not empty; `budget` is in tokens.
 
-    They are shared out in rounds, and who could not be served is the first in the next turn.
+    In each round every request gets the same share of the remaining budget. The request whose next pair does not fit
+    any more stays in front, and is the first one of the next batch.
     """
     starts: dict[QueuedRequest, int] = {}
     while queue and budget > 0:
-        asked = min(len(queue), _MOST_ASKED)
-        share = budget // asked
-        for _ in range(asked):
-            waiting = queue[0]
-            start = waiting.taken
-            tokens = waiting.take(min(share, max(budget, 0)), budget=budget if starts else None)
-            if waiting.taken == start:
-                budget = 0  # what is left of it has no room for the pair whose turn it is
+        request_count = min(len(queue), _REQUESTS_PER_ROUND)
+        share = budget // request_count
+        for _ in range(request_count):
+            request = queue[0]
+            start = request.taken
+            tokens = request.take(min(share, max(budget, 0)), budget=budget if starts else None)
+            if request.taken == start:
+                budget = 0  # the next pair does not fit into the rest of it
                 break
-            starts.setdefault(waiting, start)
+            starts.setdefault(request, start)
             budget -= tokens
             queue.popleft()
-            if not waiting.is_exhausted:
-                queue.append(waiting)
-    return [(waiting, waiting.order[start : waiting.taken]) for waiting, start in starts.items()]
+            if not request.is_exhausted:
+                queue.append(request)
+    return [(request, request.order[start : request.taken]) for request, start in starts.items()]

@@ -1,1 +1,1 @@
-"""Texts to token ids."""
+"""Turn texts into token ids."""

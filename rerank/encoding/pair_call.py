@@ -1,4 +1,4 @@
-"""Pairs as the tokeniser's own pair call gives them: for tokenisers whose pairs cannot be joined from parts."""
+"""Encode pairs by the tokeniser's own pair call, for tokenisers whose pairs cannot be joined from their texts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,36 +9,36 @@ from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
-from rerank.encoding.truncate import pair_limit, refuse_cut
+from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.types import AS_THE_MODEL, TokenLimits
 
-_PAIRS_AT_ONCE = 256  # an encoding takes a hundred times the bytes of its text
+_PAIRS_AT_ONCE = 256  # an encoding needs a hundred times the memory of its text
 _PROBE_TOKENS = 64
 _UNLIMITED = 2**31 - 1
 
 
 class PairCallEncoder:
-    """One model's tokeniser, called for every pair: slower, for no text is tokenised once for all its pairs.
+    """One model's tokeniser, called for every pair: slower, because a text is tokenised again for each of its pairs.
 
-    To the rest of the package a pair is a document that is read alone, without a query and without special tokens.
+    In the EncodedPairs that it returns, a pair is a document without a query and without special tokens.
     """
 
     unit = "pair"
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Raises ModelError where pairs have several token types, or more tokens than they are cut to."""
+        """Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""
         tokenizer.no_padding()
         limit = min(max_length, _PROBE_TOKENS)
         tokenizer.enable_truncation(limit, strategy="longest_first")
         probe = tokenizer.encode("a b c d " * limit, "e f g h " * limit)
         if len(probe) > limit:
-            raise ModelError(f"the tokeniser gives {len(probe)} tokens for a pair that is to be cut to {limit}")
+            raise ModelError(f"the tokeniser gives {len(probe)} tokens for a pair that is to be truncated to {limit}")
         kinds = set(probe.type_ids)
         if len(kinds) != 1:
             raise ModelError(f"pairs of this tokeniser must have a single token type, got {sorted(kinds)}")
         self._tokenizer = tokenizer
-        self._turn = Lock()  # the length that pairs are cut to is a property of the tokeniser
+        self._lock = Lock()  # the truncation length is a state of the tokeniser
         self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
@@ -53,7 +53,7 @@ class PairCallEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """The pairs of query_of[i] and document_of[i], see `PairEncoder.encode`; parallel."""
+        """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         most = pair_limit(limits, self.max_length, special_count=special_count)
         if limits.document is not None:
@@ -71,26 +71,26 @@ class PairCallEncoder:
         )
 
     def _call(self, pairs: Sequence[tuple[str, str]], most: int, *, strict: bool) -> list[list[int]]:
-        """The tokeniser's ids of each pair, cut to `most` tokens. Raises TooLongError, if `strict`."""
-        rows, cut = [], []
-        with self._turn:
+        """Return the token ids of each pair, truncated to `most` tokens. Raises TooLongError if `strict`."""
+        rows, is_truncated = [], []
+        with self._lock:
             self._tokenizer.enable_truncation(most, strategy="longest_first")
             for start in range(0, len(pairs), _PAIRS_AT_ONCE):
                 encodings = self._tokenizer.encode_batch_fast(pairs[start : start + _PAIRS_AT_ONCE])
                 rows += [encoding.ids for encoding in encodings]
-                cut += [bool(encoding.overflowing) for encoding in encodings]
+                is_truncated += [bool(encoding.overflowing) for encoding in encodings]
         if strict:
-            refuse_cut(np.array(cut), most)
+            refuse_truncated(np.array(is_truncated), most)
         return rows
 
     def _heads(self, documents: Sequence[str], most: int) -> list[str]:
-        """The beginning of each document, as far as it gives at most so many tokens where it is alone."""
+        """Return the beginning of each document that has at most `most` tokens when it is tokenised by itself."""
         heads: list[str] = []
-        with self._turn:
+        with self._lock:
             self._tokenizer.enable_truncation(min(most, _UNLIMITED))
             for start in range(0, len(documents), _PAIRS_AT_ONCE):
                 texts = list(documents[start : start + _PAIRS_AT_ONCE])
-                for side in (1, 0):  # behind the last token, and before it where what is left gives one more
+                for side in (1, 0):  # cut after the last token; if the rest still has one too many, before it
                     encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
                     texts = [
                         text[: encoding.offsets[-1][side]] if encoding.overflowing else text

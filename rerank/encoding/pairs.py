@@ -1,7 +1,7 @@
-"""Texts to token ids, and pairs of them joined by the model's own template: each distinct text is tokenised once.
+"""Tokenise each distinct text once, and join texts into pairs by the model's own template.
 
-Tokenisers encode the two texts of a pair apart, cut them and join them with special tokens. So do we, with whole
-arrays: the outcome is the same as the tokeniser's own pair call, at the cost of its single call.
+A tokeniser's pair call encodes both texts separately, truncates them and joins them with special tokens. This module
+does the same with whole arrays: the result is equal, and a text costs one call for all its pairs.
 """
 
 import re
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
-from rerank.encoding.truncate import pair_limit, refuse_cut, truncate_longest_first
+from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
 from rerank.types import AS_THE_MODEL, TokenLimits
 
-# Texts are cut before they are tokenised where they are longer than this many characters per token of max_length: an
-# encoding takes a hundred times the bytes of its text. Some words more are read: a cut may change those beside it.
+# A text with more characters per token of max_length than this is cut before it is tokenised, because an encoding needs
+# a hundred times the memory of its text. Some tokens more than needed are read, because a cut may change nearby tokens.
 _CHARACTERS_PER_TOKEN = 16
-# Nothing shorter is cut: which of two texts is the longer decides who keeps the odd token of a truncated pair, and of
-# a cut text that is not known. Only a query longer than this could tell.
+# Shorter texts are never cut: the longer text of a truncated pair keeps the odd token, and the length of a cut text is
+# unknown. This makes a difference only if the query is longer than this, too.
 _SHORTEST_CUT = 65_536
 _TOKENS_BESIDE_A_CUT = 64
 _LONGEST_WORD = 1_000
@@ -34,20 +34,21 @@ _PROBES = (("a b", "c d e"), ("what is this?", "It is a probe."), ("x", "y"))
 
 @dataclass(frozen=True, slots=True)
 class PairTemplate:
-    """Special tokens before, between and after the two texts, and the token type of each of the five pieces."""
+    """Special tokens before, between and after the two texts of a pair, and the token types of these five pieces."""
 
     specials: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     types: tuple[int, int, int, int, int]
 
     @property
     def special_count(self) -> int:
-        """Tokens that the template adds to a pair."""
+        """Return the number of tokens that the template adds to a pair."""
         return sum(len(piece) for piece in self.specials)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPairs:
-    """Pairs as token ids: pair i reads the first query_lengths[i] tokens of query row query_of[i], and so on.
+    """Pairs as token ids: pair i has the first query_lengths[i] tokens of row query_of[i] of `queries`, and likewise of
+    `documents`.
 
     Rows are shared: a query with 100 candidates is stored once. Lengths are those after truncation.
     """
@@ -65,11 +66,11 @@ class EncodedPairs:
 
     @property
     def lengths(self) -> IntArray:
-        """Tokens of each pair, special tokens included."""
+        """Return the tokens of each pair, special tokens included, shape [pairs]."""
         return self.query_lengths + self.document_lengths + np.int32(self.template.special_count)
 
     def take(self, pairs: npt.NDArray[np.integer]) -> "EncodedPairs":
-        """The given pairs in the given order, over the same texts."""
+        """Return these pairs in this order, with the same texts."""
         return replace(
             self,
             query_of=self.query_of[pairs],
@@ -79,7 +80,7 @@ class EncodedPairs:
         )
 
     def join(self, pairs: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray, Offsets]:
-        """Token ids and token types of the given pairs, one behind the other, and where each begins."""
+        """Return the token ids and token types of these pairs, concatenated, and their offsets [pairs + 1]."""
         lengths = np.empty((len(pairs), 5), dtype=np.int64)
         lengths[:, 0::2] = [len(special) for special in self.template.specials]
         lengths[:, 1] = self.query_lengths[pairs]
@@ -98,16 +99,16 @@ class EncodedPairs:
 
 
 class PairEncoder(Protocol):
-    """What the rest of the package asks of an encoder."""
+    """What the rest of the package needs of an encoder."""
 
     @property
     def template(self) -> PairTemplate:
-        """How pairs are joined."""
+        """Return how texts are joined into pairs."""
         ...
 
     @property
     def max_length(self) -> int:
-        """Tokens of a pair at most."""
+        """Return the most tokens that a pair may have."""
         ...
 
     def encode(
@@ -118,16 +119,16 @@ class PairEncoder(Protocol):
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Pair i of query query_of[i] and document document_of[i], cut to max_length and to lower `limits`.
+        """Return pair i of query query_of[i] and document document_of[i], truncated to max_length and to `limits`.
 
-        Query rows keep their order. Raises TooLongError for the first pair that must not be cut and has to be,
-        InputError where the limit of a pair leaves no room for text.
+        Query rows keep their order. Raises TooLongError if `limits.strict` and a pair is too long, InputError if the
+        token limit of a pair leaves no room for text.
         """
         ...
 
 
 class UnjoinableError(ModelError):
-    """A tokeniser whose pairs are not two texts between special tokens: they cannot be joined from parts."""
+    """The tokeniser's pairs are not two texts between special tokens: they cannot be joined from the texts."""
 
 
 class Encoder:
@@ -136,7 +137,7 @@ class Encoder:
     unit = "text"
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Take the tokeniser apart. Raises UnjoinableError, and ModelError where max_length leaves no room for text."""
+        """Learn the tokeniser's template. Raises UnjoinableError, and ModelError if max_length is too small."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -156,18 +157,18 @@ class Encoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Tokenise each text once and join them into pairs, see `PairEncoder.encode`."""
+        """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`."""
         return self.pair(self.tokenize(queries), self.tokenize(documents), query_of, document_of, limits)
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """Token ids of each text without special tokens; parallel, and other Python threads run meanwhile.
+        """Return the token ids of each text without special tokens; multithreaded, and it releases Python's GIL.
 
-        A text that is far longer than max_length is read as far as a pair can hold it.
+        Of a text that is far longer than max_length, only the beginning is read.
         """
         return Ragged.from_rows(self._ids(texts, max(_SHORTEST_CUT, _CHARACTERS_PER_TOKEN * self.max_length)))
 
     def _ids(self, texts: Sequence[str], characters: int) -> list[list[int]]:
-        """Ids of each text, of those with more characters than that only the head, if it fills a pair."""
+        """Return the ids of each text; of longer ones than `characters`, only those of the head if they fill a pair."""
         heads = [text if len(text) <= characters else _head(text, characters) for text in texts]
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
         enough = self.max_length + _TOKENS_BESIDE_A_CUT
@@ -190,22 +191,22 @@ class Encoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Join query and document rows into pairs, cut as the tokeniser would (longest first)."""
+        """Return pairs of query and document rows, truncated as the tokeniser would (longest first)."""
         most = pair_limit(limits, self.max_length, special_count=self.template.special_count)
-        whole = documents.lengths
+        full_lengths = documents.lengths
         if limits.document is not None:
-            whole = np.minimum(whole, min(limits.document, np.iinfo(whole.dtype).max))
+            full_lengths = np.minimum(full_lengths, min(limits.document, np.iinfo(full_lengths.dtype).max))
         query_lengths, document_lengths = truncate_longest_first(
-            queries.lengths[query_of], whole[document_of], most - self.template.special_count
+            queries.lengths[query_of], full_lengths[document_of], most - self.template.special_count
         )
         if limits.strict:
-            cut = query_lengths + document_lengths < queries.lengths[query_of] + whole[document_of]
-            refuse_cut(cut, most)
+            untruncated = queries.lengths[query_of] + full_lengths[document_of]
+            refuse_truncated(query_lengths + document_lengths < untruncated, most)
         return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
 
 
 def _head(text: str, characters: int) -> str:
-    """The first so many characters and the rest of the word in which they end."""
+    """Return the first `characters` characters and the rest of the word in which they end."""
     end = _SPACE.search(text, characters, characters + _LONGEST_WORD)
     return text[: end.start() if end else characters]
 
@@ -219,7 +220,7 @@ def _learn_template(tokenizer: Tokenizer) -> PairTemplate:
 
 def _read_template(tokenizer: Tokenizer, query: str, document: str) -> PairTemplate:
     pair = tokenizer.encode(query, document)
-    starts = [_find(pair, sequence) for sequence in (0, 1)]
+    starts = [_first_token(pair, sequence) for sequence in (0, 1)]
     texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in (query, document)]
     ends = [start + len(text) for start, text in zip(starts, texts, strict=True)]
     if any(pair.ids[start:end] != text for start, end, text in zip(starts, ends, texts, strict=True)):
@@ -233,8 +234,8 @@ def _read_template(tokenizer: Tokenizer, query: str, document: str) -> PairTempl
     return PairTemplate((pieces[0], pieces[2], pieces[4]), (first, second, third, fourth, fifth))
 
 
-def _find(pair: Encoding, sequence: int) -> int:
+def _first_token(pair: Encoding, sequence: int) -> int:
     if sequence not in pair.sequence_ids:
-        raise UnjoinableError("the tokeniser gives no tokens for a letter")
+        raise UnjoinableError("the tokeniser returns no tokens for a letter")
     start: int = pair.sequence_ids.index(sequence)
     return start

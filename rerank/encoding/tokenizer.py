@@ -1,4 +1,4 @@
-"""What a model folder or Hub id brings to the CPU side: its tokeniser and its length limit."""
+"""Load the tokeniser of a model folder or Hub id, and its length limit."""
 
 import logging
 from functools import lru_cache
@@ -9,7 +9,7 @@ from rerank.encoding.pair_call import PairCallEncoder
 from rerank.encoding.pairs import Encoder, PairEncoder, UnjoinableError
 from rerank.errors import ModelError
 
-# Families that number positions from padding_idx + 1, so that many of the position embeddings cannot be reached.
+# Families that number positions from padding_idx + 1, so that the first position embeddings are never used.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
 
 _log = logging.getLogger(__name__)
@@ -19,15 +19,15 @@ _UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10
 
 @lru_cache(maxsize=4)
 def load_encoder(config: ScorerConfig) -> PairEncoder:
-    """The encoder of a model, kept for the life of the process; warns where it is the slow one. Raises ModelError."""
+    """Return the encoder of a model, cached in this process; warns if it is the slow one. Raises ModelError."""
     try:
         tokenizer, model = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
         raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
     if not tokenizer.is_fast:
-        raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), and ours builds on one")
+        raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), which is required")
     if tokenizer.truncation_side != "right":
-        raise ModelError(f"{config.model!r} cuts texts on the {tokenizer.truncation_side}, ours cuts on the right")
+        raise ModelError(f"{config.model!r} truncates texts on the {tokenizer.truncation_side}, supported is the right")
     positions = _positions(model)
     if config.max_length is not None and config.max_length > positions:
         raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
@@ -35,13 +35,13 @@ def load_encoder(config: ScorerConfig) -> PairEncoder:
     try:
         return Encoder(tokenizer.backend_tokenizer, max_length=max_length)
     except UnjoinableError as problem:
-        _log.warning("%s: %s; every pair is tokenised whole, which takes longer", config.model, problem)
+        _log.warning("%s: %s; every pair is tokenised by itself, which takes longer", config.model, problem)
         return PairCallEncoder(tokenizer.backend_tokenizer, max_length=max_length)
 
 
 @lru_cache(maxsize=4)
 def load_tokenizer(config: ScorerConfig) -> Any:
-    """transformers' tokeniser of a model; raises what transformers does."""
+    """Return the transformers tokeniser of a model; raises what transformers raises."""
     from transformers import AutoTokenizer
 
     return _pretrained(AutoTokenizer, config)
@@ -49,7 +49,7 @@ def load_tokenizer(config: ScorerConfig) -> Any:
 
 @lru_cache(maxsize=4)
 def load_settings(config: ScorerConfig) -> Any:
-    """transformers' configuration of a model, not to be changed; raises what transformers does."""
+    """Return the transformers configuration of a model, not to be changed; raises what transformers raises."""
     from transformers import AutoConfig
 
     return _pretrained(AutoConfig, config)
@@ -61,7 +61,7 @@ def _pretrained(kind: Any, config: ScorerConfig) -> Any:
 
 
 def _positions(model: Any) -> int:
-    """The longest pair that the model can read. sentence-transformers takes all positions to be usable."""
+    """Return the most tokens that the model can read (sentence-transformers counts unusable positions too)."""
     positions = getattr(model, "max_position_embeddings", -1)
     if positions == -1:  # relative positions, as in XLNet
         return _UNLIMITED

@@ -7,7 +7,7 @@ __all__ = ["Engine", "ThreadLanes", "Scores", "load_engine"]
 
 
 def load_engine(config: ScorerConfig) -> Engine:
-    """The engine for this model and device; imports torch now, not with the package. Raises ModelError."""
+    """Return the engine for this model and device; torch is imported here. Raises ModelError or ConfigError."""
     from rerank.engines.cross_encoder import CrossEncoderEngine
 
     return CrossEncoderEngine(config)

@@ -1,4 +1,4 @@
-"""Pairs into batches: longest first, cut by tokens, so that little padding is computed and big texts fail early."""
+"""Split pairs into batches by tokens, longest first, so that there is little padding and too large ones fail early."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,12 @@ def plan_batches(
     batch_cost: int | None = None,
     share: Callable[[int], int] | None = None,
 ) -> list[npt.NDArray[np.intp]]:
-    """Indices of the pairs of each batch, which holds at most `batch_tokens` tokens or is one pair.
+    """Return the indices of the pairs of each batch. A batch has at most `batch_tokens` tokens, or is a single pair.
 
-    What counts are all places of the grid, rows times longest row, or without padding the tokens alone. A padded batch
-    is cut in two where that spares more places than `batch_cost`. `share` makes batches smaller: it says how many
-    tokens the next one may have out of those that are left (all of them: as many as fit). Pairs without tokens are in
-    no batch. Equal lengths keep their order, so the same pairs always give the same batches.
+    If `padded`, a batch counts as rows times longest row. Such a batch is split further where that saves more tokens of
+    padding than `batch_cost`, the overhead of one more batch in tokens (None: no splitting). `share` makes batches
+    smaller: given the tokens that are left, it returns how many of them the next batch may have. Pairs without tokens
+    are in no batch. Equal lengths keep their order, so that the same pairs always give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     ends = np.cumsum(lengths[order], dtype=np.int64)
@@ -30,32 +30,32 @@ def plan_batches(
     while start < len(order):
         longest = int(lengths[order[start]])
         before = int(ends[start]) - longest
-        left = int(ends[-1]) - before
-        shared = share(left) if share else left
-        budget = min(batch_tokens, shared) if shared < left else batch_tokens
+        remaining = int(ends[-1]) - before
+        allowed = share(remaining) if share else remaining
+        budget = min(batch_tokens, allowed) if allowed < remaining else batch_tokens
         rows = budget // longest if padded else int(np.searchsorted(ends, before + budget, side="right")) - start
         batch = order[start : start + max(1, rows)]
-        batches += [batch] if batch_cost is None or not padded else _parted(batch, lengths[batch], batch_cost)
+        batches += [batch] if batch_cost is None or not padded else _split(batch, lengths[batch], batch_cost)
         start += max(1, rows)
     return batches
 
 
-def _parted(batch: npt.NDArray[np.intp], lengths: npt.NDArray[np.integer], cost: int) -> list[npt.NDArray[np.intp]]:
-    """The batch, longest first, in parts of like lengths: again and again cut where most padding goes."""
-    spared = (lengths[0] - lengths) * np.arange(len(lengths), 0, -1)
-    cut = int(spared.argmax())
-    if spared[cut] <= cost:
+def _split(batch: npt.NDArray[np.intp], lengths: npt.NDArray[np.integer], cost: int) -> list[npt.NDArray[np.intp]]:
+    """Split a batch, longest first, recursively where that saves the most padding, as long as it is worth `cost`."""
+    saved = (lengths[0] - lengths) * np.arange(len(lengths), 0, -1)
+    place = int(saved.argmax())
+    if saved[place] <= cost:
         return [batch]
-    return _parted(batch[:cut], lengths[:cut], cost) + _parted(batch[cut:], lengths[cut:], cost)
+    return _split(batch[:place], lengths[:place], cost) + _split(batch[place:], lengths[place:], cost)
 
 
 def computed_tokens(lengths: npt.NDArray[np.integer], *, padded: bool) -> int:
-    """Tokens that are computed for a batch of these lengths, longest first."""
+    """Return the tokens that are computed for a batch of these lengths, longest first."""
     return len(lengths) * int(lengths[0]) if padded else int(lengths.sum())
 
 
 def pad(values: IntArray, offsets: npt.NDArray[np.int64], *, fill: int) -> npt.NDArray[np.int64]:
-    """Ragged rows as a [rows, longest row] grid, filled up on the right."""
+    """Return concatenated rows as a [rows, longest row] grid, padded on the right with `fill`."""
     lengths = np.diff(offsets)
     grid = np.full((len(lengths), int(lengths.max(initial=0))), fill, dtype=np.int64)
     grid[row_mask(lengths)] = values
@@ -63,7 +63,7 @@ def pad(values: IntArray, offsets: npt.NDArray[np.int64], *, fill: int) -> npt.N
 
 
 def row_mask(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """True where a padded grid holds a token: [rows, longest row]."""
+    """Return True where a padded grid holds a token, shape [rows, longest row]."""
     columns: npt.NDArray[np.intp] = np.arange(int(lengths.max(initial=0)))
     mask: npt.NDArray[np.bool_] = columns < lengths[:, None]
     return mask

@@ -1,4 +1,4 @@
-"""Loading the sequence classifier of a model folder or Hub id, on a device."""
+"""Load the sequence classifier of a model folder or Hub id onto a device."""
 
 import inspect
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from rerank.engines.declared import check_classifier, check_declared
 from rerank.engines.forward.families import is_known
 from rerank.errors import ModelError
 
-# Files that tell sentence-transformers to do more than load the classifier and give it what the tokeniser gives.
+# Files that make sentence-transformers do more than load the classifier and pass it the tokeniser's output.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A transformers model that gives one logit per pair, in evaluation mode."""
+    """A transformers model in evaluation mode that returns one logit per pair."""
 
     model: Any
-    takes_types: bool  # whether it is given token types
+    takes_types: bool  # whether its input includes token types
 
     @property
     def width(self) -> int | None:
-        """Width of its states, None where its config does not tell."""
+        """Return the width of its hidden states; None if its config does not say."""
         return getattr(self.model.config, "hidden_size", None)
 
 
 def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Classifier:
-    """Everything that sentence-transformers' CrossEncoder can load as a classifier with one label; as it would.
+    """Load what sentence-transformers' CrossEncoder loads as a classifier with one label, with equal logits.
 
-    Raises ModelError for all else.
+    Raises ModelError for all other models.
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -44,16 +44,16 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
     check_classifier(config, model.config, type(model).__name__)
-    # What the tokeniser says that it gives decides, as in transformers: some BERTs were trained without token types.
-    given = "token_type_ids" in tokenizer.model_input_names
-    takes_types = given and "token_type_ids" in inspect.signature(model.forward).parameters
+    # The tokeniser's input names decide, as in transformers: some BERT models were trained without token types.
+    returns_types = "token_type_ids" in tokenizer.model_input_names
+    takes_types = returns_types and "token_type_ids" in inspect.signature(model.forward).parameters
     return Classifier(model.to(device).eval(), takes_types)
 
 
 def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | None:
-    """A classifier of a known family with its tokeniser; None where there is more to it than these.
+    """Return a classifier of a known family and its tokeniser; None if the model needs more than these.
 
-    sentence-transformers loads the same, in three seconds and a hundred megabytes more for the import of itself.
+    sentence-transformers would load the same, but importing it takes three seconds and a hundred megabytes.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -73,7 +73,7 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
 
 
 def _holds(config: ScorerConfig, name: str) -> bool:
-    """Whether the model's folder, or its repository on the Hub, has such a file."""
+    """Return whether the model's folder, or its repository on the Hub, has a file of this name."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -87,7 +87,7 @@ def _holds(config: ScorerConfig, name: str) -> bool:
 
 
 def _load_any(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """What the oracle of the tests loads. Raises ModelError where it would give other numbers than a classifier's."""
+    """Load the model by sentence-transformers. Raises ModelError if it is more than a classifier."""
     from sentence_transformers import CrossEncoder
 
     loaded = CrossEncoder(
@@ -99,7 +99,7 @@ def _load_any(config: ScorerConfig, device: torch.device, dtype: torch.dtype) ->
     )
     if len(loaded) != 1 or loaded[0].transformer_task != "sequence-classification":
         modules = [type(part).__name__ for part in loaded]
-        raise ModelError(f"{config.model!r} is no sequence classifier: it has the modules {', '.join(modules)}")
+        raise ModelError(f"{config.model!r} is not a sequence classifier: it has the modules {', '.join(modules)}")
     if loaded.default_prompt_name is not None or set(loaded[0].modality_config) != {"text"}:
-        raise ModelError(f"{config.model!r} wants a prompt or a chat template round its texts, which is not supported")
+        raise ModelError(f"{config.model!r} needs a prompt or a chat template around its texts, which is not supported")
     return loaded.model, loaded.tokenizer

@@ -1,4 +1,4 @@
-"""What an engine takes and gives: the whole of what the rest of the package knows about scoring."""
+"""The interface of an engine: everything that the rest of the package knows about scoring."""
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,50 +10,50 @@ from rerank.encoding.pairs import EncodedPairs
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Logits of shape [pairs] in the order of the pairs, and the tokens computed for them, padding included."""
+    """Logits [pairs] in the order of the pairs, and the number of tokens computed for them, padding included."""
 
     logits: FloatArray
     computed_tokens: int
 
 
 class ThreadLanes(Protocol):
-    """The cores shared out among threads that may call `Engine.score` at the same time, each for its own pairs."""
+    """Threads, each with its share of the cores, that may call `Engine.score` concurrently, each with its own pairs."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Return the number of lanes."""
         ...
 
     @property
     def threads(self) -> Executor:
-        """The threads: as many as lanes."""
+        """Return an executor with one thread per lane."""
         ...
 
-    def is_faster_in_parallel(self, batches: int) -> bool:
-        """Whether so many batches are computed sooner side by side than one after the other on all cores."""
+    def is_faster_in_parallel(self, batch_count: int) -> bool:
+        """Return whether running `batch_count` batches in parallel is faster than one after another on all cores."""
         ...
 
     def split_evenly(self, tokens: int) -> int:
-        """Tokens of the next batch out of so many, so that all lanes end together."""
+        """Return how many of the `tokens` that are left the next batch gets, so that all lanes end together."""
         ...
 
 
 class Engine(Protocol):
-    """What a scorer must be able to do. An engine is used by one thread at a time, or by those of its lanes."""
+    """Turns encoded pairs into logits. Only one thread at a time may use it, or the threads of its lanes."""
 
     @property
     def description(self) -> dict[str, str]:
-        """What runs where: model, device, dtype, engine and library versions; for manifests and /info."""
+        """Return model, engine, device, dtype and library versions; for manifests and /info."""
         ...
 
     @property
     def lanes(self) -> ThreadLanes | None:
-        """Threads for those who score little at a time; None where one after the other is as fast."""
+        """Return the lanes for concurrent small batches; None if one batch after another is as fast."""
         ...
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair; NaN where the model gave NaN or the pair has no tokens.
+        """Return the logit of each pair; NaN if the model returned NaN or the pair has no tokens.
 
-        Raises EngineLostError where this process can score no more; any other exception is about these pairs alone.
+        Raises EngineLostError if this process cannot score any more; all other exceptions concern these pairs only.
         """
         ...

@@ -24,30 +24,33 @@ from rerank.engines.forward.prepacked import bound_kernels, can_reorder_weights,
 
 
 class Forward(Protocol):
-    """What computes a batch."""
+    """Computes a batch."""
 
     @property
     def padded(self) -> bool:
-        """Whether rows are filled up to the longest."""
+        """Return whether rows are padded to the longest one."""
         ...
 
     def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Tokens that are computed for a batch of these lengths, longest first."""
+        """Return the tokens that are computed for a batch of these lengths, longest first."""
         ...
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
-        """Logits [pairs in the batch], on the device; `batch` has the longest first."""
+        """Return logits [pairs in the batch], on the device; `batch` has the longest pair first."""
         ...
 
 
 class CrossEncoderEngine:
-    """A sequence classifier whose batching, padding or packing, and forward are ours; see `load_classifier`."""
+    """A sequence classifier (see `load_classifier`) with its own batching and a padded or packed forward."""
 
     def __init__(self, config: ScorerConfig, *, packed: bool | None = None) -> None:
-        """`packed` says whether families that can be packed are; by default where the device has a kernel for it."""
+        """Load the model. `packed` forces or forbids packing; None: pack if model family and device can.
+
+        Raises ModelError or ConfigError.
+        """
         self._device = pick_device(config.device)
         self._dtype = pick_dtype(config.dtype, self._device)
-        # A batch of one pair has the same shape in whatever company, and equal shapes are computed alike.
+        # A batch of a single pair has the same shape whatever else is scored, and equal shapes give equal bits.
         self._batch_tokens = 1 if config.deterministic else config.batch_tokens or pick_batch_tokens(self._device)
         threads = (config.threads or available_cores()) if self._device.type == "cpu" else 1
         if self._device.type == "cpu":
@@ -69,9 +72,10 @@ class CrossEncoderEngine:
         }
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """The logit of each pair, NaN for one without tokens; halves the batches for good where memory is short.
+        """Return the logit of each pair, NaN for pairs without tokens.
 
-        Raises EngineLostError where the device answers no more, and else what a batch of one pair raises.
+        Halves the batch size, permanently, if memory runs out. Raises EngineLostError if the device no longer responds,
+        otherwise whatever the model raises.
         """
         while True:
             try:
@@ -81,11 +85,11 @@ class CrossEncoderEngine:
                 if not is_out_of_memory(problem) or self._batch_tokens <= int(pairs.lengths.max(initial=0)):
                     raise
                 self._batch_tokens //= 2
-            free_memory(self._device)  # here, where the exception no longer holds the tensors of its frames
+            free_memory(self._device)  # here, because the exception kept the tensors of its frames alive
 
     @torch.inference_mode()
     def _score(self, pairs: EncodedPairs) -> Scores:
-        """One copy back from the device, no synchronisation per batch."""
+        """Return the scores with a single copy from the device, without synchronising after each batch."""
         lengths = pairs.lengths
         lanes = None if self.lanes is None or self.lanes.contain_this_thread else self.lanes
         batches = plan_batches(
@@ -98,7 +102,7 @@ class CrossEncoderEngine:
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         if batches:
             compute = partial(self._forward, pairs)
-            # In lanes a batch is in one thread, which deterministic scores always are.
+            # In a lane a batch is computed by one thread, as deterministic scores always are.
             if lanes is not None and (self._is_deterministic or lanes.is_faster_in_parallel(len(batches))):
                 scored = lanes.map(compute, batches)
             else:
@@ -108,7 +112,7 @@ class CrossEncoderEngine:
 
 
 def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
-    """The fastest forward for this model and device; whatever is not of a known family runs as it is."""
+    """Return the fastest forward for this model and device; models of unknown families run unchanged."""
     kind: type[PackedForward | PaddedForward] = PaddedForward
     if family_of(loaded.model) is not None:
         if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):

@@ -1,1 +1,1 @@
-"""Find the pairs that the engine fails on."""
+"""Fault isolation: find the pairs on which the engine fails."""

@@ -1,4 +1,4 @@
-"""Durable notes of what is being scored: one that is still there when its pairs come again tells of a death."""
+"""Marker files for what is being scored. A marker left behind means that the process died while scoring it."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from rerank.store.folder import Folder
 
 @dataclass(frozen=True, slots=True)
 class ScoringAttempts:
-    """Notes in a folder that belongs to one run: empty files `NAME.ATTEMPT`. A value: it may travel."""
+    """Markers in a folder that belongs to one run: empty files `NAME.ATTEMPT`. It can be sent to other processes."""
 
     folder: Folder
 
     def unfinished(self, block: str) -> dict[str, int]:
-        """How often an attempt began and did not end, by the names that start with `block`. Raises OutputError."""
+        """Return how many attempts began and did not end, by the names that start with `block`. Raises OutputError."""
         counts: dict[str, int] = {}
         try:
             entries = self.folder.listing()
@@ -26,16 +26,16 @@ class ScoringAttempts:
         return counts
 
     def begin(self, name: str, attempt: int) -> None:
-        """Note that what has this name is scored, for the attempt-th time. Raises OutputError."""
+        """Write the marker of the attempt with this number, from 1. Raises OutputError."""
         try:
             self.folder.write(f"{name}.{attempt}", b"")
         except OSError as problem:
-            raise OutputError(f"{self.folder.path}: cannot note what is being scored: {problem}") from problem
+            raise OutputError(f"{self.folder.path}: cannot write a marker file: {problem}") from problem
 
     def end(self, name: str, attempt: int) -> None:
-        """Forget the attempts up to this one: whatever came of it, this process lives. Raises OutputError."""
+        """Delete the markers up to this attempt, for the process has survived it. Raises OutputError."""
         for number in range(1, attempt + 1):
             try:
                 self.folder.delete(f"{name}.{number}")
             except OSError as problem:
-                raise OutputError(f"{self.folder.path}: cannot delete a note: {problem}") from problem
+                raise OutputError(f"{self.folder.path}: cannot delete a marker file: {problem}") from problem

@@ -1,8 +1,8 @@
-"""Scoring whatever can be scored: pairs that the engine fails on, or that kill its process, are found and left out.
+"""Score a block, and find and reject the pairs on which the engine fails or which kill its process.
 
-What fails is scored again in pieces, and a piece that fails in smaller ones, down to the pair. An exception is seen at
-once; a death is seen by the note that the dead process left (`rerank.isolation.attempts`) when the same block comes
-again.
+If scoring a range of pairs fails, it is split into pieces that are scored separately, down to single pairs. An
+exception is handled at once. The death of the process is noticed when the same block is retried, by the marker that the
+dead process left (`rerank.isolation.attempts`).
 """
 
 import logging
@@ -19,13 +19,13 @@ from rerank.errors import RerankError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.ranking.reject import Codes, Reason
 
-# A death costs a restart with its model load, a piece next to nothing: 16 finds one of 256 pairs in four deaths, one of
-# 32,768 in six, where halves would take ten and seventeen.
+# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 256 is found in four
+# deaths, one of 32,768 in six; halving would take ten and seventeen.
 _PIECES = 16
-# What is scored at once, where progress is reported: a quarter of a block, so that a slow model is seen to move.
+# Pairs are scored in slices when progress is reported: a quarter of a block, so that a slow model is seen to move.
 _SLICES = 4
 _PAIRS_PER_SLICE = 64
-# Of a pair alone. One may be chance: a node that goes away, an operator's kill.
+# Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
 _DEATHS = 2
 
 _log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ OnProgress = Callable[[int], None]
 
 
 class FaultIsolation:
-    """The scoring of one block: `logits` (NaN where there is none) and Reason `codes`, both [pairs].
+    """The scoring of one block: `logits` (NaN if there is none) and Reason `codes`, both [pairs].
 
-    `rows` are the pairs' places among the block's candidates, ascending: pieces are cut by them, so that they are the
-    same when some pairs need no scoring any more. `name` tells the block from all others of the run.
+    `rows` are the candidate rows of the pairs, ascending. Pieces are ranges of rows, so that they stay the same when
+    some pairs have been scored meanwhile. `name` is unique among the blocks of a run.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class FaultIsolation:
         on_scored: OnScored | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        """`on_scored` gets the places in `pairs`, and the logits, of each piece as soon as it is scored.
+        """`on_scored` is called with the indices in `pairs` and the logits of each piece as soon as it is scored.
 
-        `on_progress` gets how many pairs were scored since its last call, and a negative number for those that will be
-        scored again.
+        `on_progress` is called with the number of pairs scored since its last call, and with a negative number for
+        pairs that will be scored again.
         """
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
@@ -67,32 +67,32 @@ class FaultIsolation:
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
             self.codes[killers] = Reason.KILLED_WORKER
-        self._open = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
+        self._unscored = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
 
     def score(self, engine: Engine, start: int, stop: int) -> None:
-        """Score the pairs whose rows are from `start` to before `stop`. Raises what RerankError the engine raises."""
-        first, last = np.searchsorted(self._rows[self._open], (start, stop))
-        places = self._open[first:last]
-        if not len(places):
+        """Score the pairs with rows from `start` up to but not including `stop`. Raises the engine's RerankErrors."""
+        first, last = np.searchsorted(self._rows[self._unscored], (start, stop))
+        indices = self._unscored[first:last]
+        if not len(indices):
             return
-        is_alone = len(places) == 1
-        note = f"{self._name}-{self._rows[places[0]]}" if is_alone else f"{self._name}-{start}-{stop}"
-        deaths = self._deaths.get(note, 0)
+        is_alone = len(indices) == 1
+        marker = f"{self._name}-{self._rows[indices[0]]}" if is_alone else f"{self._name}-{start}-{stop}"
+        deaths = self._deaths.get(marker, 0)
         if self._attempts:
-            self._attempts.begin(note, deaths + 1)
-        # What died once is cut at once; of a pair alone too many deaths were seen above.
-        reason = self._try(engine, places) if is_alone or not deaths else Reason.KILLED_WORKER
+            self._attempts.begin(marker, deaths + 1)
+        # A range that killed a process is split without a retry; a single pair with too many deaths was rejected above.
+        reason = self._try(engine, indices) if is_alone or not deaths else Reason.KILLED_WORKER
         if is_alone:
-            self.codes[places] = reason
+            self.codes[indices] = reason
         elif reason != Reason.OK:
             for lower, upper in pairwise(np.linspace(start, stop, min(_PIECES, stop - start) + 1).astype(int).tolist()):
                 self.score(engine, lower, upper)
         if self._attempts:
-            self._attempts.end(note, deaths + 1)
+            self._attempts.end(marker, deaths + 1)
 
-    def _try(self, engine: Engine, places: IntArray) -> Reason:
+    def _try(self, engine: Engine, indices: IntArray) -> Reason:
         computed_tokens, done = 0, 0
-        for part in self._slices(places):
+        for part in self._slices(indices):
             scores = self._score_slice(engine, part)
             if scores is None:
                 self._report(-done)
@@ -103,29 +103,29 @@ class FaultIsolation:
             self._report(len(part))
         self.computed_tokens += computed_tokens
         if self._on_scored:
-            self._on_scored(places, self.logits[places])
+            self._on_scored(indices, self.logits[indices])
         return Reason.OK
 
-    def _score_slice(self, engine: Engine, places: IntArray) -> Scores | None:
-        """Return the scores, None where the engine fails on these pairs. Raises what RerankError the engine raises."""
+    def _score_slice(self, engine: Engine, indices: IntArray) -> Scores | None:
+        """Return the scores, None if the engine fails on these pairs. Raises the RerankError of the engine."""
         started = perf_counter()
         try:
-            return engine.score(self._pairs.take(places))
+            return engine.score(self._pairs.take(indices))
         except RerankError:
             raise
-        except Exception:  # whatever it is, the other pairs go on
-            _log.warning("the engine failed on %d pairs", len(places), exc_info=True)
+        except Exception:  # of any type: the other pairs must still be scored
+            _log.warning("the engine failed on %d pairs", len(indices), exc_info=True)
             return None
         finally:
             self.seconds += perf_counter() - started
 
-    def _slices(self, places: IntArray) -> list[IntArray]:
-        """Return the places, longest pairs first where there are several slices, so that each packs well."""
-        count = min(_SLICES, len(places) // _PAIRS_PER_SLICE) if self._on_progress else 1
+    def _slices(self, indices: IntArray) -> list[IntArray]:
+        """Split the indices into slices. Several are sorted by length, longest first, so that each packs well."""
+        count = min(_SLICES, len(indices) // _PAIRS_PER_SLICE) if self._on_progress else 1
         if count <= 1:
-            return [places]
-        order = np.argsort(-self._pairs.lengths[places], kind="stable")
-        return np.array_split(places[order], count)
+            return [indices]
+        order = np.argsort(-self._pairs.lengths[indices], kind="stable")
+        return np.array_split(indices[order], count)
 
     def _report(self, pairs: int) -> None:
         if self._on_progress and pairs:

@@ -44,7 +44,7 @@ def test_a_block_is_ranked_query_by_query(config):
     assert [len(row) for row in ranked["rejected"].to_pylist()] == [1, 0]
 
 
-def test_cuts_are_the_actors(config):
+def test_the_ranking_options_are_the_actors(config):
     assert ids(RerankActor(config, engine=LongestFirst(), options=RankingOptions(top_k=1))(TABLE)) == [["b"], ["a"]]
     cut = RerankActor(config, engine=LongestFirst(), options=RankingOptions(min_score=0.0))(TABLE)
     assert ids(cut) == [["b", "c", "a"], ["a"]]

@@ -103,7 +103,7 @@ def test_zero_rows_keep_the_schema(encoder):
     assert joined(empty, encoder) == []
 
 
-def test_columns_of_an_earlier_preparation_give_way(encoder):
+def test_columns_of_an_earlier_preparation_are_replaced(encoder):
     once = prepare(TABLE, encoder, keep_text=True)
     assert prepare(once, encoder, keep_text=True).to_pylist() == once.to_pylist()
 

@@ -105,7 +105,7 @@ def test_a_prepared_table_gives_the_same_as_its_source(reranker):
     assert reranker.rank_table(prepare(table, reranker.encoder)).select(columns).to_pylist() == expected
 
 
-def test_ids_keep_their_type_and_columns_of_an_earlier_ranking_give_way(reranker):
+def test_ids_keep_their_type_and_columns_of_an_earlier_ranking_are_replaced(reranker):
     entry = {"text": "parcel", "doc_id": 2**40, "url": "u"}
     table = pa.table({"query_id": [7], "lang": ["de"], "query": ["returns"], "candidates": [[entry]]})
     once = reranker.rank_table(prepare(table, reranker.encoder, keep_text=True))

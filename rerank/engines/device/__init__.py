@@ -1,1 +1,1 @@
-"""What depends on the device: precision, threads, memory."""
+"""Everything that depends on the device: precision, threads, memory."""

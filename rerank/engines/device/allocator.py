@@ -1,4 +1,4 @@
-"""Memory of tensors on a CPU: what one batch frees is there for the next."""
+"""Tensor memory on a CPU: keep what one batch frees for the next one."""
 
 import ctypes
 import os
@@ -6,17 +6,17 @@ import sys
 
 # Numbers of `mallopt`, from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_KEPT = 32 * 2**20  # the most that glibc takes for a threshold above which memory is mapped anew every time
-_HEAP = 64 * 2**20  # what a thread's memory comes in; with so much room asked for, an empty one is not given back
+_LARGEST_KEPT = 32 * 2**20  # the largest threshold that glibc accepts; larger blocks are mapped anew every time
+_HEAP = 64 * 2**20  # size of a thread's heap; with a padding as large, an empty heap is not returned
 _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what this process frees instead of giving it back to the system; whether it does.
+    """Make the C library keep freed memory instead of returning it to the system; return whether it does.
 
-    Else the pages of every batch's tensors are asked for, and filled with zeros, again: measured on two cores with
-    TinyBERT-L2's shape a fifth of the time. Only glibc needs telling; where MALLOC_… in the environment has told it
-    something already, that holds.
+    Otherwise the system maps and zeroes the pages of every batch's tensors again, which takes a fifth of the time
+    (measured on two cores with TinyBERT-L2's shape). Only glibc has these settings; MALLOC_… variables in the
+    environment take precedence.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False

@@ -1,4 +1,4 @@
-"""Choices that follow from the device: where to run, in which precision, in how large a batch."""
+"""Defaults for a device: which one, in which precision, with how large batches."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from rerank.errors import ConfigError
 # Tokens per forward, padding included. CPU: measured on two cores of Zen 5 with MiniLM's shape, 3 % (float32) and 5 %
 # (bf16) faster than 2,048, where 16,384 are 10 % slower in float32. GPU: enough to fill the chip.
 _BATCH_TOKENS = {"cpu": 4_096, "mps": 16_384, "cuda": 131_072}
-# What has to be spared for a batch more on a CPU, in tokens times the width of their states squared: their work in a
-# layer. On a core of Zen 5 a batch takes some 2.5 ms beside its tokens, as much as 30 of width 384 in float32 and 55 in
-# bf16, and should gain as much again.
+# Padding that one more batch has to save on a CPU, as the work of a layer: tokens times the squared width of their
+# states. On a core of Zen 5 a batch has an overhead of about 2.5 ms, as much as 30 tokens of width 384 take in float32
+# and 55 in bf16; it should save twice as much.
 _CPU_BATCH_WORK = {torch.float32: 64 * 384**2, torch.bfloat16: 128 * 384**2}
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` takes a GPU where there is one. Raises ConfigError if it is not there."""
+    """Return the device of this name; `auto` prefers a GPU. Raises ConfigError if it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
     try:
@@ -26,12 +26,12 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(f"device: unknown name {name!r}, accepted are auto, cpu, cuda, cuda:N, mps") from problem
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (device.type == "mps" and not _has_mps())
     if missing:
-        raise ConfigError(f"device: {name!r} was asked for, and this machine has none")
+        raise ConfigError(f"device: {name!r} is not available on this machine")
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision of that name; `auto` takes bf16 where the hardware multiplies it faster than float32."""
+    """Return the precision of this name; `auto` is bf16 if the hardware multiplies it faster than float32."""
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
@@ -41,18 +41,18 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def pick_batch_tokens(device: torch.device) -> int:
-    """The default token budget of a batch."""
+    """Return the default number of tokens per batch."""
     return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS["cpu"])
 
 
 def pick_batch_cost(device: torch.device, dtype: torch.dtype, width: int | None) -> int | None:
-    """Tokens of padding that a batch more has to spare to be worth it; None where nobody measured that."""
+    """Return the tokens of padding that one more batch must save to be worthwhile; None if that was never measured."""
     work = _CPU_BATCH_WORK.get(dtype) if device.type == "cpu" else None
     return work // width**2 if work and width else None
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
-    """The array on the device; CUDA copies it from pinned memory while the host goes on."""
+    """Return the array on the device; CUDA copies it asynchronously from pinned memory."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 

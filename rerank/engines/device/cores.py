@@ -1,4 +1,4 @@
-"""How many cores there are to share out, and who has to wait for them."""
+"""The cores that this process may use, and the priority of its threads."""
 
 import os
 import sys
@@ -6,14 +6,14 @@ from threading import get_native_id
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def give_way(niceness: int) -> None:
-    """Let this thread, and those that it starts, compute in what time the others leave: their `niceness` grows by this.
+def lower_priority(niceness: int) -> None:
+    """Add `niceness` to that of this thread and of threads that it starts, so that other threads run before them.
 
-    Linux cuts it at 19; elsewhere, where threads have no niceness of their own, nothing changes.
+    Linux limits it to 19. On other systems threads have no niceness of their own, and nothing changes.
     """
     if sys.platform == "linux":
         thread = get_native_id()

@@ -1,4 +1,4 @@
-"""What can be done after a batch failed: whether memory was short, and whether the device still answers."""
+"""After a batch has failed: whether memory ran out, and whether the device still works."""
 
 import torch
 
@@ -6,7 +6,7 @@ from rerank.errors import EngineLostError
 
 
 def is_out_of_memory(problem: Exception) -> bool:
-    """Whether smaller batches may help."""
+    """Return whether smaller batches may help."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     # On a CPU torch has no type for it, only this message of its allocator.
@@ -14,7 +14,7 @@ def is_out_of_memory(problem: Exception) -> bool:
 
 
 def check_device(device: torch.device) -> None:
-    """Raise EngineLostError where the device fails whatever it is asked: after some faults CUDA never recovers."""
+    """Raise EngineLostError if the device fails at everything: after some faults CUDA never recovers."""
     if device.type != "cuda":
         return
     try:
@@ -22,10 +22,10 @@ def check_device(device: torch.device) -> None:
     except torch.OutOfMemoryError:
         return
     except RuntimeError as problem:
-        raise EngineLostError(f"{device} answers no more: {problem}") from problem
+        raise EngineLostError(f"{device} no longer responds: {problem}") from problem
 
 
 def free_memory(device: torch.device) -> None:
-    """Give unused blocks back, for smaller ones do not fit into the gaps between them."""
+    """Return unused memory to the device, because smaller batches need blocks of other sizes."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

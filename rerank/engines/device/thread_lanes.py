@@ -1,7 +1,7 @@
-"""Batches side by side on a CPU, each in a thread of its own.
+"""Compute batches in parallel on a CPU, each in its own thread.
 
-A batch whose operations are shared out to all cores waits at the end of each one for the slowest core; measured on two
-cores, that and its handing over cost 15 % of the time, and 20 % where other processes take a tenth of the cores.
+If all cores work on the same batch, each operation waits for the slowest core. Measured on two cores, this costs 15 %
+of the time, and 20 % if other processes use a tenth of the cores.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import torch
 
-_MOST = 8  # Python's own part of a forward is done by one thread at a time
-_WORTH = 4  # times what a batch costs, in tokens: the smallest that two are made of one for another lane
-_LEAST_BATCHES = 0.5  # per lane; fewer are faster one after the other, each on all cores
+_MOST_LANES = 8  # only one thread at a time can run the Python code of a forward
+_LEAST_TOKENS_PER_COST = 4  # a batch is split for another lane only into parts of this many times a batch's cost
+_LEAST_BATCHES = 0.5  # per lane; fewer batches are faster one after another, each on all cores
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
@@ -24,50 +24,52 @@ class ThreadLanes:
     """Threads that compute batches, with the cores shared out among them."""
 
     def __init__(self, threads: int, *, batch_cost: int) -> None:
-        """Start them. Threads that compute outside of them go on to use `threads` each. `batch_cost` is what a
-        batch more costs, in tokens.
+        """Start the lanes, which share `threads` threads. Threads outside the lanes still compute on `threads` each.
+
+        `batch_cost`: fixed overhead of one extra batch, expressed in tokens.
         """
-        each = math.ceil(threads / _MOST)
-        self.count = threads // each  # all alike, so that a logit does not depend on its lane
+        threads_per_lane = math.ceil(threads / _MOST_LANES)
+        self.count = threads // threads_per_lane  # all lanes are equal, so that logits do not depend on the lane
         self.threads = ThreadPoolExecutor(self.count, thread_name_prefix="lane")
-        self._least_tokens = _WORTH * batch_cost
+        self._least_tokens = _LEAST_TOKENS_PER_COST * batch_cost
         self._here = local()
         barrier = Barrier(self.count)
 
         def begin() -> None:
-            torch.get_num_threads()  # a thread's first look takes over what was set last anywhere
-            torch.set_num_threads(each)
+            torch.get_num_threads()  # the first call takes over the number that another thread has set last
+            torch.set_num_threads(threads_per_lane)
             self._here.is_lane = True
             barrier.wait()
 
         wait([self.threads.submit(begin) for _ in range(self.count)])
-        torch.set_num_threads(threads)  # for this thread and all that are yet to come
+        torch.set_num_threads(threads)  # for this thread and all later ones
 
     @property
     def contain_this_thread(self) -> bool:
-        """Whether the caller is in one of them."""
+        """Return whether the caller runs in a lane."""
         return getattr(self._here, "is_lane", False)
 
-    def is_faster_in_parallel(self, batches: int) -> bool:
-        """Whether so many batches are computed sooner side by side than one after the other."""
-        return batches > self.count * _LEAST_BATCHES
+    def is_faster_in_parallel(self, batch_count: int) -> bool:
+        """Return whether running `batch_count` batches in parallel is faster than one after another."""
+        return batch_count > self.count * _LEAST_BATCHES
 
     def split_evenly(self, tokens: int) -> int:
-        """Tokens of the next batch out of so many, so that all lanes end together."""
+        """Return how many of the `tokens` that are left the next batch gets, so that all lanes end together."""
         return tokens if tokens < 2 * self._least_tokens else max(self._least_tokens, tokens // self.count)
 
     def map(self, compute: Callable[[Batch], Result], batches: Sequence[Batch]) -> list[Result]:
-        """The results in the order of the batches, without gradients. Raises what the first of them raises that fails,
-        when no other is at work any more.
+        """Return the results in the order of the batches, computed without gradients.
+
+        If a batch fails, raises its exception after all running batches have ended.
         """
 
         @torch.inference_mode()
         def work(batch: Batch) -> Result:
             return compute(batch)
 
-        asked = [self.threads.submit(work, batch) for batch in batches]
-        wait(asked, return_when=FIRST_EXCEPTION)
-        for future in asked:
+        futures = [self.threads.submit(work, batch) for batch in batches]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
             future.cancel()
-        wait(asked)
-        return [future.result() for future in asked]
+        wait(futures)
+        return [future.result() for future in futures]

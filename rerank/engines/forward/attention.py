@@ -1,4 +1,4 @@
-"""Attention over a packed sequence: rows of tokens one behind the other, each of which sees itself alone."""
+"""Attention over a packed sequence: concatenated rows of tokens, where each row attends only to itself."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,12 +11,12 @@ from rerank.arrays import Offsets
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.tiled_attention import EVERYTHING, Tiles, Window
 
-PACKED = "packed"  # what transformers knows `packed_attention` by
+PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where the rows of a packed sequence lie, none of them empty."""
+    """The positions of the rows of a packed sequence; no row is empty."""
 
     lengths: Offsets  # [rows], on the host
     starts: torch.Tensor  # int32 [rows + 1], on the device
@@ -24,20 +24,20 @@ class Packing:
 
     @classmethod
     def of(cls, offsets: Offsets, device: torch.device) -> "Packing":
-        """The packing of rows that begin, and end, at these places."""
+        """Return the packing of rows with these offsets [rows + 1]."""
         return cls(np.diff(offsets), to_device(offsets.astype(np.int32), device))
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row."""
+        """Return the tokens of the longest row."""
         return int(self.lengths.max())
 
     def first_starts(self) -> torch.Tensor:
-        """Where the rows begin, and end, when each is its first token alone."""
+        """Return the offsets [rows + 1] of a sequence that has only the first token of each row."""
         return torch.arange(len(self.lengths) + 1, dtype=torch.int32, device=self.starts.device)
 
     def tiles(self, heads: int, key_heads: int) -> Tiles:
-        """Where a CPU's kernel wants the tokens; every layer has the same."""
+        """Return the layout of the tokens for the CPU kernel, which is cached because it is the same for all layers."""
         if (heads, key_heads) not in self._tiles:
             self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads)
         return self._tiles[heads, key_heads]
@@ -55,9 +55,10 @@ def packed_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers' layers call: (1, heads, tokens, width) each, to (1, tokens, heads, width) and no weights.
+    """Attention function for transformers' layers: takes (1, heads, tokens, width) each, returns (1, tokens, heads,
+    width) and no weights.
 
-    No mask comes with it, as transformers builds none for a function that its AttentionMaskInterface does not know.
+    There is no mask, because transformers builds none for functions that its AttentionMaskInterface does not know.
     """
     reach = -1 if sliding_window is None else sliding_window - 1  # a window counts the token itself
     window = (reach, 0 if module.is_causal else reach)
@@ -75,11 +76,11 @@ def attend(
     window: Window = EVERYTHING,
     first: bool = False,
 ) -> torch.Tensor:
-    """Queries [tokens, heads, width], or of the rows' `first` tokens [rows, heads, width], to what they get of the keys
-    and values [tokens, heads or fewer, width] of their row.
+    """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
-    A token sees as many before and behind its own place as `window` says, -1 for all; a `first` token sees all. On a
-    CPU `Tiles`, elsewhere CUDA's kernel, in half precision only.
+    If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
+    tokens before and after itself a token sees, -1 for all; a `first` token sees all. Uses `Tiles` on a CPU, otherwise
+    CUDA's kernel, which needs half precision.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:

@@ -1,4 +1,4 @@
-"""What a packed forward must know of a model family: how it numbers positions, and what its classifier reads."""
+"""What a packed forward needs to know of a model family: its position numbers, pooling and classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rerank.engines.forward.attention import Packing
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Pairs one behind the other: token ids, where each pair begins, and the id that the model takes for padding."""
+    """Concatenated pairs: token ids [tokens], offsets [pairs + 1], and the id of the model's padding token."""
 
     ids: IntArray
     offsets: Offsets
@@ -24,7 +24,9 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Positions [tokens]; states [tokens, width] to one per pair [pairs, width]; those to logits [pairs, 1]."""
+    """Functions that return positions [tokens], pool states [tokens, width] to [pairs, width], and classify these to
+    logits [pairs, 1].
+    """
 
     positions: Callable[[Packed], Offsets]
     pool: Callable[[torch.Tensor, Packed], torch.Tensor]
@@ -32,7 +34,7 @@ class Family:
 
 
 def family_of(model: Any) -> Family | None:
-    """The family of a sequence classifier of transformers' own; None where it is not known."""
+    """Return the family of a sequence classifier that is part of transformers; None if the family is unknown."""
     config = model.config
     is_changed = getattr(config, "is_decoder", False) or not getattr(config, "is_causal", True)
     if is_changed or not is_transformers_own(model):
@@ -41,18 +43,18 @@ def family_of(model: Any) -> Family | None:
 
 
 def is_stateless(model: Any) -> bool:
-    """Whether batches may be computed at the same time; some position codes depend on the longest text seen."""
+    """Return whether batches may be computed in parallel; some rotary embeddings depend on the longest text so far."""
     kinds = (str(getattr(module, "rope_type", "")) for module in model.modules())
     return family_of(model) is not None and not any("dynamic" in kind or "longrope" in kind for kind in kinds)
 
 
 def is_known(architecture: str) -> bool:
-    """Whether a class of transformers' own, by its name, may be of one of these families."""
+    """Return whether a transformers class of this name may be of one of these families."""
     return any(architecture == name for name, _ in _FAMILIES)
 
 
 def is_transformers_own(model: Any) -> bool:
-    """Whether transformers' code runs: a model may bring its own under the name of a known type."""
+    """Return whether the model's code is part of transformers; other code may use the name of a known class."""
     return type(model).__module__.startswith("transformers.")
 
 
@@ -61,7 +63,7 @@ def _from_zero(packed: Packed) -> Offsets:
 
 
 def _behind_padding(packed: Packed) -> Offsets:
-    """RoBERTa counts from padding + 1 and leaves padding tokens out, those that a text spells too."""
+    """RoBERTa counts from padding + 1 and skips padding tokens, even those that a text contains."""
     is_counted = packed.ids != packed.padding
     count = np.concatenate(([0], np.cumsum(is_counted)))
     before = np.repeat(count[packed.offsets[:-1]], np.diff(packed.offsets))
@@ -75,13 +77,13 @@ def _first(states: torch.Tensor, packed: Packed) -> torch.Tensor:
 
 def _mean(states: torch.Tensor, packed: Packed) -> torch.Tensor:
     lengths = torch.diff(packed.packing.starts)
-    # unsafe: the check of the lengths would wait for the device
+    # unsafe: checking the lengths would synchronise with the device
     means = torch.segment_reduce(states.float(), "mean", lengths=lengths, unsafe=True)
     return means.to(states.dtype)
 
 
 def _last(states: torch.Tensor, packed: Packed) -> torch.Tensor:
-    """Of the last token that is not the padding one, which a text may end with; of the first where all are."""
+    """Return the state of the last token that is not padding (a text may end with one), else of the first."""
     starts = packed.offsets[:-1]
     places = np.where(packed.ids != packed.padding, np.arange(len(packed.ids)), 0)
     last = np.maximum(np.maximum.reduceat(places, starts), starts)
@@ -108,7 +110,7 @@ def _decoder(model: Any, states: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-# By the class and its config's classifier_pooling.
+# By class name and the config's classifier_pooling.
 _FAMILIES = {
     ("BertForSequenceClassification", None): Family(_from_zero, _first, _bert),
     ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),

@@ -1,4 +1,4 @@
-"""The last layer for the first token alone: what a classifier reads is all that it computes."""
+"""Compute the last layer for the first token only, if the classifier reads nothing else."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from torch.nn.functional import scaled_dot_product_attention
 from rerank.engines.forward.attention import PACKED, Packing, attend
 from rerank.engines.forward.families import is_transformers_own
 
-# Encoders of one build, whose classifiers read nothing but the first token's output.
+# Encoders with the same layers, whose classifiers read only the first token's output.
 _FAMILIES = frozenset({"bert", "roberta", "xlm-roberta"})
-_MASKED = frozenset({"eager", "sdpa"})  # all bring a mask of (pairs, 1, tokens or 1, tokens)
+_MASKED = frozenset({"eager", "sdpa"})  # their mask has the shape (pairs, 1, tokens or 1, tokens)
 
 
 def shorten_last_layer(model: Any) -> bool:
-    """Let the last layer of a sequence classifier compute the first token only; False where it is not of that build.
+    """Make the last layer of a sequence classifier compute the first token only; return False for other architectures.
 
-    The logits are the same: every other output of that layer is thrown away. It spares the layer its queries, its
-    output projection and its feed-forward network, which is most of it: 83 % of one layer's work for short pairs.
+    The logits stay the same, because the classifier ignores all other outputs. For these the layer saves the queries,
+    the output projection and the feed-forward network: 83 % of its work for short pairs.
     """
     config = model.config
     known = config.model_type in _FAMILIES and config._attn_implementation in _MASKED | {PACKED}
@@ -30,7 +30,7 @@ def shorten_last_layer(model: Any) -> bool:
 
 
 class _FirstTokenLayer(nn.Module):
-    """A layer whose keys and values are of all tokens, and all else of the first."""
+    """A layer that computes keys and values for all tokens, and everything else for the first one."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -44,8 +44,9 @@ class _FirstTokenLayer(nn.Module):
         packing: Packing | None = None,
         **__: Any,
     ) -> torch.Tensor:
-        """Hidden states (pairs, tokens, width) to those of first tokens (pairs, 1, width); packed ones (1, tokens,
-        width) to (1, pairs, width).
+        """Return the first tokens' states (pairs, 1, width) for hidden states (pairs, tokens, width).
+
+        If packed, returns (1, pairs, width) for (1, tokens, width).
         """
         attention = self.layer.attention
         first = hidden[:, :1] if packing is None else hidden.index_select(1, packing.starts[:-1])
@@ -68,7 +69,7 @@ class _FirstTokenLayer(nn.Module):
 def _attend_masked(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Attention of each pair's first token to all its tokens, (pairs, tokens, heads, width) all of them."""
+    """Return attention of each pair's first token to all its tokens; all shapes are (pairs, tokens, heads, width)."""
     seen = None if mask is None else mask[:, :, :1]
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))
     return scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2)

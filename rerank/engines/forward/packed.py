@@ -1,4 +1,4 @@
-"""The packed forward: all pairs of a batch in one sequence, with hardly a token of padding."""
+"""The packed forward: all pairs of a batch in one sequence, with almost no padding."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from rerank.engines.forward.first_token import shorten_last_layer
 
 _WIDEST_HEAD = 256
 _AMPERE = (8, 0)
-_MULTIPLE = 32  # tokens that batches on a CPU are filled up to a multiple of: oneDNN makes a kernel for every number
+_MULTIPLE = 32  # batches on a CPU are padded to a multiple of this: oneDNN makes a kernel for every number of tokens
 
 
 def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether packing a known family pays: on a CPU always, on CUDA in half precision and for some head widths."""
+    """Return whether packing is faster for a known family: on a CPU, or on CUDA in half precision, for most heads."""
     if device.type == "cpu":
         return True
     if device.type != "cuda" or dtype == torch.float32:
@@ -30,20 +30,20 @@ def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> b
 
 
 class PackedForward:
-    """Logits of batches through the model without its classifier, then the classifier on one state per pair."""
+    """Computes batches by the model without its classifier, then the classifier on one state per pair."""
 
     padded = False
 
     def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
-        """Give the model another attention function, and its last layer the first tokens alone where it reads no more.
+        """Replace the model's attention function, and shorten its last layer if possible.
 
-        Raises ValueError where the model's family is not known: `family_of` tells.
+        Raises ValueError if `family_of` does not know the model's family.
         """
         from transformers import AttentionInterface
 
         family = family_of(model)
         if family is None:
-            raise ValueError(f"{type(model).__name__} is of no family that can be packed")
+            raise ValueError(f"{type(model).__name__} is not of a family that can be packed")
         AttentionInterface.register(PACKED, packed_attention)
         model.set_attn_implementation(PACKED)
         self._is_short = shorten_last_layer(model)
@@ -53,19 +53,19 @@ class PackedForward:
         self._padding = -1 if model.config.pad_token_id is None else model.config.pad_token_id
 
     def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Tokens that are computed for a batch of these lengths."""
+        """Return the tokens that are computed for a batch of these lengths."""
         tokens = computed_tokens(lengths, padded=False)
-        return tokens + self._filling(tokens)
+        return tokens + self._padding_tokens(tokens)
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
-        """Logits [pairs in the batch], on the device."""
+        """Return logits [pairs in the batch], on the device."""
         ids, types, offsets = pairs.join(batch)
-        if filling := self._filling(len(ids)):  # a row of its own, whose logit is thrown away
-            ids, types = (np.pad(row, (0, filling)) for row in (ids, types))
+        if padding_tokens := self._padding_tokens(len(ids)):  # as an extra row, whose logit is dropped
+            ids, types = (np.pad(row, (0, padding_tokens)) for row in (ids, types))
             offsets = np.append(offsets, len(ids))
         packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
         positions = self._family.positions(packed)
-        positions[len(ids) - filling :] = positions[0]  # which every model has
+        positions[len(ids) - padding_tokens :] = positions[0]  # a position that every model has
         inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}
         if self._takes_types:
             inputs["token_type_ids"] = types
@@ -74,5 +74,5 @@ class PackedForward:
         pooled = states if self._is_short else self._family.pool(states, packed)
         return self._family.classify(self._model, pooled)[: len(batch), 0]
 
-    def _filling(self, tokens: int) -> int:
+    def _padding_tokens(self, tokens: int) -> int:
         return -tokens % self._multiple

@@ -1,4 +1,4 @@
-"""The padded forward: the pairs of a batch as a grid, filled up to the longest of them."""
+"""The padded forward: the pairs of a batch as a grid, padded to the longest of them."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ from rerank.engines.forward.first_token import shorten_last_layer
 
 
 class PaddedForward:
-    """Logits of batches through a transformers sequence classifier as it is."""
+    """Computes batches by a transformers sequence classifier."""
 
     padded = True
 
     def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
-        """Give the model's last layer the first tokens alone where its classifier reads no more."""
+        """Shorten the model's last layer if its classifier reads only the first tokens."""
         shorten_last_layer(model)
         self._model, self._device, self._takes_types = model, device, takes_types
         self._padding = model.config.pad_token_id or 0
 
     def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Tokens that are computed for a batch of these lengths, longest first."""
+        """Return the tokens that are computed for a batch of these lengths, longest first."""
         return computed_tokens(lengths, padded=True)
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
-        """Logits [pairs in the batch], on the device."""
+        """Return logits [pairs in the batch], on the device."""
         ids, types, offsets = pairs.join(batch)
         inputs = {
             "input_ids": pad(ids, offsets, fill=self._padding),

@@ -1,10 +1,10 @@
-"""Attention over a packed sequence on a CPU, where every row and head is a matrix of its own.
+"""Attention over a packed sequence on a CPU, with one matrix per row and head.
 
-In bf16 it is two matrix products with powers of two between them, a few heads at a time, so that the scores stay in a
-core's cache; the sums of the softmax come with the second product. Measured on one core of an AMD EPYC (Zen 5), for
-heads of width 32 and rows of 48 to 512 tokens, torch's own function takes 2.5 to 4 times as long, and two products with
-its softmax 1.3 to 2.5 times. It keeps the scores in float32, and here they are rounded between the products: that adds
-4 to 16 % to what bf16 costs a logit, measured on seven models.
+In bf16 this is two matrix products with powers of two between them, for a few heads at a time, so that the scores stay
+in a core's cache; the second product also computes the sums of the softmax. Measured on one core of an AMD EPYC (Zen 5)
+for heads of width 32 and rows of 48 to 512 tokens, torch's own function takes 2.5 to 4 times as long, and two products
+with torch's softmax 1.3 to 2.5 times. torch keeps the scores in float32; here they are rounded to bf16 between the
+products, which adds 4 to 16 % to the error of a logit in bf16, measured on seven models.
 """
 
 import math
@@ -17,11 +17,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from rerank.arrays import Offsets, offsets_of, positions
 
-_SIDES = 16  # tokens to whose multiples a matrix is filled up: rows of about one length are one product
-_TILE_BYTES = 2**20  # of scores; what stays in the cache of one core
-_LEAST = 2.0**-100  # of a larger divisor only parts that are too small to count can have underflowed
-_PARTS = 8  # columns that a divisor's sum is shared out to, as each is rounded; so many more cost no time
-_IN_PRODUCTS = {torch.bfloat16}  # the precisions in which that is the faster way
+_SIDES = 16  # matrices are padded to multiples of this, so that rows of similar lengths share one product
+_TILE_BYTES = 2**20  # of scores: fits into the cache of one core
+_LEAST = 2.0**-100  # if the divisor is larger, only negligible parts of it can have underflowed
+_PARTS = 8  # the divisor is summed in this many columns, because each is rounded; they cost no extra time
+_IN_PRODUCTS = {torch.bfloat16}  # the precisions in which the products are faster than torch's function
 EVERYTHING = (-1, -1)
 
 Window = tuple[int, int]
@@ -29,7 +29,7 @@ Window = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Rows of one length when filled up: `side` places in each of their matrices."""
+    """Rows with the same padded length: each of their matrices has `side` places."""
 
     matrices: slice
     places: slice
@@ -37,10 +37,10 @@ class _Run:
 
 
 class Tiles:
-    """Where the tokens of a packed sequence lie in matrices, one per row and head, one behind the other."""
+    """The layout of a packed sequence as concatenated matrices, one per row and head."""
 
     def __init__(self, lengths: Offsets, heads: int, key_heads: int) -> None:
-        """Plan them for rows of these lengths, none empty; several `heads` may share one of the keys and values."""
+        """Plan the layout for rows of these lengths, none empty; several `heads` may share one key head."""
         rows = len(lengths)
         sides = -(-lengths // _SIDES) * _SIDES
         sizes = np.repeat(sides, heads)  # of the matrices
@@ -79,8 +79,9 @@ class Tiles:
         window: Window = EVERYTHING,
         first: bool = False,
     ) -> torch.Tensor:
-        """Queries [tokens, heads, width], or of each row's `first` token [rows, heads, width], to what they get of the
-        keys and values [tokens, key heads, width] of their row, as far as the window reaches; `first` takes none.
+        """Return attention of queries [tokens, heads, width] to keys, values [tokens, key heads, width] of their row.
+
+        If `first`, the queries are those of each row's first token only, [rows, heads, width], and there is no window.
         """
         width = query.shape[-1]
         shape, scale = query.shape, width**-0.5 if scale is None else scale
@@ -100,8 +101,9 @@ class Tiles:
     def _multiplied(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
     ) -> torch.Tensor:
-        """The softmax's dividend, and in further columns the parts of its divisor: of scores from which the largest was
-        not taken first, so that either may have left the range of numbers.
+        """Return the dividend of the softmax, and in `_PARTS` more columns the parts of its divisor.
+
+        The maximum is not subtracted from the scores first, so that both may overflow or underflow.
         """
         value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._filling, 0.0)
         output, nothing = value.new_empty(len(query), value.shape[1]), value.new_empty(1)
@@ -118,7 +120,7 @@ class Tiles:
     def _by_torch(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
     ) -> torch.Tensor:
-        """The same by torch's own function, for any numbers and precision."""
+        """Return the attention by torch's own function, for all numbers and precisions."""
         output = torch.empty_like(query)
         for run in self._runs:
             q, k, v, o = (
@@ -132,19 +134,20 @@ class Tiles:
         return output
 
     def _by_token(self, mixed: torch.Tensor, first: bool) -> torch.Tensor:
-        """What came out of the matrices, in the order of the queries and without what filled the matrices up."""
+        """Return the output of the matrices in the order of the queries, without padding."""
         return mixed if first else mixed.index_select(0, self._back)
 
     def _matrices(self, run: _Run, states: torch.Tensor) -> torch.Tensor:
-        """A run's part of states [places, width] as [matrices, side, width]; of [matrices, width], which are fewer than
-        places, as [matrices, 1, width].
+        """Return a run's part of states [places, width] as [matrices, side, width].
+
+        States with one place per matrix, [matrices, width], are returned as [matrices, 1, width].
         """
         if len(states) == self._count:
             return states[run.matrices, None]
         return states[run.places].view(-1, run.side, states.shape[1])
 
     def _seen(self, side: int, window: Window, *, dtype: torch.dtype) -> torch.Tensor | None:
-        """One where a place (row) sees another (column), and zero elsewhere; None where all see all."""
+        """Return 1 where a place (row) sees another (column), else 0; None if all places see all."""
         before, behind = (side if reach < 0 else reach for reach in window)
         if min(before, behind) >= side - 1:
             return None

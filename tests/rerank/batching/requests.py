@@ -36,10 +36,10 @@ def encode(asked: RerankRequest) -> EncodedPairs:
 
 
 class Engine:
-    """Logit of a pair = its document's first token. `turns` lists the documents of each call."""
+    """Logit of a pair = its document's first token. `batches` lists the documents of each call."""
 
     def __init__(self, *, free: bool = True) -> None:
-        self.turns: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.poison: set[int] = set()
         self.running = 0
         self.most_running = 0
@@ -48,7 +48,7 @@ class Engine:
 
     def score(self, pairs: EncodedPairs) -> np.ndarray:
         documents = pairs.documents.values[pairs.documents.offsets[pairs.document_of]]
-        self.turns.append(sorted(documents.tolist()))
+        self.batches.append(sorted(documents.tolist()))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         self.entered.release()
@@ -61,9 +61,9 @@ class Engine:
     async def entered_once(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE)
 
-    def owners(self, turn: int) -> dict[int, int]:
-        """How many documents of which request were in that turn."""
-        names, counts = np.unique(np.array(self.turns[turn]) // 1000, return_counts=True)
+    def owners(self, batch: int) -> dict[int, int]:
+        """How many documents of which request were in that batch."""
+        names, counts = np.unique(np.array(self.batches[batch]) // 1000, return_counts=True)
         return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The batcher with an engine that records what it is given and waits until it is told to go on: whose turn it is."""
+"""What each batch holds: the batcher with an engine that records its calls and waits until it is told to go on."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ def test_logits_come_back_in_document_order():
         engine = Engine()
         lengths = (3, 9, 3, 5, 2)
         asked = RerankRequest("query", tuple(f"{row} {tokens}" for row, tokens in enumerate(lengths)))
-        scored = await Batcher(encode, engine.score, turn_tokens=8).score(asked)
+        scored = await Batcher(encode, engine.score, batch_tokens=8).score(asked)
         assert scored.logits.tolist() == [0, 1, 2, 3, 4]
         assert scored.pairs.lengths.tolist() == [tokens + 1 for tokens in lengths]
-        assert len(engine.turns) > 1
+        assert len(engine.batches) > 1
 
     run(scenario())
 
@@ -32,20 +32,20 @@ def test_logits_come_back_in_document_order():
 def test_waiting_requests_share_a_batch():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=1000)
+        batcher = Batcher(encode, engine.score, batch_tokens=1000)
         tasks = await queued(batcher, engine, request(1, 3), request(2, 2), request(3, 1))
         engine.go.release(2)
         answers = await asyncio.gather(*tasks)
-        assert engine.turns == [[9000], [1000, 1001, 1002, 2000, 2001, 3000]]
+        assert engine.batches == [[9000], [1000, 1001, 1002, 2000, 2001, 3000]]
         assert [answer.logits.tolist() for answer in answers[1:]] == [[1000, 1001, 1002], [2000, 2001], [3000]]
 
     run(scenario())
 
 
-def test_a_small_request_is_done_in_its_first_turn_beside_a_large_one():
+def test_a_small_request_is_done_in_its_first_batch_beside_a_large_one():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=200)  # 20 pairs
+        batcher = Batcher(encode, engine.score, batch_tokens=200)  # 20 pairs
         _, large, small = await queued(batcher, engine, request(1, 1000), request(2, 4))
         engine.go.release(2)
         await small
@@ -57,27 +57,27 @@ def test_a_small_request_is_done_in_its_first_turn_beside_a_large_one():
     run(scenario())
 
 
-def test_a_turn_is_full_and_shared_evenly():
+def test_a_batch_is_full_and_shared_evenly():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=300)
+        batcher = Batcher(encode, engine.score, batch_tokens=300)
         tasks = await queued(batcher, engine, *(request(name, 100) for name in (1, 2, 3)))
         engine.go.release(100)
         await asyncio.gather(*tasks)
         assert engine.owners(1) == engine.owners(2) == {1: 10, 2: 10, 3: 10}
-        assert len(engine.turns) == 1 + 10
+        assert len(engine.batches) == 1 + 10
 
     run(scenario())
 
 
-def test_more_requests_than_fit_into_a_turn_are_served_in_order():
+def test_more_requests_than_fit_into_a_batch_are_served_in_order():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=20)
+        batcher = Batcher(encode, engine.score, batch_tokens=20)
         tasks = await queued(batcher, engine, *(request(name, 2) for name in (1, 2, 3)))
         engine.go.release(100)
         await asyncio.gather(*tasks)
-        assert [engine.owners(turn) for turn in (1, 2, 3)] == [{1: 1, 2: 1}, {1: 1, 3: 1}, {2: 1, 3: 1}]
+        assert [engine.owners(batch) for batch in (1, 2, 3)] == [{1: 1, 2: 1}, {1: 1, 3: 1}, {2: 1, 3: 1}]
 
     run(scenario())
 
@@ -85,8 +85,8 @@ def test_more_requests_than_fit_into_a_turn_are_served_in_order():
 def test_a_pair_above_the_budget_is_scored_alone():
     async def scenario():
         engine = Engine()
-        await Batcher(encode, engine.score, turn_tokens=5).score(request(1, 2, tokens=50))
-        assert engine.turns == [[1000], [1001]]
+        await Batcher(encode, engine.score, batch_tokens=5).score(request(1, 2, tokens=50))
+        assert engine.batches == [[1000], [1001]]
 
     run(scenario())
 
@@ -94,7 +94,7 @@ def test_a_pair_above_the_budget_is_scored_alone():
 def test_an_idle_engine_starts_at_once_and_one_forward_runs_at_a_time():
     async def scenario():
         engine = Engine()
-        batcher = Batcher(encode, engine.score, turn_tokens=100)
+        batcher = Batcher(encode, engine.score, batch_tokens=100)
         started = time.perf_counter()
         await batcher.score(request(1, 1))
         assert time.perf_counter() - started < 1
@@ -123,7 +123,7 @@ def test_tokenising_overlaps_the_forward_and_neither_holds_the_event_loop():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
-def test_who_answers_requests_comes_before_who_computes():
+def test_threads_that_compute_have_a_lower_priority():
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -137,7 +137,7 @@ def test_who_answers_requests_comes_before_who_computes():
     run(scenario())
 
 
-def test_a_turn_grows_with_the_requests_beside_the_first():
+def test_a_batch_grows_with_the_requests_beside_the_first():
     async def scenario():
         for waiting, pairs in ((1, 51), (2, 51), (4, 3 * 51), (10, 409)):
             engine = Engine(free=False)
@@ -146,7 +146,7 @@ def test_a_turn_grows_with_the_requests_beside_the_first():
             tasks = await queued(batcher, engine, *(request(name, 500) for name in range(1, waiting + 1)))
             engine.go.release(10_000)
             await asyncio.gather(*tasks)
-            assert abs(len(engine.turns[1]) - pairs) <= waiting
+            assert abs(len(engine.batches[1]) - pairs) <= waiting
 
     run(scenario())
 
@@ -195,7 +195,7 @@ def test_no_thread_keeps_the_interpreter_from_the_lanes_for_long():
     try:
         sys.setswitchinterval(0.005)
         batcher = Batcher(encode, Engine().score)
-        assert sys.getswitchinterval() > 0.004, "who asks for nothing keeps what is set"
+        assert sys.getswitchinterval() > 0.004, "nothing changes before the first request"
         run(batcher.score(request(1, 1)))
         assert sys.getswitchinterval() < 0.001
         sys.setswitchinterval(0.0001)

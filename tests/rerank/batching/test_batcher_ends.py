@@ -29,14 +29,14 @@ def test_no_request_is_spelled_out_when_it_leaves_the_queue(monkeypatch):
 def test_a_client_that_hangs_up_frees_its_pairs():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=100)
+        batcher = Batcher(encode, engine.score, batch_tokens=100)
         first, leaves, stays = await queued(batcher, engine, request(1, 500), request(2, 1))
         leaves.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaves
         engine.go.release(2)
         await asyncio.gather(first, stays)
-        assert engine.turns == [[9000], [2000]]
+        assert engine.batches == [[9000], [2000]]
         assert batcher.waiting_pairs == 0
 
     run(scenario())
@@ -45,7 +45,7 @@ def test_a_client_that_hangs_up_frees_its_pairs():
 def test_hanging_up_in_the_middle_drops_the_rest():
     async def scenario():
         engine = Engine(free=False)
-        batcher = Batcher(encode, engine.score, turn_tokens=100)
+        batcher = Batcher(encode, engine.score, batch_tokens=100)
         task = asyncio.create_task(batcher.score(request(1, 500)))
         await engine.entered_once()
         task.cancel()
@@ -54,7 +54,7 @@ def test_hanging_up_in_the_middle_drops_the_rest():
         engine.go.release(1)
         engine.go.release(1)
         assert (await batcher.score(request(2, 1))).logits.tolist() == [2000]
-        assert [engine.owners(turn) for turn in range(len(engine.turns))] == [{1: 10}, {2: 1}]
+        assert [engine.owners(batch) for batch in range(len(engine.batches))] == [{1: 10}, {2: 1}]
 
     run(scenario())
 
@@ -68,7 +68,7 @@ def test_a_deadline_frees_its_pairs_and_is_an_error():
             await late
         engine.go.release(1)
         await first
-        assert engine.turns == [[9000]]
+        assert engine.batches == [[9000]]
         assert batcher.waiting_pairs == 0
 
     run(scenario())
@@ -109,7 +109,7 @@ def test_what_would_be_late_is_refused_at_once():
         tasks = await queued(batcher, engine, request(1, 300), request(2, 300))
         with pytest.raises(OverloadedError, match="601 pairs wait to be scored, too many to be ready within 8 seconds"):
             await batcher.score(request(3, 200, timeout_s=8))  # 6 seconds: 200 pairs of each, and the one before
-        small = asyncio.create_task(batcher.score(request(4, 20, timeout_s=8)))  # its turn comes within a second
+        small = asyncio.create_task(batcher.score(request(4, 20, timeout_s=8)))  # its batch comes within a second
         patient = asyncio.create_task(batcher.score(request(5, 200, timeout_s=20)))
         engine.go.release(100)
         await asyncio.gather(small, patient, *tasks)
@@ -132,14 +132,14 @@ def test_an_engine_error_reaches_only_the_request_that_causes_it():
     run(scenario())
 
 
-def test_an_error_in_an_early_turn_drops_the_rest_of_the_request():
+def test_an_error_in_an_early_batch_drops_the_rest_of_the_request():
     async def scenario():
         engine = Engine()
         engine.poison = {1000}
-        batcher = Batcher(encode, engine.score, turn_tokens=100)
+        batcher = Batcher(encode, engine.score, batch_tokens=100)
         with pytest.raises(RuntimeError):
             await batcher.score(request(1, 500))
-        assert len(engine.turns) == 1
+        assert len(engine.batches) == 1
         assert not batcher._queue and batcher.waiting_pairs == 0
 
     run(scenario())
@@ -164,7 +164,7 @@ def test_nothing_is_kept_after_completion():
             kept.append(weakref.ref(pairs.documents.values))
             return pairs
 
-        batcher = Batcher(watched, Engine().score, turn_tokens=100)
+        batcher = Batcher(watched, Engine().score, batch_tokens=100)
         for name in range(1, 4):
             await batcher.score(request(name, 40))
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The batcher with an engine of several lanes: each takes turns of its own, and all cores together what is small."""
+"""The batcher with an engine of several lanes: each takes batches of its own, and all cores together what is small."""
 
 import asyncio
 import threading
@@ -17,22 +17,22 @@ from tests.rerank.test_oracle import TOLERANCE, exact
 
 
 class ThreadLanes:
-    """Two threads, for turns of at least 100 tokens."""
+    """Two threads, for batches of at least 100 tokens."""
 
     count = 2
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="lane")
 
-    def is_faster_in_parallel(self, batches: int) -> bool:
-        return batches > 1
+    def is_faster_in_parallel(self, batch_count: int) -> bool:
+        return batch_count > 1
 
     def split_evenly(self, tokens: int) -> int:
         return tokens if tokens < 200 else max(100, tokens // 2)
 
 
 class Watched(Engine):
-    """Also notes the thread of each turn."""
+    """Also notes the thread of each batch."""
 
     def __init__(self, *, free: bool = True) -> None:
         super().__init__(free=free)
@@ -61,9 +61,9 @@ def test_a_small_request_has_all_cores():
 def test_a_large_one_is_shared_out_and_all_lanes_end_together():
     async def scenario():
         engine = Watched()
-        answer = await laned(engine, turn_tokens=300).score(request(1, 100))
+        answer = await laned(engine, batch_tokens=300).score(request(1, 100))
         assert answer.logits.tolist() == list(range(1000, 1100))
-        sizes = sorted((len(turn) for turn in engine.turns), reverse=True)
+        sizes = sorted((len(batch) for batch in engine.batches), reverse=True)
         assert sizes == [30, 30, 20, 10, 10]
         assert set(engine.threads) == {"lane"} and engine.most_running <= 2
 
@@ -73,21 +73,21 @@ def test_a_large_one_is_shared_out_and_all_lanes_end_together():
 def test_no_lane_waits_for_the_other():
     async def scenario():
         engine = Watched(free=False)
-        batcher = laned(engine, turn_tokens=300)
+        batcher = laned(engine, batch_tokens=300)
         large = asyncio.create_task(batcher.score(request(1, 1000)))
         await engine.entered_once()
         await engine.entered_once()  # both are at work, and stay so until they are told to go on
-        for turns in range(2, 6):
-            assert (len(engine.turns), engine.running) == (turns, 2)
+        for batches in range(2, 6):
+            assert (len(engine.batches), engine.running) == (batches, 2)
             engine.go.release(1)
             await engine.entered_once()
         small = asyncio.create_task(batcher.score(request(2, 4)))
         while len(batcher._queue) < 2:
             await asyncio.sleep(0.001)
-        engine.go.release(4)  # both turns at work, and the next of each lane
+        engine.go.release(4)  # both batches at work, and the next of each lane
         await small
-        assert {2000, 2001, 2002, 2003} <= {pair for turn in engine.turns[6:8] for pair in turn}
-        assert len(engine.turns) <= 10
+        assert {2000, 2001, 2002, 2003} <= {pair for batch in engine.batches[6:8] for pair in batch}
+        assert len(engine.batches) <= 10
         assert not large.done()
         engine.go.release(1000)
         assert (await large).logits.tolist() == list(range(1000, 2000))
@@ -95,7 +95,7 @@ def test_no_lane_waits_for_the_other():
     run(scenario())
 
 
-def test_who_comes_takes_the_free_lane_at_once():
+def test_a_new_request_takes_the_free_lane_at_once():
     async def scenario():
         engine = Watched(free=False)
         batcher = laned(engine)
@@ -107,14 +107,14 @@ def test_who_comes_takes_the_free_lane_at_once():
             await asyncio.sleep(0.001)
         small = asyncio.create_task(batcher.score(request(2, 2)))
         await engine.entered_once()
-        assert engine.turns[2] == [2000, 2001] and engine.threads == ["lane"] * 3
+        assert engine.batches[2] == [2000, 2001] and engine.threads == ["lane"] * 3
         engine.go.release(2)
         await asyncio.gather(large, small)
 
     run(scenario())
 
 
-def test_nothing_starts_beside_a_turn_on_all_cores():
+def test_nothing_starts_beside_a_batch_on_all_cores():
     async def scenario():
         engine = Watched(free=False)
         batcher = laned(engine)
@@ -135,7 +135,7 @@ def test_nothing_starts_beside_a_turn_on_all_cores():
     run(scenario())
 
 
-def test_pairs_without_tokens_have_their_turn_too():
+def test_pairs_without_tokens_have_their_batch_too():
     def of_nothing(asked: RerankRequest) -> EncodedPairs:
         pairs = encode(asked)
         return replace(pairs, query_lengths=np.zeros_like(pairs.query_lengths))
@@ -152,7 +152,7 @@ def test_a_failing_request_fails_alone_in_its_lane():
     async def scenario():
         engine = Watched()
         engine.poison = {1007}
-        batcher = laned(engine, turn_tokens=400)
+        batcher = laned(engine, batch_tokens=400)
         answers = await asyncio.gather(
             *(batcher.score(request(name, 50)) for name in (1, 2, 3)), return_exceptions=True
         )
@@ -163,11 +163,11 @@ def test_a_failing_request_fails_alone_in_its_lane():
     run(scenario())
 
 
-def test_a_loop_that_ends_leaves_no_turn_behind(caplog):
+def test_a_loop_that_ends_leaves_no_batch_behind(caplog):
     engine = Watched(free=False)
 
     async def scenario():
-        batcher = laned(engine, turn_tokens=100)
+        batcher = laned(engine, batch_tokens=100)
         asyncio.create_task(batcher.score(request(1, 100)))  # noqa: RUF006
         await engine.entered_once()
         engine.go.release(10**6)

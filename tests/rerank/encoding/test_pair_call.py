@@ -78,7 +78,7 @@ def test_such_a_tokeniser_is_told_of_once(folder, caplog):
         encoders = [load_encoder(exact(folder)) for _ in range(2)]
     assert [encoder.unit for encoder in encoders] == ["pair", "pair"]
     (told,) = caplog.messages
-    assert told.startswith(f"{folder}: the tokeniser") and told.endswith("tokenised whole, which takes longer")
+    assert told.startswith(f"{folder}: the tokeniser") and told.endswith("tokenised by itself, which takes longer")
 
 
 def test_tokenisers_that_can_be_taken_apart_are(folder_of):
@@ -107,7 +107,7 @@ def test_nothing_gives_no_pairs(folder):
     ("pair", "message"),
     [
         ("[CLS] $B [SEP] $A:1 [SEP]:1", r"must have a single token type, got \[0, 1\]"),
-        ("[CLS] $A $A [SEP] $B [SEP]", "for a pair that is to be cut to 64"),
+        ("[CLS] $A $A [SEP] $B [SEP]", "for a pair that is to be truncated to 64"),
     ],
 )
 def test_pairs_that_cannot_be_kept_are_refused(folder_of, pair, message):

@@ -90,7 +90,7 @@ def test_a_pair_that_must_not_be_cut_is_refused_by_its_place(rows, tokenizer):
 
 
 def test_no_room_for_text_is_refused(rows):
-    with pytest.raises(InputError, match=r"pairs must be cut to more than their \d special tokens, got 2"):
+    with pytest.raises(InputError, match=r"limit of a pair must be above its \d special tokens, got 2"):
         rows(TokenLimits(pair=2))
 
 

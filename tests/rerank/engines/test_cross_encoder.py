@@ -69,7 +69,7 @@ def test_a_classifier_with_two_labels_is_refused(folder_of, tmp_path):
 
     shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
     BertForSequenceClassification(BertConfig.from_pretrained(tmp_path, num_labels=2)).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="gives 2 scores per pair, a cross-encoder gives 1"):
+    with pytest.raises(ModelError, match="has 2 scores per pair, a cross-encoder has 1"):
         load_engine(on_cpu(tmp_path))
 
 
@@ -103,14 +103,14 @@ def test_a_language_model_is_refused(copy_of):
 def test_a_chat_template_is_refused(copy_of):
     folder = copy_of("qwen3")
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
-    with pytest.raises(ModelError, match="wants a prompt or a chat template"):
+    with pytest.raises(ModelError, match="needs a prompt or a chat template"):
         load_engine(on_cpu(folder))
 
 
 def test_truncation_on_the_left_is_refused(copy_of):
     folder = copy_of("bert")
     edit(folder, "tokenizer_config.json", truncation_side="left")
-    with pytest.raises(ModelError, match="cuts texts on the left"):
+    with pytest.raises(ModelError, match="truncates texts on the left"):
         load_encoder(on_cpu(folder))
 
 

@@ -81,5 +81,5 @@ def test_a_device_that_answers_no_more_is_told_apart(engine, pairs, monkeypatch)
     monkeypatch.setattr(failures, "torch", SimpleNamespace(zeros=zeros, OutOfMemoryError=torch.OutOfMemoryError))
     cuda = torch.device("cuda")
     monkeypatch.setattr(cross_encoder, "check_device", lambda _: failures.check_device(cuda))
-    with pytest.raises(EngineLostError, match="answers no more"):
+    with pytest.raises(EngineLostError, match="no longer responds"):
         engine.score(pairs)

@@ -48,7 +48,7 @@ def test_what_is_no_number_is_never_ranked():
     assert documents(ranked([[NAN, 1.0, float("inf"), 2.0, float("-inf")], [NAN]])) == [[3, 1], []]
 
 
-def test_cuts_are_made_per_query():
+def test_top_k_and_min_score_apply_to_each_query():
     logits = [[0.0, 2.0, -1.0], [NAN, 3.0], [-5.0]]
     assert documents(ranked(logits, top_k=1)) == [[1], [1], [0]]
     assert documents(ranked(logits, top_k=2)) == [[1, 0], [1], [0]]

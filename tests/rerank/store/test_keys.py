@@ -12,30 +12,41 @@ from rerank.store import hash_pairs
 TEXTS = st.lists(st.text(max_size=8), min_size=1, max_size=12)
 
 
-def key(query: str, document: str) -> tuple[int, int]:
+def pair_hash(query: str, document: str) -> tuple[int, int]:
     return tuple(hash_pairs(pa.array([query]), pa.array([document]), np.array([0], dtype=np.int32))[0].tolist())
 
 
 @settings(deadline=None)
 @given(TEXTS, TEXTS, st.data())
-def test_equal_keys_mean_equal_pairs(queries, documents, data):
+def test_equal_hashes_mean_equal_pairs(queries, documents, data):
     chosen = st.lists(st.integers(0, len(queries) - 1), min_size=len(documents), max_size=len(documents))
     query_of = np.array(data.draw(chosen), dtype=np.int32)
-    keys = hash_pairs(pa.array(queries), pa.array(documents), query_of)
-    assert keys.dtype == np.uint64 and keys.shape == (len(documents), 2)
+    hashes = hash_pairs(pa.array(queries), pa.array(documents), query_of)
+    assert hashes.dtype == np.uint64 and hashes.shape == (len(documents), 2)
     pairs = [(queries[query], document) for query, document in zip(query_of, documents, strict=True)]
-    assert len(set(map(tuple, keys.tolist()))) == len(set(pairs))
+    assert len(set(map(tuple, hashes.tolist()))) == len(set(pairs))
 
 
-def test_a_key_is_the_xor_of_two_digests():
+def test_a_pair_hash_is_the_xor_of_two_digests():
     """The format: a change here would make every store useless."""
     expected = xxh3_128_intdigest("frage ü".encode(), 0x9E3779B97F4A7C15) ^ xxh3_128_intdigest(b"antwort")
-    high, low = key("frage ü", "antwort")
+    high, low = pair_hash("frage ü", "antwort")
     assert (high << 64 | low) == expected
 
 
 def test_texts_are_not_run_together():
-    assert len({key("ab", "c"), key("a", "bc"), key("abc", ""), key("", "abc"), key("c", "ab")}) == 5
+    assert (
+        len(
+            {
+                pair_hash("ab", "c"),
+                pair_hash("a", "bc"),
+                pair_hash("abc", ""),
+                pair_hash("", "abc"),
+                pair_hash("c", "ab"),
+            }
+        )
+        == 5
+    )
 
 
 @pytest.mark.parametrize(

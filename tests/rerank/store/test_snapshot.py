@@ -61,12 +61,12 @@ def test_a_run_sees_the_parts_it_began_with(store, tmp_path, reads):
     assert len(reads) == 2
 
 
-def test_of_equal_keys_the_first_that_was_written_stays(store, tmp_path):
-    keys = random_hashes(3)
-    save(store, keys, np.full(3, 1, dtype=np.float32))
+def test_of_equal_hashes_the_first_that_was_written_stays(store, tmp_path):
+    hashes = random_hashes(3)
+    save(store, hashes, np.full(3, 1, dtype=np.float32))
     Snapshot.open(store, tmp_path)
-    save(store, keys, np.full(3, 2, dtype=np.float32))
-    assert Snapshot.open(store, tmp_path).lookup(keys).logits.tolist() == [1, 1, 1]
+    save(store, hashes, np.full(3, 2, dtype=np.float32))
+    assert Snapshot.open(store, tmp_path).lookup(hashes).logits.tolist() == [1, 1, 1]
 
 
 def test_old_snapshots_go_once_nobody_reads_them(store, tmp_path):
@@ -118,21 +118,21 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_part_is_reported_and_the_rest_is_used(store, tmp_path, kind):
-    keys = random_hashes(3_000)
-    for block in np.array_split(keys, 3):
+    hashes = random_hashes(3_000)
+    for block in np.array_split(hashes, 3):
         save(store, block)
     DAMAGE[kind](part_file(store, 1))
     for _ in range(2):  # built, then found built
         snapshot = Snapshot.open(store, tmp_path)
-        assert snapshot.lookup(keys).known.tolist() == [True] * 1_000 + [False] * 1_000 + [True] * 1_000
+        assert snapshot.lookup(hashes).known.tolist() == [True] * 1_000 + [False] * 1_000 + [True] * 1_000
         ((path, reason),) = snapshot.damaged
         assert path == str(part_file(store, 1)) and reason
     assert len(snapshot.parts) == 2
 
 
 def test_a_damaged_part_that_recovers_is_read(store, tmp_path):
-    keys = random_hashes(2_000)
-    for block in np.array_split(keys, 2):
+    hashes = random_hashes(2_000)
+    for block in np.array_split(hashes, 2):
         save(store, block)
     whole = part_file(store, 0).read_bytes()
     part_file(store, 0).write_bytes(whole[:100])
@@ -168,13 +168,13 @@ def test_processes_that_come_together_build_once(store, tmp_path):
 
 
 def test_compaction_keeps_every_pair_once(store, tmp_path):
-    keys = random_hashes(10_000)
-    for block in np.array_split(keys, 10):
+    hashes = random_hashes(10_000)
+    for block in np.array_split(hashes, 10):
         save(store, block)
-    save(store, keys[:500])
+    save(store, hashes[:500])
     result = compact(store, pairs_per_part=4_000)
     assert (result.pairs, result.parts_before, result.parts_after) == (10_000, 11, 3)
-    assert Snapshot.open(store, tmp_path / "cache").lookup(keys).known.all()
+    assert Snapshot.open(store, tmp_path / "cache").lookup(hashes).known.all()
     assert content(store).pairs == 10_000
     again = compact(store, pairs_per_part=4_000)
     assert (again.parts_before, again.parts_after) == (3, 3)
@@ -191,8 +191,8 @@ def test_compaction_leaves_damaged_parts_alone(store):
 
 
 def test_compaction_killed_before_it_deletes_loses_nothing(store, tmp_path, monkeypatch):
-    keys = random_hashes(1_000)
-    for block in np.array_split(keys, 4):
+    hashes = random_hashes(1_000)
+    for block in np.array_split(hashes, 4):
         save(store, block)
 
     def full(folder, entries, *, fingerprint):
@@ -203,21 +203,21 @@ def test_compaction_killed_before_it_deletes_loses_nothing(store, tmp_path, monk
     monkeypatch.setattr("rerank.store.store.write_part", full)
     with pytest.raises(OutputError, match="no space left"):
         compact(store, pairs_per_part=334)
-    assert Snapshot.open(store, tmp_path / "cache").lookup(keys).known.all()
+    assert Snapshot.open(store, tmp_path / "cache").lookup(hashes).known.all()
 
 
 def test_a_run_that_began_before_a_compaction_finds_its_pairs(store, tmp_path):
-    keys = random_hashes(1_000)
-    for block in np.array_split(keys, 4):
+    hashes = random_hashes(1_000)
+    for block in np.array_split(hashes, 4):
         save(store, block)
     parts = store.parts()
     compact(store)
-    assert Snapshot.open(store, tmp_path / "cache", parts=parts).lookup(keys).known.all()
+    assert Snapshot.open(store, tmp_path / "cache", parts=parts).lookup(hashes).known.all()
 
 
 def test_readers_lose_nothing_while_parts_are_compacted(store, tmp_path):
-    keys = random_hashes(2_000)
-    save(store, keys)
+    hashes = random_hashes(2_000)
+    save(store, hashes)
     stop = threading.Event()
     problems: list[object] = []
 
@@ -237,7 +237,7 @@ def test_readers_lose_nothing_while_parts_are_compacted(store, tmp_path):
     opened = 0
     while not stop.is_set() or not opened:
         snapshot = Snapshot.open(store, tmp_path / f"cache{opened % 3}")
-        assert snapshot.lookup(keys).known.all()
+        assert snapshot.lookup(hashes).known.all()
         opened += 1
     thread.join()
     assert not problems

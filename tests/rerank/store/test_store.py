@@ -13,24 +13,24 @@ from rerank.store import ScoreStore, Snapshot, open_stores
 from rerank.store.entries import Entries, concatenate, distinct, merge
 
 FINGERPRINT = "f" * 32
-# Few high halves, so that many keys collide in them; the edges of the types among them.
+# Few high halves, so that many hashes collide in them; the edges of the types among them.
 HALVES = st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1])
-KEYS = st.lists(st.tuples(HALVES, st.integers(0, 3) | HALVES), max_size=40)
+HASHES = st.lists(st.tuples(HALVES, st.integers(0, 3) | HALVES), max_size=40)
 
 
-def as_hashes(keys) -> np.ndarray:
-    return np.array(keys, dtype=np.uint64).reshape(-1, 2)
+def as_hashes(hashes) -> np.ndarray:
+    return np.array(hashes, dtype=np.uint64).reshape(-1, 2)
 
 
 def random_hashes(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64 - 1, (count, 2), dtype=np.uint64)
 
 
-def save(store: ScoreStore, keys: np.ndarray, logits=None, tokens=None) -> None:
+def save(store: ScoreStore, hashes: np.ndarray, logits=None, tokens=None) -> None:
     """One part; without values the logits and tokens are the numbers of the pairs."""
-    numbers = np.arange(len(keys))
+    numbers = np.arange(len(hashes))
     store.append(
-        keys,
+        hashes,
         (numbers if logits is None else logits).astype(np.float32),
         (numbers if tokens is None else tokens).astype(np.int32),
     )
@@ -42,13 +42,13 @@ def store(tmp_path) -> ScoreStore:
 
 
 @settings(deadline=None)
-@given(KEYS, KEYS, st.integers(1, 5))
+@given(HASHES, HASHES, st.integers(1, 5))
 def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
     folder = tmp_path_factory.mktemp("lookup")
     store = ScoreStore(str(folder / "store"), FINGERPRINT)
     expected: dict[tuple[int, int], int] = {}
-    for number, key in enumerate(stored):
-        expected.setdefault(key, number)
+    for number, pair_hash in enumerate(stored):
+        expected.setdefault(pair_hash, number)
     numbers = np.arange(len(stored))
     for rows in np.array_split(numbers, cuts):
         save(store, as_hashes(stored)[rows], numbers[rows].astype(np.float32) / 2, numbers[rows].astype(np.int32))
@@ -56,17 +56,17 @@ def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
     assert len(snapshot) == len(expected)
     asked = asked + stored
     found = snapshot.lookup(as_hashes(asked))
-    assert found.known.tolist() == [key in expected for key in asked]
-    assert found.tokens.tolist() == [expected.get(key, 0) for key in asked]
-    assert np.array_equal(found.logits, [expected.get(key, np.nan) / 2 for key in asked], equal_nan=True)
+    assert found.known.tolist() == [pair_hash in expected for pair_hash in asked]
+    assert found.tokens.tolist() == [expected.get(pair_hash, 0) for pair_hash in asked]
+    assert np.array_equal(found.logits, [expected.get(pair_hash, np.nan) / 2 for pair_hash in asked], equal_nan=True)
 
 
 @settings(deadline=None)
-@given(st.lists(KEYS, max_size=6), st.integers(1, 50))
-def test_merging_in_ranges_is_sorting_at_once(keys, pairs_per_range):
+@given(st.lists(HASHES, max_size=6), st.integers(1, 50))
+def test_merging_in_ranges_is_sorting_at_once(hashes, pairs_per_range):
     runs = [
         distinct(Entries.of(as_hashes(run), np.full(len(run), number), np.arange(len(run))))
-        for number, run in enumerate(keys)
+        for number, run in enumerate(hashes)
     ]
     pieces = list(merge(runs, pairs_per_range=pairs_per_range))
     expected = {}
@@ -74,7 +74,7 @@ def test_merging_in_ranges_is_sorting_at_once(keys, pairs_per_range):
         for high, low, logit, tokens in zip(*(column.tolist() for column in run), strict=True):
             expected.setdefault((high, low), (logit, tokens))
     merged = [] if not pieces else list(zip(*(column.tolist() for column in concatenate(pieces)), strict=True))
-    assert merged == [(*key, *value) for key, value in sorted(expected.items())]
+    assert merged == [(*pair_hash, *value) for pair_hash, value in sorted(expected.items())]
 
 
 def test_an_empty_store_knows_nothing(store, tmp_path):
@@ -85,10 +85,10 @@ def test_an_empty_store_knows_nothing(store, tmp_path):
 
 
 def test_the_edges_of_the_types_survive(store, tmp_path):
-    keys = as_hashes([(0, 0), (2**64 - 1, 2**64 - 1), (2**63, 2**63 - 1)])
+    hashes = as_hashes([(0, 0), (2**64 - 1, 2**64 - 1), (2**63, 2**63 - 1)])
     logits = np.array([-3.4e38, 1e-45, 17.25], dtype=np.float32)
-    save(store, keys, logits, np.array([0, 2**31 - 1, 8192]))
-    found = Snapshot.open(store, tmp_path / "cache").lookup(keys)
+    save(store, hashes, logits, np.array([0, 2**31 - 1, 8192]))
+    found = Snapshot.open(store, tmp_path / "cache").lookup(hashes)
     assert np.array_equal(found.logits, logits)
     assert found.tokens.tolist() == [0, 2**31 - 1, 8192] and found.tokens.dtype == np.int32
 
@@ -96,20 +96,20 @@ def test_the_edges_of_the_types_survive(store, tmp_path):
 @pytest.mark.parametrize("uri", ["{}/store", "file://{}/store", "{}/with space/store"])
 def test_any_uri_will_do(tmp_path, uri):
     store = ScoreStore(uri.format(tmp_path), FINGERPRINT)
-    keys = random_hashes(100)
-    save(store, keys)
+    hashes = random_hashes(100)
+    save(store, hashes)
     store.describe({"name": "tiny", "max_length": 96})
-    assert Snapshot.open(store, tmp_path / "cache").lookup(keys).known.all()
+    assert Snapshot.open(store, tmp_path / "cache").lookup(hashes).known.all()
     (found,) = open_stores(uri.format(tmp_path))
     assert found.fingerprint == FINGERPRINT
     assert found.description() == {"name": "tiny", "max_length": 96}
 
 
 def test_what_is_not_finite_is_tried_again_next_time(store, tmp_path):
-    keys = random_hashes(5)
-    save(store, keys, np.array([1, np.nan, -np.inf, np.inf, 2]))
+    hashes = random_hashes(5)
+    save(store, hashes, np.array([1, np.nan, -np.inf, np.inf, 2]))
     snapshot = Snapshot.open(store, tmp_path / "cache")
-    assert snapshot.lookup(keys).known.tolist() == [True, False, False, False, True]
+    assert snapshot.lookup(hashes).known.tolist() == [True, False, False, False, True]
 
 
 def test_nothing_to_remember_makes_no_part(store):
@@ -142,7 +142,7 @@ def test_a_part_says_whose_it_is_and_takes_24_bytes_a_pair(store, tmp_path):
 
 def test_models_are_kept_apart(store, tmp_path):
     other = ScoreStore(store.uri, "e" * 32)
-    keys = random_hashes(10)
-    save(store, keys)
-    assert not Snapshot.open(other, tmp_path / "cache").lookup(keys).known.any()
+    hashes = random_hashes(10)
+    save(store, hashes)
+    assert not Snapshot.open(other, tmp_path / "cache").lookup(hashes).known.any()
     assert [found.fingerprint for found in open_stores(store.uri)] == [FINGERPRINT]

@@ -62,8 +62,8 @@ from rerank.store import ScoreStore
 store = ScoreStore(sys.argv[1], "{FINGERPRINT}")
 rng = np.random.default_rng()
 for _ in range({MOST_PARTS}):
-    keys = rng.integers(0, 2**64 - 1, (100_000, 2), dtype=np.uint64)
-    store.append(keys, np.zeros(100_000, dtype=np.float32), np.ones(100_000, dtype=np.int32))
+    hashes = rng.integers(0, 2**64 - 1, (100_000, 2), dtype=np.uint64)
+    store.append(hashes, np.zeros(100_000, dtype=np.float32), np.ones(100_000, dtype=np.int32))
 """
 
 
