@@ -146,3 +146,9 @@ def test_models_are_kept_apart(store, tmp_path):
     save(store, hashes)
     assert not Snapshot.open(other, tmp_path / "cache").lookup(hashes).known.any()
     assert [found.fingerprint for found in open_stores(store.uri)] == [FINGERPRINT]
+
+
+def test_parts_that_cannot_be_listed_are_a_sentence(tmp_path):
+    (tmp_path / "model=m").write_text("no folder")
+    with pytest.raises(InputError, match=r"cannot list the score store: "):
+        ScoreStore(str(tmp_path), "m").parts()
