@@ -68,7 +68,7 @@ def test_leaves_out_what_a_failed_attempt_staged(output: Location) -> None:
 def test_of_two_runs_at_once_only_the_later_publishes(output: Location) -> None:
     first, second = stage(output), stage(output)
     Path(first.folder.join(ERRORS).path).mkdir(parents=True)  # the first run goes on writing
-    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+    with pytest.raises(OutputError, match="another run has started to write there, so this run publishes nothing"):
         publish_parts(first, OLD)
     assert files_in(output) == []
     publish_parts(second, NEW)
@@ -123,7 +123,7 @@ def test_a_finished_switch_is_not_done_again(output: Location) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "published"),
     [
-        (COMMIT - 1, "cannot publish the result: disk is full; an earlier result is untouched", OLD),
+        (COMMIT - 1, "cannot publish the result: disk is full; an earlier result there is unchanged", OLD),
         (COMMIT + 1, "is complete, but cannot be moved into place: disk is full; the next run on this folder", NEW),
     ],
 )
