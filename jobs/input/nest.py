@@ -87,7 +87,7 @@ def _columns(table: pa.Table, prefix: str) -> dict[str, pa.ChunkedArray]:
 
 def _clustered(rows: pa.Table) -> tuple[pa.Table, Offsets]:
     """The rows query by query, best first-stage score first, and where each query begins."""
-    codes = combined(pc.dictionary_encode(rows.column(KEY), null_encoding="encode")).indices.to_numpy()
+    codes = pc.dictionary_encode(combined(rows.column(KEY)), null_encoding="encode").indices.to_numpy()
     order = [codes]
     if f"{ROW}{SOURCE_SCORE}" in rows.column_names:
         scores = rows.column(f"{ROW}{SOURCE_SCORE}").cast(pa.float64()).fill_null(np.nan).to_numpy()

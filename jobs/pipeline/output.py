@@ -40,14 +40,14 @@ def check_apart(output: Location, *, inputs: Sequence[Location], scores: Locatio
 
 
 def check_output(output: Location, *, overwrite: bool) -> None:
-    """Raise OutputError unless the folder is absent, empty, or holds only files that a run of ours left there.
+    """Raise OutputError unless the folder is absent, empty, or holds only files that a run left there.
 
     A switch that was interrupted is finished first; the result is then a finished one like any other.
     """
     info = output.info()
     if info.type == fs.FileType.NotFound:
         if bucket := output.missing_bucket():
-            raise OutputError(f"{output.uri}: there is no bucket {bucket!r}, and none is made")
+            raise OutputError(f"{output.uri}: there is no bucket {bucket!r}; give one that exists, none is created")
         return
     if info.type == fs.FileType.File:
         raise OutputError(f"{output.uri}: is a file, expected a folder to write to")
@@ -62,7 +62,7 @@ def check_output(output: Location, *, overwrite: bool) -> None:
     if MANIFEST in names and not overwrite:
         raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
     if names - {SCORES} and MANIFEST not in names and STAGING not in names:
-        raise OutputError(f"{output.uri}: holds parts that no run of ours left there, expected an empty folder")
+        raise OutputError(f"{output.uri}: holds files that no run left there, expected an empty folder")
 
 
 def stage(output: Location) -> Staging:

@@ -79,7 +79,7 @@ def publish(staging: Staging, reports: Sequence[PartReport], manifest: dict[str,
             _flush(folder, [JOURNAL, ""])
         except OSError as problem:
             raise OutputError(
-                f"{output.uri}: cannot publish the result: {problem}; an earlier result is untouched"
+                f"{output.uri}: cannot publish the result: {problem}; an earlier result there is unchanged"
             ) from problem
         staging.check()
         if not _switch(output, folder):

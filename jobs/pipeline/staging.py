@@ -27,4 +27,6 @@ class Staging:
     def check(self) -> None:
         """Raise OutputError if another run has started on the same output since."""
         if self.folder.join(MARK).info().type == fs.FileType.NotFound:
-            raise OutputError(f"{self.output.uri}: another run has begun to write there, so this one publishes nothing")
+            raise OutputError(
+                f"{self.output.uri}: another run has started to write there, so this run publishes nothing"
+            )

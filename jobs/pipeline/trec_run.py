@@ -17,7 +17,7 @@ from rerank.ranking.candidates import CANDIDATES, CandidateSets
 
 
 def check_trec(target: Location, output: Location) -> None:
-    """Refuse what cannot become a run file, before anything is scored. Raises OutputError."""
+    """Raise OutputError if the run file cannot be written there. Call it before anything is scored."""
     if f"{target.path}/".startswith(f"{output.path}/"):
         raise OutputError(
             f"{target.uri}: lies in {output.uri}, whose files readers take for Parquet; give another path"
@@ -30,18 +30,19 @@ def check_trec(target: Location, output: Location) -> None:
 
 
 def write_trec(target: Location, folder: Location, parts: Sequence[PartReport], layout: Layout) -> None:
-    """Write the ranked files in `folder` as one run file, a batch of rows at a time; it appears whole.
+    """Write the ranked files in `folder` as one run file, a batch of rows at a time.
 
-    A name that ends in .gz is compressed. Raises OutputError, also where an id has white space in it.
+    The file appears under its name when it is complete. It is compressed if the name ends in `.gz`. Raises OutputError
+    if the file cannot be written, or if an id contains white space.
     """
-    names = [file.name for part in parts for file in part.files]
+    names = sorted(file.name for part in parts for file in part.files if not file.name.startswith(ERRORS))
     filesystem = target.filesystem
     temporary = f"{dirname(target.path)}/_tmp-{basename(target.path)}"
     try:
         with filesystem.open_output_stream(
             temporary, compression="gzip" if target.path.endswith(".gz") else None
         ) as out:
-            for name in sorted(name for name in names if not name.startswith(ERRORS)):
+            for name in names:
                 for lines in run_lines(_ranked(folder.join(name), layout)):
                     out.write(lines.encode())
         filesystem.move(temporary, target.path)
@@ -50,10 +51,10 @@ def write_trec(target: Location, folder: Location, parts: Sequence[PartReport], 
 
 
 def _ranked(part: Location, layout: Layout) -> Iterator[pa.Table]:
-    """Rows of a ranked part, best first and query by query."""
-    wanted = COLUMNS if layout is Layout.PAIRS else ["query_id", CANDIDATES]
-    with part.filesystem.open_input_file(part.path) as opened:
-        for batch in pq.ParquetFile(opened, pre_buffer=False).iter_batches(columns=wanted):
+    """Yield the rows of a ranked part in batches: query by query, the best candidate first."""
+    columns = COLUMNS if layout is Layout.PAIRS else ["query_id", CANDIDATES]
+    with part.filesystem.open_input_file(part.path) as file:
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(columns=columns):
             rows = pa.Table.from_batches([batch])
             if layout is Layout.QUERIES:
                 sets = CandidateSets.from_table(rows)

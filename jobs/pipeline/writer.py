@@ -1,4 +1,4 @@
-"""Ranked blocks into staged Parquet parts, with what could not be ranked beside them."""
+"""Write ranked blocks as staged Parquet parts, and rejected candidates as parts under `_errors/`."""
 
 import uuid
 from collections.abc import Callable, Iterable
@@ -19,12 +19,12 @@ from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
 from rerank.reranker import REJECTED, USAGE
 
-_BYTES_PER_PART = 64 << 20  # of ranked blocks in memory
+_BYTES_PER_PART = 64 << 20  # size of its ranked blocks in memory
 _BYTES_PER_ROW_GROUP = 16 << 20
 
 
 class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
-    """Writes ranked tables as Parquet parts and rejected candidates beside them under `_errors/`."""
+    """A Ray Data sink that stages one part of ranked rows per write task, and one of rejected rows if there are any."""
 
     def __init__(self, staging: Staging, layout: Layout) -> None:
         self._staging = staging
@@ -32,10 +32,10 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Nothing to do: `jobs.pipeline.output.stage` makes the folder before anything is scored."""
+        """Do nothing: `jobs.pipeline.output.stage` makes the folder before anything is scored."""
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> PartReport:
-        """Stage the blocks of one task as one part."""
+        """Stage the blocks of one task as one part. Raises OutputError."""
         started = perf_counter()
         self._staging.check()
         table = pa.concat_tables(list(blocks), promote_options="permissive")
@@ -47,60 +47,64 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         return PartReport(tuple(files), {**counts, "write_seconds": perf_counter() - started})
 
     def on_write_complete(self, write_result: WriteResult[PartReport]) -> None:
-        """Keep what the tasks reported, for `publish`."""
+        """Keep the reports of the tasks for `publish`."""
         self.reports = list(write_result.write_returns)
 
     @property
     def min_bytes_per_write(self) -> int:
-        """Bytes that Ray gathers before a part is written."""
+        """Return the number of bytes that Ray collects before it calls `write`."""
         return _BYTES_PER_PART
 
     def _stage(self, name: str, table: pa.Table, as_rows: Callable[[pa.Table], pa.Table]) -> WrittenFile:
-        """Write what `as_rows` makes of the table, row group by row group; without rows it still has columns."""
+        """Write `as_rows` of the table, one row group at a time. A file without rows still has columns."""
         target = self._staging.folder.join(name)
         step = max(1, _BYTES_PER_ROW_GROUP * table.num_rows // max(1, table.nbytes))
-        pieces = (as_rows(table.slice(start, step)) for start in range(0, max(1, table.num_rows), step))
-        first, written = next(pieces), 0
+        row_groups = (as_rows(table.slice(start, step)) for start in range(0, max(1, table.num_rows), step))
+        first, rows_written = next(row_groups), 0
         try:
             with (
                 target.filesystem.open_output_stream(target.path) as stream,
                 pq.ParquetWriter(stream, first.schema, compression="zstd") as writer,
             ):
-                for rows in chain([first], pieces):
+                for rows in chain([first], row_groups):
                     if rows.num_rows:
                         writer.write_table(rows)
-                        written += rows.num_rows
+                        rows_written += rows.num_rows
         except OSError as problem:
             raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem
-        return WrittenFile(name, written)
+        return WrittenFile(name, rows_written)
 
 
 def ranked_rows(table: pa.Table, layout: Layout) -> pa.Table:
-    """The ranked candidates of a block: one row per pair, or one per query with a list."""
-    kept = table.drop_columns([REJECTED, USAGE])
-    return _flattened(kept, CANDIDATES) if layout is Layout.PAIRS else kept
+    """Return the ranked candidates of a block: one row per pair, or one row per query with a list of candidates."""
+    ranked = table.drop_columns([REJECTED, USAGE])
+    return _flattened(ranked, CANDIDATES) if layout is Layout.PAIRS else ranked
 
 
 def rejected_rows(table: pa.Table) -> pa.Table:
-    """`query_id, doc_id, source_rank, reason` of all that could not be ranked."""
+    """Return `query_id, doc_id, source_rank, reason` of the rejected candidates of a block.
+
+    A query without candidates is one row, in which `doc_id` and `source_rank` are null.
+    """
     return _flattened(table.select(["query_id", REJECTED]), REJECTED)
 
 
 def count(table: pa.Table) -> dict[str, float]:
-    """Sums over a block: ranked and rejected queries and pairs, and the engine's usage."""
-    refused = combined(table.column(REJECTED)).flatten()
-    bare = refused.field("source_rank").null_count
+    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine."""
+    rejected = combined(table.column(REJECTED)).flatten()
+    without_candidates = rejected.field("source_rank").null_count
     usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
-    ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
+    queries_ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
     return {
-        "queries_ranked": ranked,
-        "queries_rejected": table.num_rows - ranked,
-        "queries_without_candidates": bare,
-        "pairs_rejected": len(refused) - bare,
+        "queries_ranked": queries_ranked,
+        "queries_rejected": table.num_rows - queries_ranked,
+        "queries_without_candidates": without_candidates,
+        "pairs_rejected": len(rejected) - without_candidates,
         **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
     }
 
 
-def _flattened(table: pa.Table, lists: str) -> pa.Table:
-    renamed = table.rename_columns([CANDIDATES if name == lists else name for name in table.column_names])
+def _flattened(table: pa.Table, list_column: str) -> pa.Table:
+    """Return one row per entry of a list column, with the other columns repeated."""
+    renamed = table.rename_columns([CANDIDATES if name == list_column else name for name in table.column_names])
     return CandidateSets.from_table(renamed).to_rows()

@@ -34,7 +34,7 @@ def test_never_touches_other_peoples_files(tmp_path: Path, overwrite: bool) -> N
 
 def test_refuses_parts_that_no_run_of_ours_left(tmp_path: Path) -> None:
     (tmp_path / "part-0.parquet").touch()
-    with pytest.raises(OutputError, match="holds parts that no run of ours left there"):
+    with pytest.raises(OutputError, match="holds files that no run left there"):
         check_output(locate(str(tmp_path)), overwrite=False)
 
 

@@ -68,7 +68,7 @@ def test_leaves_out_what_a_failed_attempt_staged(output: Location) -> None:
 def test_of_two_runs_at_once_only_the_later_publishes(output: Location) -> None:
     first, second = stage(output), stage(output)
     Path(first.folder.join(ERRORS).path).mkdir(parents=True)  # the first run goes on writing
-    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+    with pytest.raises(OutputError, match="another run has started to write there, so this run publishes nothing"):
         publish_parts(first, OLD)
     assert files_in(output) == []
     publish_parts(second, NEW)
@@ -109,21 +109,22 @@ def test_a_switch_that_is_killed_again_and_again_is_finished(output: Location) -
     assert (files_in(output), manifest_in(output)) == (NEW, NEW)
 
 
-def test_a_finished_switch_is_not_done_again(output: Location) -> None:
-    died, at = True, COMMIT
-    while died:
-        output = replace(output, path=f"{output.path}{at}")
-        died, at = kill_while_publishing(output, at, earlier=False), at + 1
-        if died and manifest_in(output) == NEW:
+def test_a_finished_switch_is_not_done_again(tmp_path: Path) -> None:
+    at, finished = COMMIT, 0
+    while kill_while_publishing(output := locate(str(tmp_path / str(at))), at, earlier=False):
+        at += 1
+        if manifest_in(output) == NEW:  # only the staging folder is left to remove
+            finished += 1
             Path(output.join(REPORT).path).touch()
             check_output(output, overwrite=True)
             assert Path(output.join(REPORT).path).exists()
+    assert finished == 3
 
 
 @pytest.mark.parametrize(
     ("change", "message", "published"),
     [
-        (COMMIT - 1, "cannot publish the result: disk is full; an earlier result is untouched", OLD),
+        (COMMIT - 1, "cannot publish the result: disk is full; an earlier result there is unchanged", OLD),
         (COMMIT + 1, "is complete, but cannot be moved into place: disk is full; the next run on this folder", NEW),
     ],
 )
@@ -159,16 +160,19 @@ def test_a_result_with_a_missing_file_is_not_published(output: Location) -> None
 
 
 def test_files_are_on_the_disk_before_the_commit(output: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: list[tuple[str, bool]] = []
+    flushed: list[tuple[int, int | None]] = []  # inodes: of what is flushed, and of the journal at that time
     staging = stage(output)
     journal = Path(staging.folder.join(JOURNAL).path)
 
     def fsync(descriptor: int) -> None:
-        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, journal.exists()))
+        flushed.append((os.fstat(descriptor).st_ino, journal.stat().st_ino if journal.exists() else None))
 
     monkeypatch.setattr("os.fsync", fsync)
     publish_parts(staging, LAST)
-    assert (LAST[0], False) in flushed and (JOURNAL, True) in flushed and (MANIFEST, True) in flushed
+    part, manifest = (Path(output.join(name).path).stat().st_ino for name in (LAST[0], MANIFEST))
+    committed = next(inode for _, inode in flushed if inode is not None)
+    assert (part, None) in flushed
+    assert (committed, committed) in flushed and (manifest, committed) in flushed
 
 
 def test_a_switch_keeps_others_out(output: Location) -> None:

@@ -1,4 +1,4 @@
-"""An output folder is read by what people have without options: `_errors/`, `_scores/` and the manifest are skipped."""
+"""Common readers open an output folder without options; they skip `_errors/`, `_scores/` and the manifest."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ ROWS = [(query_id, "one", [("a", "x"), ("b", None), ("c", "z")]) for query_id in
 
 @pytest.fixture(scope="module", params=[Layout.PAIRS, Layout.QUERIES])
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
-    """An output folder of two parts with rejected candidates, scores and what a killed attempt left; and its rows."""
+    """An output folder with two parts, rejected candidates, scores and files of a killed attempt; and its rows."""
     folder = tmp_path_factory.mktemp("published") / "out"
     staging = stage(locate(str(folder)))
     reranker = Reranker(engine=ListedEngine([0.0, 1.0, 2.0, 3.0]))

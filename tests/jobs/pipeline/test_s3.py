@@ -1,4 +1,4 @@
-"""A run against a server that speaks the S3 protocol: input, output and score store, credentials in the environment."""
+"""Runs with input, output and score store on an S3 server; the credentials are in the environment."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_E
 
 @pytest.fixture(scope="module")
 def options() -> Iterator[str]:
-    """What follows the question mark in a URI on the server; bucket `data` holds `in/`."""
+    """The query string of URIs on the server; its bucket `data` holds `in/`."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
@@ -75,7 +75,10 @@ def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -
 def test_a_bucket_that_is_not_there_is_one_sentence(options: str, tmp_path: Path) -> None:
     done = command("run", f"s3://data/in{options}", f"s3://nowhere/out{options}")
     assert done.returncode == 2
-    assert done.stderr == f"rerank: s3://nowhere/out{options}: there is no bucket 'nowhere', and none is made\n"
+    assert (
+        done.stderr
+        == f"rerank: s3://nowhere/out{options}: there is no bucket 'nowhere'; give one that exists, none is created\n"
+    )
     with pytest.raises(InputError, match="no such file or directory"):
         open_source(f"s3://nowhere/in{options}")
     with pytest.raises(OutputError, match="there is no bucket"):

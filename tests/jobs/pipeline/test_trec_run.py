@@ -1,4 +1,4 @@
-"""TREC run files: what trec_eval reads from them is our ranking, equal logits included."""
+"""TREC run files: trec_eval reads our ranking from them, also where logits are equal."""
 
 import gzip
 from itertools import pairwise
@@ -57,7 +57,7 @@ def test_trec_eval_reads_our_order(tmp_path: Path) -> None:
     target = tmp_path / "run.trec.gz"
     write_trec(locate(str(target)), locate(str(tmp_path)), write_part(tmp_path, Layout.PAIRS), Layout.PAIRS)
     run = list(ir_measures.read_trec_run(gzip.decompress(target.read_bytes()).decode()))
-    qrels = [ir_measures.Qrel("q1", "d8", 1)]  # of three equal logits the second, which a tie by doc_id would put third
+    qrels = [ir_measures.Qrel("q1", "d8", 1)]  # the second of three equal logits; ordered by doc_id it would be third
     assert ir_measures.calc_aggregate([ir_measures.RR], qrels, run)[ir_measures.RR] == 0.5
 
 

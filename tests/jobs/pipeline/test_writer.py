@@ -1,4 +1,4 @@
-"""Ranked blocks as rows, and what is counted of them."""
+"""Ranked blocks are staged as Parquet parts, and their queries and pairs are counted."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ CONTEXT = SimpleNamespace(task_idx=3)
 
 @pytest.fixture(scope="module")
 def block() -> pa.Table:
-    """Two queries ranked with one candidate refused, one query refused whole, one without candidates."""
+    """Two ranked queries with one rejected candidate, one rejected query, and one query without candidates."""
     sets = candidate_sets(
         [
             ("q1", "one", [("a", "x"), ("b", None), ("c", "z")]),
@@ -49,7 +49,7 @@ def test_one_row_per_query(block: pa.Table) -> None:
     assert [len(row) for row in rows.column("candidates")] == [2, 1, 0, 0]
 
 
-def test_rejected_with_ids_and_reason(block: pa.Table) -> None:
+def test_rejected_rows_have_ids_and_a_reason(block: pa.Table) -> None:
     assert rejected_rows(block).to_pylist() == [
         {"query_id": "q1", "doc_id": "b", "source_rank": 2, "reason": "text is null"},
         {"query_id": "q3", "doc_id": "a", "source_rank": 1, "reason": "query is blank"},
@@ -91,7 +91,7 @@ def test_a_result_without_rows_still_has_its_columns(block: pa.Table, tmp_path: 
     ranked = pq.read_table(staging.folder.join(report.files[0].name).path)
     assert (ranked.num_rows, ranked.schema) == (0, ranked_rows(block, Layout.PAIRS).schema)
     report = RankedSink(staging, Layout.PAIRS).write([block.slice(1, 1)], CONTEXT)
-    assert [file.rows for file in report.files] == [1]  # nothing rejected, no file of errors
+    assert [file.rows for file in report.files] == [1]  # nothing is rejected, so there is no file of errors
 
 
 def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_part_that_cannot_be_written_says_where(block: pa.Table, tmp_path: Pat
         RankedSink(staging, Layout.PAIRS).write([block], CONTEXT)
 
 
-def test_a_part_of_a_run_whose_place_another_took_is_not_written(block: pa.Table, tmp_path: Path) -> None:
+def test_a_run_stops_writing_when_another_has_started(block: pa.Table, tmp_path: Path) -> None:
     first = stage(locate(str(tmp_path)))
     stage(locate(str(tmp_path)))
-    with pytest.raises(OutputError, match="another run has begun to write there, so this one publishes nothing"):
+    with pytest.raises(OutputError, match="another run has started to write there, so this run publishes nothing"):
         RankedSink(first, Layout.PAIRS).write([block], CONTEXT)

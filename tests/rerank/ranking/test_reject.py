@@ -90,8 +90,8 @@ def test_columns_that_must_be_there_are_named():
     table = candidate_sets([("q", "a query", [("a", "x")])])
     with pytest.raises(InputError, match="column 'query_id' is missing, got query"):
         reasons_of(table.drop_columns(["query_id"]))
-    with pytest.raises(InputError, match="column 'text' is missing, got doc_id, body"):
-        reasons_of(table.drop_columns(["candidates"]).append_column("candidates", [[[{"doc_id": 1, "body": "x"}]]]))
+    with pytest.raises(InputError, match="column 'text' is missing, got body, doc_id"):
+        reasons_of(table.drop_columns(["candidates"]).append_column("candidates", [[[{"body": "x", "doc_id": 1}]]]))
 
 
 def test_only_sound_candidates_can_lack_a_number():
