@@ -15,10 +15,12 @@ import pytest
 from tests.models import FAMILIES
 from tests.processes import adopt_orphans, heed_sigterm, kill_all, started, surviving
 
-_TO_END_S = 20  # for processes of a Ray that was shut down
+_TO_END_S = 60  # for processes of a Ray that was shut down
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it costs every cluster a process
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
 
 def pytest_configure() -> None:

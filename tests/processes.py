@@ -39,7 +39,7 @@ def completed(command: Sequence[str], *, timeout: float, **options: Any) -> subp
 
 
 def heed_sigterm() -> None:
-    """End this session by SIGTERM as by Ctrl-C: fixtures are torn down. To be called again after `ray.init`."""
+    """End this session by SIGTERM as by Ctrl-C, with its fixtures torn down. Ray sets other handlers when it starts."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -17,6 +17,7 @@ def shared_address() -> Iterator[str]:
     """The address of a cluster that all tests may use."""
     head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
+    heed_sigterm()
     yield cluster.address
     cluster.shutdown()
 

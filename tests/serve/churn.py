@@ -21,8 +21,8 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
 
-PAUSE_S = 0.02  # of a client between two requests
-BATCH_S = 0.02
+PAUSE_S = 0.05  # of a client between two requests
+BATCH_S = 0.05
 BREAK = "lose your engine, whoever first can make the file "
 
 

@@ -35,6 +35,7 @@ ARGUMENTS = {
 def http():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serve.app, "RerankActor", Breakable)
+        patch.setattr(serve.app, "_LOOK_BACK_S", (3, 30))  # requests are counted every second here
         cloudpickle.register_pickle_by_value(churn)  # replicas cannot import it
         with served(ARGUMENTS, RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="1") as url:
             yield httpx.Client(base_url=url, timeout=60)
