@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -122,8 +121,3 @@ def drawn_rooms(plan: str) -> dict[str, list[list[str]]]:
         name, *floors = drawing.splitlines()
         houses[name.partition("/")[0]] = [floor.split() for floor in reversed(floors)]
     return houses
-
-
-def is_plan(page: Path, text: str) -> bool:
-    """Whether a text block is the plan of the house."""
-    return page.name == "architecture.md" and text.startswith("jobs/")
