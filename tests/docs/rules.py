@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -29,7 +30,8 @@ def check(words: Sequence[str]) -> None:
     while words and re.fullmatch(r"[A-Z]\w*=\S*", words[0]):
         _check_variable(words[0])
         words = words[1:]
-    match list(words):
+    words = list(takewhile(lambda word: word != ">", words))
+    match words:
         case ["rerank" | ".venv/bin/rerank", *rest]:
             _parse(RERANK, rest)
         case ["python", "-m", "jobs.run", *rest]:
