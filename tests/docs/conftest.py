@@ -23,7 +23,7 @@ TEXTS = {
 QUERIES = {"q1": ("how do I copy a dictionary?", "copy"), "q2": ("sort a list in place", "sort")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Candidate sets in the shapes that the pages name, their corpus and queries, and judgements."""
     folder = tmp_path_factory.mktemp("reader")
@@ -45,7 +45,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster that all commands share."""
     head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
@@ -54,14 +54,14 @@ def cluster() -> Iterator[str]:
     cluster.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[str]:
     """The address of `serve run serve.app:build`."""
     with our_server(ScorerConfig()) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Callable[[tuple[str, ...]], str]:
     """Runs a `rerank` command in the reader's folder, once for all pages that show it; gives what it printed."""
 
