@@ -1,5 +1,7 @@
 """Everything that a reader would copy from the pages runs, or is checked against the commands that exist."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,4 +51,18 @@ def test_readme_is_one_page() -> None:
 def test_pictures_are_small_and_fetch_nothing() -> None:
     for picture in (ROOT / "docs/images").glob("*.[ps][nv]g"):
         assert picture.stat().st_size < 300_000
-        assert picture.suffix == ".png" or "url(http" not in picture.read_text().replace('"', "")
+        assert picture.suffix == ".png" or not fetches(picture)
+
+
+def test_a_terminal_is_drawn_as_documented(tmp_path: Path) -> None:
+    (tmp_path / "output.txt").write_text("\nDoes it help?\n│ nDCG@10 │ 0.428 │\n")
+    command = [sys.executable, str(ROOT / "docs/images/terminal.py"), "output.txt", "demo.svg"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert "nDCG@10" in (tmp_path / "demo.svg").read_text()
+    assert not fetches(tmp_path / "demo.svg")
+
+
+def fetches(picture: Path) -> bool:
+    """Whether a browser would fetch something to draw the picture."""
+    text = picture.read_text().replace('"', "").replace("'", "")
+    return any(sign in text for sign in ("url(http", "href=http", "@import"))
