@@ -14,6 +14,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(600)  # a page holds up to eight runs of the job
 @each_page
 def test_every_block_does_what_the_page_says(page: Path, reader: Reader) -> None:
     kinds = {
