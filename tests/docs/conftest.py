@@ -1,14 +1,18 @@
 """A folder with all the files that the pages name, one Ray cluster and one server for all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
 
 from jobs.bench.server.process import our_server
+from jobs.cli import app
 from rerank.config import ScorerConfig
+from tests.docs.reader import Reader
 
 TEXTS = {
     "copy": "dict.copy() returns a shallow copy of the dictionary.",
@@ -19,7 +23,7 @@ TEXTS = {
 QUERIES = {"q1": ("how do I copy a dictionary?", "copy"), "q2": ("sort a list in place", "sort")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Candidate sets in the shapes that the pages name, their corpus and queries, and judgements."""
     folder = tmp_path_factory.mktemp("reader")
@@ -41,7 +45,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster that all commands share."""
     head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
@@ -50,8 +54,35 @@ def cluster() -> Iterator[str]:
     cluster.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[str]:
     """The address of `serve run serve.app:build`."""
     with our_server(ScorerConfig()) as url:
         yield url
+
+
+@pytest.fixture(scope="package")
+def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Callable[[tuple[str, ...]], str]:
+    """Runs a `rerank` command in the reader's folder, once for all pages that show it; gives what it printed."""
+
+    @cache
+    def run(words: tuple[str, ...]) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", request.getfixturevalue("cluster"))
+            result = CliRunner().invoke(app, words[1:])
+        assert result.exit_code == 0, f"{' '.join(words)}: {result.stderr} {result.exception!r}"
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def reader(
+    request: pytest.FixtureRequest,
+    workspace: Path,
+    rerank_command: Callable[[tuple[str, ...]], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Reader:
+    """A reader in a folder of files; the server starts when a page asks it."""
+    monkeypatch.chdir(workspace)
+    return Reader(workspace, rerank_command, lambda: request.getfixturevalue("server"))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -30,7 +30,8 @@ def check(words: Sequence[str]) -> None:
     while words and re.fullmatch(r"[A-Z]\w*=\S*", words[0]):
         _check_variable(words[0])
         words = words[1:]
-    match list(words):
+    words = list(takewhile(lambda word: word != ">", words))
+    match words:
         case ["rerank" | ".venv/bin/rerank", *rest]:
             _parse(RERANK, rest)
         case ["python", "-m", "jobs.run", *rest]:
@@ -122,8 +123,3 @@ def drawn_rooms(plan: str) -> dict[str, list[list[str]]]:
         name, *floors = drawing.splitlines()
         houses[name.partition("/")[0]] = [floor.split() for floor in reversed(floors)]
     return houses
-
-
-def is_plan(page: Path, text: str) -> bool:
-    """Whether a text block is the plan of the house."""
-    return page.name == "architecture.md" and text.startswith("jobs/")
