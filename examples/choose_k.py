@@ -24,9 +24,8 @@ Relevant = Mapping[str, set[str]]  # query_id -> doc_ids that answer the query
 
 def precision_at(k: int, ranking: Ranking, relevant: Relevant) -> float:
     """Return the share of relevant documents among the first k, averaged over the queries."""
-    return sum(len(relevant[query_id].intersection(doc_ids[:k])) / k for query_id, doc_ids in ranking.items()) / len(
-        ranking
-    )
+    hits = [len(relevant[query_id].intersection(doc_ids[:k])) for query_id, doc_ids in ranking.items()]
+    return sum(hits) / (k * len(hits))
 
 
 def coverage_at(k: int, ranking: Ranking, relevant: Relevant) -> float:

@@ -45,14 +45,10 @@ def build_query_engine(url: str, llm: LLM, *, model: str = "docs-mini", top_n: i
 
     `url` is the rerank server's. JinaRerank posts to `{base_url}/rerank`; the key matters only if the server has keys.
     """
-    nodes = [
-        TextNode(
-            text=page.pop("text"),
-            metadata=page,
-            excluded_embed_metadata_keys=list(page),  # rank on the text alone
-        )
-        for page in json.loads(PAGES.read_text(encoding="utf-8"))
-    ]
+    pages = json.loads(PAGES.read_text(encoding="utf-8"))
+    nodes = [TextNode(text=page.pop("text"), metadata=page) for page in pages]
+    for node in nodes:
+        node.excluded_embed_metadata_keys = list(node.metadata)  # the reranker reads the text alone
     reranker = JinaRerank(
         base_url=f"{url}/v1", model=model, top_n=top_n, api_key=os.environ.get("RERANK_API_KEY", "none")
     )

@@ -12,8 +12,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     notebook = nbformat.read(ROOT / "examples" / "notebook.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
-    shown = {cell["id"]: cell["outputs"][-1]["data"] for cell in notebook.cells if cell.get("outputs")}
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [(cell["id"], output) for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = {name: output["data"] for name, output in outputs if output["output_type"] == "execute_result"}
     assert shown.keys() == {"rank", "moved", "rank-many", "pivot"}
     assert all("<table" in data["text/html"] for data in shown.values())
     assert "Create a backup" in shown["rank"]["text/plain"].splitlines()[2]
