@@ -40,7 +40,7 @@ def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
 def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
     pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]
-    done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     bare, full, changed_pairs, other = json.loads((tmp_path / "out.json").read_text())
     assert [row["pairs_scored"] for row in (bare, full, changed_pairs, other)] == [400, 400, 20, 0]
@@ -53,8 +53,8 @@ def test_the_pipeline_is_measured_on_two_sizes(tmp_path: Path, monkeypatch: pyte
         return {"pairs_ranked": pairs, "pairs_per_second": 500.0, "peak_memory_bytes": 2**20, "seconds": {}}
 
     monkeypatch.setattr("jobs.bench.pipeline.run", count)
-    done = CliRunner().invoke(app, ["pipeline", "--pairs", "1000", "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, ["pipeline", "--pairs", "1000", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out.json").read_text())
     assert [(result["pairs"], result["pipeline_seconds"]) for result in results] == [(1_000, 2.0), (10_000, 20.0)]
-    assert "the start of the workers left out: 500 pairs/s" in done.output
+    assert "without the start of the workers: 500 pairs/s" in done.output
