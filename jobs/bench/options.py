@@ -22,7 +22,7 @@ class Lengths(StrEnum):
 Candidates = Annotated[
     str | None, typer.Argument(metavar="[IN]", help="Candidate sets to read; synthetic texts if left out.")
 ]
-MadeUp = Annotated[Lengths, typer.Option(help="Lengths of synthetic texts.")]
+SyntheticLengths = Annotated[Lengths, typer.Option(help="Lengths of synthetic texts.")]
 Model = Annotated[str, typer.Option(help="A folder, a Hub id, or the name of the bundled model.")]
 MaxLength = Annotated[int | None, typer.Option(min=8, help="Maximum number of tokens per pair.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -8,7 +8,18 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, Rounds, report
+from jobs.bench.options import (
+    Candidates,
+    Device,
+    Lengths,
+    MaxLength,
+    Model,
+    Output,
+    Pairs,
+    Rounds,
+    SyntheticLengths,
+    report,
+)
 from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes
@@ -26,7 +37,7 @@ _SAMPLE = 128  # warm-up pairs of the rivals
 
 def scorer(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     device: Device = "auto",
@@ -37,7 +48,7 @@ def scorer(
 ) -> None:
     """Score the same pairs with the same weights, alternating between rerank and other libraries; report medians."""
     with exit_codes():
-        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        table = synthetic_sets(lengths, pairs) if candidates is None else head_of(candidates, pairs)
         settings = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
         config = parse_config(ScorerConfig, settings, source="flags")
         results = measure(table, config, rounds=rounds)
@@ -112,7 +123,7 @@ def head_of(uri: str, pairs: int) -> pa.Table:
     return pa.concat_tables(taken)
 
 
-def made_up(lengths: Lengths, pairs: int, *, texts: int | None = None) -> pa.Table:
+def synthetic_sets(lengths: Lengths, pairs: int, *, texts: int | None = None) -> pa.Table:
     """Return synthetic candidate sets of random words with log-normal lengths; every call returns the same.
 
     Each pair has a distinct text, or one drawn from `texts` distinct texts, at least as many as a candidate set holds.

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, report
-from jobs.bench.scorer import head_of, made_up
+from jobs.bench.options import Candidates, Device, Lengths, MaxLength, Model, Output, Pairs, SyntheticLengths, report
+from jobs.bench.scorer import head_of, synthetic_sets
 from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config
@@ -23,7 +23,7 @@ _ENOUGH = 0.98  # share of the best rate; the smallest budget that reaches it is
 
 def sweep(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     device: Device = "auto",
@@ -38,7 +38,7 @@ def sweep(
 ) -> None:
     """Score the same pairs with each token budget in turn, report median rates, and recommend a budget."""
     with exit_codes():
-        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        table = synthetic_sets(lengths, pairs) if candidates is None else head_of(candidates, pairs)
         settings = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
         results = measure(table, parse_config(ScorerConfig, settings, source="flags"), budget, rounds=rounds)
         for row in results:

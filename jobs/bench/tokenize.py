@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Lengths, MadeUp, MaxLength, Model, Output, Rounds, report
-from jobs.bench.scorer import head_of, made_up, texts_of
+from jobs.bench.options import Candidates, Lengths, MaxLength, Model, Output, Rounds, SyntheticLengths, report
+from jobs.bench.scorer import head_of, synthetic_sets, texts_of
 from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes
@@ -27,7 +27,7 @@ Texts = Sequence[tuple[str, str]]
 
 def tokenize(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     pairs: Annotated[int, typer.Option(min=1_000, help="Number of pairs, from the beginning of IN.")] = 20_000,
@@ -36,7 +36,10 @@ def tokenize(
 ) -> None:
     """Encode the same pairs, alternating between rerank and the tokenizer's own pair encoding; report medians."""
     with exit_codes():
-        table = made_up(lengths, pairs, texts=pairs // _SHARED_BY) if candidates is None else head_of(candidates, pairs)
+        if candidates is None:
+            table = synthetic_sets(lengths, pairs, texts=pairs // _SHARED_BY)
+        else:
+            table = head_of(candidates, pairs)
         config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
         results = measure(table, config, rounds=rounds)
         first = results[0]["pairs_per_second"]

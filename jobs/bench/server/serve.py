@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.bench.options import AsJson, Device, Lengths, MadeUp, Output, report_table
-from jobs.bench.scorer import made_up
+from jobs.bench.options import AsJson, Device, Lengths, Output, SyntheticLengths, report_table
+from jobs.bench.scorer import synthetic_sets
 from jobs.bench.server.load import Body, Client, Load, connected
 from jobs.bench.server.process import ended_by_sigterm, infinity_server, our_server, rival_server
 from jobs.bench.server.turns import BareScorer, Target, added_ms, many_clients, one_client, share_of
@@ -45,7 +45,7 @@ def serve(
         str, typer.Option(help="A folder, a Hub id, or the name of the bundled model; the model that --url serves.")
     ] = BUNDLED,
     device: Device = "auto",
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     documents: Annotated[int, typer.Option(min=1, max=1_000, help="Documents per request.")] = 32,
     concurrency: Annotated[
         int, typer.Option(min=2, help="Concurrent clients; one client is always measured too.")
@@ -123,7 +123,7 @@ async def mix(client: Client, name: str, lengths: Lengths, *, seconds: float) ->
 
 def bodies_of(lengths: Lengths, documents: int, requests: int) -> list[Body]:
     """Return request bodies with `documents` synthetic documents each."""
-    table = made_up(lengths, documents * requests)
+    table = synthetic_sets(lengths, documents * requests)
     queries = cycle(table.column("query").to_pylist())
     texts = iter([place["text"] for row in table.column(CANDIDATES).to_pylist() for place in row])
     return [{"query": next(queries), "documents": list(islice(texts, documents))} for _ in range(requests)]

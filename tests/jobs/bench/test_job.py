@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.job import changed, further_pairs_per_second
 from jobs.bench.options import Lengths
-from jobs.bench.scorer import made_up
+from jobs.bench.scorer import synthetic_sets
 from jobs.input.candidates import open_input
 from jobs.pipeline.job import RunConfig
 from rerank.ranking.candidates import CANDIDATES
 
 
 def test_every_twentieth_text_is_another_one() -> None:
-    before = made_up(Lengths.SHORT, 250)
+    before = synthetic_sets(Lengths.SHORT, 250)
     rows = zip(
         *(
             [pair for row in table.column(CANDIDATES).to_pylist() for pair in row]
@@ -38,7 +38,7 @@ def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("shared_cluster")
 def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
-    pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
+    pq.write_table(synthetic_sets(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]
     done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output

@@ -11,17 +11,18 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
-from jobs.bench.scorer import head_of, made_up, texts_of
+from jobs.bench.scorer import head_of, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
 from rerank.ranking.candidates import CandidateSets
 from tests.jobs.tables import pairs_table, write_parts
 
 
-def test_made_up_texts_have_the_lengths_that_were_asked_for() -> None:
-    words = np.array([len(text.split()) for _, text in texts_of(CandidateSets.from_table(made_up(Lengths.NQ, 2_000)))])
+def test_synthetic_texts_have_the_lengths_that_were_asked_for() -> None:
+    sets = CandidateSets.from_table(synthetic_sets(Lengths.NQ, 2_000))
+    words = np.array([len(text.split()) for _, text in texts_of(sets)])
     assert words.mean() == pytest.approx(105, rel=0.05) and words.max() > 3 * words.mean()
-    assert made_up(Lengths.SHORT, 250).equals(made_up(Lengths.SHORT, 250))
+    assert synthetic_sets(Lengths.SHORT, 250).equals(synthetic_sets(Lengths.SHORT, 250))
 
 
 def test_the_head_of_a_source_is_whole_candidate_sets(tmp_path: Path) -> None:
