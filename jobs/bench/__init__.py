@@ -1,1 +1,1 @@
-"""Benchmarks: what the pipeline and the scorer do on this machine, measured and never asserted."""
+"""Benchmarks of the pipeline, the scorer and the server on this machine; they measure and assert nothing."""

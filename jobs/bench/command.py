@@ -1,4 +1,4 @@
-"""`rerank bench`: the benchmarks as commands."""
+"""The `rerank bench` commands."""
 
 import typer
 
@@ -10,7 +10,7 @@ from jobs.bench.server.soak import soak
 from jobs.bench.sweep import sweep
 from jobs.bench.tokenize import tokenize
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine: the pipeline, the scorer, the job.")
+app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine: scorer, job, pipeline, server.")
 app.command("pipeline")(pipeline)
 app.command("scorer")(scorer)
 app.command("job")(job)

@@ -1,4 +1,4 @@
-"""`rerank bench job`: what the job costs beside the bare scorer, and what the score store saves the next night."""
+"""`rerank bench job`: the overhead of the job over the bare scorer, and what the score store saves in later runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 
-from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, hand_over
+from jobs.bench.options import MaxLength, Model, Output, Pairs, Rounds, report
 from jobs.bench.scorer import head_of
 from jobs.bench.turns import further_rate
 from jobs.console import say
@@ -23,7 +23,7 @@ from rerank.ranking.candidates import CANDIDATES, CandidateSets, text_column
 from rerank.ranking.options import RankingOptions
 from rerank.reranker import Reranker
 
-_CHANGED = 20  # every so many-th pair is another one the next night
+_CHANGED = 20  # one pair in this many has changed in the second run
 _TOP_K = 10
 
 
@@ -31,15 +31,16 @@ def job(
     candidates: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets to rank.")],
     model: Model = BUNDLED,
     max_length: MaxLength = None,
-    actors: Annotated[int | None, typer.Option(min=1, help="Size of the pool.")] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Number of actors.")] = None,
     pairs: Pairs = 10_000,
     rounds: Rounds = 2,
     output: Output = None,
 ) -> None:
-    """Rank the same pairs bare, as a job, the next night with 5 % of them changed, and with another --top-k, in turns.
+    """Rank the same pairs without a job, as a job, again with 5 % of them changed, and with another --top-k.
 
-    Rates are pairs over wall time; a job's begins when its cluster is up, and holds the start of its actors. What a
-    further pair takes shows beside the night that scores few: the rest of the two is alike.
+    Rates are pairs divided by wall time. A job's time starts when its cluster is up and includes the start of its
+    actors. The rate of each further pair compares the full run with the one that scores few pairs, because all else
+    is the same in both.
     """
     with exit_codes(), TemporaryDirectory() as folder:
         config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
@@ -48,17 +49,17 @@ def job(
         for row in results:
             say(
                 f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['pairs_scored']:,} of {row['pairs']:,} "
-                f"scored, {row['seconds']:.1f} s with start and end, {row['pairs_per_second'] / bare:.0%} of bare"
+                f"scored, {row['seconds']:.1f} s in total, {row['pairs_per_second'] / bare:.0%} of the bare scorer"
             )
         further = further_pairs_per_second(results[1], results[2])
         if further is not None:
-            say(f"each further pair to score: {further:,.1f} pairs/s, {further / bare:.0%} of bare")
+            say(f"each further pair to score: {further:,.1f} pairs/s, {further / bare:.0%} of the bare scorer")
         results[1]["further_pairs_per_second"] = further
-        hand_over(results, output)
+        report(results, output)
 
 
 def further_pairs_per_second(many: dict[str, Any], few: dict[str, Any]) -> float | None:
-    """The rate of the pairs that only the first of two jobs over one input scored; see `further_rate`."""
+    """Return the rate of the pairs that only the first of two jobs over the same input scored; see `further_rate`."""
     fewer, more = ((row["pairs_scored"], row["pairs"] / row["pairs_per_second"]) for row in (few, many))
     return further_rate(fewer, more)
 
@@ -66,30 +67,30 @@ def further_pairs_per_second(many: dict[str, Any], few: dict[str, Any]) -> float
 def measure(
     folder: Path, table: pa.Table, config: ScorerConfig, *, actors: int | None, rounds: int
 ) -> list[dict[str, Any]]:
-    """Medians over the rounds; files go to `folder`."""
-    night = RunConfig(source=str(folder / "first.parquet"), output="", scorer=config, actors=actors)
-    pq.write_table(table, night.source)
+    """Return medians over the rounds; files are written to `folder`."""
+    base = RunConfig(source=str(folder / "first.parquet"), output="", scorer=config, actors=actors)
+    pq.write_table(table, base.source)
     pq.write_table(changed(table), folder / "second.parquet")
     reranker = Reranker(config)
     reranker.rank_table(table.slice(0, 1))
     turns = []
     for turn in range(rounds):
-        first = replace(night, output=str(folder / f"first-{turn}"), scores=str(folder / f"scores-{turn}"))
+        first = replace(base, output=str(folder / f"first-{turn}"), scores=str(folder / f"scores-{turn}"))
         second = replace(first, source=str(folder / "second.parquet"), output=str(folder / f"second-{turn}"))
         other = replace(first, output=str(folder / f"top-{turn}"), options=RankingOptions(top_k=_TOP_K))
         turns.append(
             [
                 _bare(reranker, table),
-                _of("job", run(first)),
-                _of("job, 5 % changed", run(second)),
-                _of("job, another --top-k", run(other)),
+                _result_of("job", run(first)),
+                _result_of("job, 5 % changed", run(second)),
+                _result_of("job, another --top-k", run(other)),
             ]
         )
     return [_median(rows) for rows in zip(*turns, strict=True)]
 
 
 def changed(table: pa.Table) -> pa.Table:
-    """The candidate sets with a word more in the text of every twentieth pair."""
+    """Return the candidate sets with a word added to the text of every twentieth pair."""
     sets = CandidateSets.from_table(table)
     texts = text_column(sets.candidates, "text")
     longer = pc.binary_join_element_wise(texts, *(pa.scalar(word, texts.type) for word in ("changed", " ")))
@@ -111,7 +112,7 @@ def _bare(reranker: Reranker, table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _of(name: str, summary: dict[str, Any]) -> dict[str, Any]:
+def _result_of(name: str, summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "pairs": summary["pairs_ranked"],

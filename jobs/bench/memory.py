@@ -1,4 +1,4 @@
-"""Memory of the Ray processes that this process's children started, as Linux counts it in /proc."""
+"""Memory of the Ray processes below this process, as Linux reports it in /proc."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from rerank.errors import ConfigError, UnavailableError
 
 _PROC = Path("/proc")
-_RAY = "ray::"  # how Ray begins the titles of its actors
+_RAY = "ray::"  # prefix of the process titles of Ray actors
 
 
 def actors_below(ancestor: int) -> dict[int, str]:
-    """Process ids and names of the Ray actors among a process's descendants. Raises ConfigError outside Linux."""
+    """Return ids and names of the Ray actors among a process's descendants. Raises ConfigError outside Linux."""
     if not (_PROC / "self" / "smaps_rollup").exists():
-        raise ConfigError("memory is read from /proc/PID/smaps_rollup, which this system does not have")
+        raise ConfigError("memory can only be measured on Linux: this system has no /proc/PID/smaps_rollup")
     titles = {pid: command[0] for pid, command in descendants(ancestor).items()}
     return {
         pid: title.removeprefix(_RAY).strip()
@@ -22,23 +22,23 @@ def actors_below(ancestor: int) -> dict[int, str]:
 
 
 def descendants(root: int) -> dict[int, list[str]]:
-    """The processes that this one started, directly or not, with their command lines."""
+    """Return the direct and indirect child processes of `root`, with their command lines."""
     parents, commands = {}, {}
     for folder in _PROC.glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
-            # The name stands in brackets and may hold anything; the state and the parent follow it.
+        with suppress(OSError):  # the process has ended
+            # The name is in brackets and may contain any character; the state and the parent follow it.
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent in {root, *found}} - found:
-        found |= more
-    return {pid: commands[pid] for pid in found if pid in commands}
+    below: set[int] = set()
+    while children := {pid for pid, parent in parents.items() if parent in {root, *below}} - below:
+        below |= children
+    return {pid: commands[pid] for pid in below if pid in commands}
 
 
 def proportional_bytes(pid: int) -> int:
-    """A process's own memory and its share of what it shares (PSS). Raises UnavailableError where it is gone."""
+    """Return the proportional set size (PSS) of a process. Raises UnavailableError if it has ended."""
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        raise UnavailableError(f"process {pid} ended while it was watched") from None
+        raise UnavailableError(f"process {pid} ended while its memory was measured") from None
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -1,4 +1,4 @@
-"""`rerank bench pipeline`: the job with an engine that costs nothing, so that all that is measured is moving pairs."""
+"""`rerank bench pipeline`: the job with an engine that takes no time, so that only moving pairs is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from jobs.bench.options import Output, hand_over
+from jobs.bench.options import Output, report
 from jobs.bench.turns import further_rate
 from jobs.console import say
 from jobs.exits import exit_codes
@@ -33,7 +33,7 @@ _NO_TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
 
 @dataclass(frozen=True)
 class FreeEncoder:
-    """Reads no text: every pair has no tokens."""
+    """An encoder that reads no text: every pair has 0 tokens."""
 
     template: PairTemplate = _NO_TEMPLATE
     max_length: int = 512
@@ -46,7 +46,7 @@ class FreeEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
-        """Pairs of nothing."""
+        """Return pairs without tokens."""
         none = np.zeros(len(query_of), dtype=np.int32)
         return EncodedPairs(
             self.template, _empty(len(queries)), _empty(len(documents)), query_of, document_of, none, none
@@ -59,27 +59,27 @@ def _empty(rows: int) -> Ragged:
 
 @dataclass(frozen=True)
 class FreeEngine:
-    """Scores nothing: logits that fall from 0 in the order of the pairs."""
+    """An engine that computes nothing: logits fall from 0 in the order of the pairs."""
 
     lanes = None
 
     def score(self, pairs: EncodedPairs) -> Scores:
-        """A logit for each pair, at no cost."""
+        """Return a logit for each pair."""
         return Scores(-np.arange(len(pairs), dtype=np.float32), 0)
 
     @property
     def description(self) -> dict[str, str]:
-        """What this is."""
+        """The name of the engine."""
         return {"engine": "free"}
 
 
 def pipeline(
     pairs: Annotated[
-        int, typer.Option(min=1000, help="Pairs of the smaller input; the larger has ten times as many.")
+        int, typer.Option(min=1000, help="Pairs of the smaller input; the larger one has ten times as many.")
     ] = 100_000,
     output: Output = None,
 ) -> None:
-    """Move pairs through the whole job with an engine that costs nothing: n pairs, then 10 n."""
+    """Run the job with an engine that takes no time, on n pairs and on 10 n pairs."""
     with exit_codes(), TemporaryDirectory() as folder:
         results = [_measure(Path(folder), count) for count in (pairs, 10 * pairs)]
         small, large = results
@@ -87,20 +87,22 @@ def pipeline(
             say(
                 f"{result['pairs']:,} pairs: {result['pipeline_seconds']} s, "
                 f"{result['pairs_per_second']:,.0f} pairs/s, "
-                f"at most {result['peak_memory_bytes'] / 2**20:,.0f} MiB a process"
+                f"at most {result['peak_memory_bytes'] / 2**20:,.0f} MiB per process"
             )
         ratio = large["pipeline_seconds"] / small["pipeline_seconds"]
         memory = large["peak_memory_bytes"] / small["peak_memory_bytes"]
         say(f"ten times the input takes {ratio:.2f} times the time and {memory:.2f} times the memory")
-        beyond = further_rate(*((result["pairs"], result["pipeline_seconds"]) for result in results))
-        if beyond is not None:
-            say(f"the start of the workers left out: {beyond:,.0f} pairs/s")
-        hand_over(results, output)
+        further = further_rate(*((result["pairs"], result["pipeline_seconds"]) for result in results))
+        if further is not None:
+            say(f"without the start of the workers: {further:,.0f} pairs/s")
+        report(results, output)
 
 
 def _measure(folder: Path, pairs: int) -> dict[str, Any]:
     source = folder / f"in-{pairs}.parquet"
-    writer = get_context("spawn").Process(target=write_pairs, args=(source, pairs))  # its memory is not the job's
+    writer = get_context("spawn").Process(
+        target=write_pairs, args=(source, pairs)
+    )  # so that its memory is not counted as the job's
     writer.start()
     writer.join()
     if writer.exitcode:
@@ -119,7 +121,7 @@ def _measure(folder: Path, pairs: int) -> dict[str, Any]:
 
 
 def write_pairs(path: Path, pairs: int) -> None:
-    """Candidate sets in the `pairs` layout: 100 candidates a query, texts of 200 words drawn from a vocabulary."""
+    """Write candidate sets in the `pairs` layout: 100 candidates per query, texts of 200 random words."""
     rng = np.random.default_rng(0)
     words = pa.array([f"word{number}" for number in range(_VOCABULARY)])
     schema = pa.schema([(name, pa.string()) for name in ("query_id", "query", "doc_id", "text")])

@@ -1,4 +1,4 @@
-"""What the scorer is measured against: other libraries with the same weights, and the device's matrix products."""
+"""What the scorer is compared with: other libraries with the same weights, and the device's peak speed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,15 +28,17 @@ Texts = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """`score` gives the padded tokens that it pushed through the model."""
+    """Another library. `score` scores pairs and returns the tokens that went through the model, padding included."""
 
     name: str
     score: Callable[[Texts], int]
 
 
 def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
-    """`predict` as it comes, in bf16 where this device multiplies it faster, and with the batch that takes `sample`
-    the least time; FlagEmbedding's and rerankers' rerankers where those are installed.
+    """Return the rivals: `CrossEncoder.predict` in several settings, and FlagEmbedding and rerankers if installed.
+
+    `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
+    on `sample`.
     """
     disable_progress_bar()
     device = pick_device(config.device)
@@ -44,11 +46,11 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
     models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
     best = _best_batch(models[-1], sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
-    found = [_predict(model, dtype, _DEFAULT_BATCH) for model, dtype in zip(models, dtypes, strict=True)]
+    predicts = [_predict(model, dtype, _DEFAULT_BATCH) for model, dtype in zip(models, dtypes, strict=True)]
     if best != _DEFAULT_BATCH:
-        found.append(_predict(models[-1], dtypes[-1], best))
+        predicts.append(_predict(models[-1], dtypes[-1], best))
     makers = {"FlagEmbedding": _flag_reranker, "rerankers": _rerankers}
-    return found + [make(config, import_module(name)) for name, make in makers.items() if find_spec(name)]
+    return predicts + [make(config, import_module(name)) for name, make in makers.items() if find_spec(name)]
 
 
 def _load_cross_encoder(config: ScorerConfig, dtype: torch.dtype) -> CrossEncoder:
@@ -78,7 +80,7 @@ def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
 
 
 def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:
-    """As its documentation has it: half precision on a GPU."""
+    """Return FlagEmbedding's reranker, set up as in its documentation: half precision on a GPU."""
     device = pick_device(config.device)
     limit = {"max_length": config.max_length} if config.max_length else {}
     half = device.type == "cuda"
@@ -91,7 +93,7 @@ def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:
 
 
 def _rerankers(config: ScorerConfig, package: Any) -> Rival:
-    """It takes a query at a time."""
+    """Return the reranker of the `rerankers` library, which ranks one query per call."""
     options = {"tokenizer_kwargs": {"model_max_length": config.max_length}} if config.max_length else {}
     device = str(pick_device(config.device))
     reranker = package.Reranker(config.location, model_type="cross-encoder", device=device, verbose=0, **options)
@@ -120,7 +122,7 @@ def _counting(name: str, model: torch.nn.Module, score: Callable[[Texts], None])
 
 
 def flops_of(config: ScorerConfig, lengths: IntArray) -> float:
-    """Floating-point operations of a whole forward over pairs of these lengths, without padding."""
+    """Return the floating-point operations of a forward pass over pairs of these lengths, without padding."""
     model = CrossEncoder(config.location, device="cpu").model
     weights = sum(weight.numel() for name, weight in model.named_parameters() if "embeddings" not in name)
     wide = lengths.astype(np.float64)
@@ -129,8 +131,9 @@ def flops_of(config: ScorerConfig, lengths: IntArray) -> float:
 
 
 def peak_flops(config: ScorerConfig) -> float:
-    """Operations a second of the best of some square matrix products, in the engine's precision: torch's own, and the
-    layer that the engine computes with on a CPU.
+    """Return the operations per second of the fastest of several square matrix products in the engine's precision.
+
+    They are computed by torch and, on a CPU, by the layer that the engine uses there.
     """
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
@@ -141,6 +144,6 @@ def peak_flops(config: ScorerConfig) -> float:
     with torch.inference_mode():
         for product in layers * _PRODUCTS:
             started = perf_counter()
-            float(product(states)[0, 0])  # wait for it
+            float(product(states)[0, 0])  # wait for the result
             best = min(best, perf_counter() - started)
     return 2 * _SIDE**3 / best

@@ -1,4 +1,4 @@
-"""`rerank bench scorer`: pairs a second from text to logits, ours and `CrossEncoder.predict` in turns."""
+"""`rerank bench scorer`: pairs per second from text to logits, compared with `CrossEncoder.predict`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,7 +8,18 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, Rounds, hand_over
+from jobs.bench.options import (
+    Candidates,
+    Device,
+    Lengths,
+    MaxLength,
+    Model,
+    Output,
+    Pairs,
+    Rounds,
+    SyntheticLengths,
+    report,
+)
 from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes
@@ -21,38 +32,38 @@ from rerank.reranker import Reranker
 
 _CANDIDATES = 100
 _WORDS = 20_000
-_SAMPLE = 128  # pairs that rivals warm up on
+_SAMPLE = 128  # warm-up pairs of the rivals
 
 
 def scorer(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="Of our engine: auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Data type of our engine: auto, float32, bfloat16 or float16.")] = "auto",
     pairs: Pairs = 1_000,
     rounds: Rounds = 3,
     output: Output = None,
 ) -> None:
-    """Score the same pairs with the same weights, in turns: ours, then `predict`; the median of the rounds counts."""
+    """Score the same pairs with the same weights, alternating between rerank and other libraries; report medians."""
     with exit_codes():
-        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
-        asked = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
-        config = parse_config(ScorerConfig, asked, source="flags")
+        table = synthetic_sets(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        settings = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
+        config = parse_config(ScorerConfig, settings, source="flags")
         results = measure(table, config, rounds=rounds)
         first = results[0]["pairs_per_second"]
         for row in results:
             say(
                 f"{row['name']}: {row['pairs_per_second']:,.1f} pairs/s, {row['tokens_per_second']:,.0f} tokens/s, "
-                f"padding {row['padding_share']:.1%}, {row['flops_share']:.0%} of the matrix products' peak, "
-                f"ours is {first / row['pairs_per_second']:.2f} times as fast"
+                f"{row['padding_share']:.1%} padding, {row['flops_share']:.0%} of the peak of matrix products, "
+                f"rerank is {first / row['pairs_per_second']:.2f} times as fast"
             )
-        hand_over(results, output)
+        report(results, output)
 
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
-    """The results of ours and its rivals, in rounds A B A B; the rates are medians."""
+    """Return the results of rerank and its rivals, measured in alternation; the rates are medians."""
     from jobs.bench.rivals import flops_of, peak_flops, rivals
 
     reranker = Reranker(config)
@@ -61,8 +72,8 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     lengths = encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder).lengths
     tokens, work = int(lengths.sum()), flops_of(config, lengths)
 
-    def ours(some: pa.Table) -> int:
-        return sum(row["computed_tokens"] for row in reranker.rank_table(some).column("usage").to_pylist())
+    def ours(candidate_sets: pa.Table) -> int:
+        return sum(row["computed_tokens"] for row in reranker.rank_table(candidate_sets).column("usage").to_pylist())
 
     others = rivals(config, texts[:_SAMPLE])
     description = reranker.engine.description
@@ -91,13 +102,13 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
 
 
 def texts_of(sets: CandidateSets) -> Sequence[tuple[str, str]]:
-    """The pairs as `predict` takes them."""
+    """Return the pairs as `CrossEncoder.predict` accepts them."""
     queries = sets.queries.column("query").take(pa.array(sets.query_of)).to_pylist()
     return list(zip(queries, sets.candidates.column("text").to_pylist(), strict=True))
 
 
 def head_of(uri: str, pairs: int) -> pa.Table:
-    """The first candidate sets with at least so many pairs. Raises InputError."""
+    """Return the first candidate sets of `uri` that hold at least `pairs` pairs. Raises InputError."""
     source = open_source(uri)
     taken: list[pa.Table] = []
     count = 0
@@ -112,13 +123,13 @@ def head_of(uri: str, pairs: int) -> pa.Table:
     return pa.concat_tables(taken)
 
 
-def made_up(lengths: Lengths, pairs: int, *, texts: int | None = None) -> pa.Table:
-    """Candidate sets of words without meaning; lengths are log-normal, the same each time.
+def synthetic_sets(lengths: Lengths, pairs: int, *, texts: int | None = None) -> pa.Table:
+    """Return synthetic candidate sets of random words with log-normal lengths; every call returns the same.
 
-    Every pair has a text of its own, or one drawn from so many `texts`, which must be enough for a candidate set.
+    Each pair has a distinct text, or one drawn from `texts` distinct texts, at least as many as a candidate set holds.
     """
     rng = np.random.default_rng(0)
-    mean, spread = (105.0, 0.5) if lengths is Lengths.NQ else (30.0, 0.3)  # words; a word is about 1.5 tokens
+    mean, spread = (105.0, 0.5) if lengths is Lengths.NQ else (30.0, 0.3)  # in words; a word is about 1.5 tokens
     sizes = np.maximum(5, rng.lognormal(np.log(mean) - spread**2 / 2, spread, texts or pairs)).astype(int)
 
     def words(count: int) -> str:

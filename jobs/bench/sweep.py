@@ -1,4 +1,4 @@
-"""`rerank bench sweep`: the token budget of a batch that suits this device, this model and these lengths."""
+"""`rerank bench sweep`: find the best token budget of a batch for a device, a model and text lengths."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Device, Lengths, MadeUp, MaxLength, Model, Output, Pairs, hand_over
-from jobs.bench.scorer import head_of, made_up
+from jobs.bench.options import Candidates, Device, Lengths, MaxLength, Model, Output, Pairs, SyntheticLengths, report
+from jobs.bench.scorer import head_of, synthetic_sets
 from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config
@@ -18,38 +18,39 @@ from rerank.reranker import Reranker
 
 _CPU_BUDGETS = (512, 1_024, 2_048, 4_096, 8_192)
 _GPU_BUDGETS = (16_384, 32_768, 65_536, 131_072, 262_144)
-_ENOUGH = 0.98  # of the best rate: the smallest such budget is recommended, it takes the least memory
+_ENOUGH = 0.98  # share of the best rate; the smallest budget that reaches it is recommended, as it needs least memory
 
 
 def sweep(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     pairs: Pairs = 1_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each budget takes.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of times that each budget is measured.")] = 3,
     budget: Annotated[
-        list[int] | None, typer.Option(min=1, help="Tokens per forward to try, repeatable; by device if not given.")
+        list[int] | None,
+        typer.Option(min=1, help="Tokens per forward pass to try; repeatable; chosen by device if left out."),
     ] = None,
     output: Output = None,
 ) -> None:
-    """Score the same pairs with each token budget, in turns, and recommend one; the median of the rounds counts."""
+    """Score the same pairs with each token budget in turn, report median rates, and recommend a budget."""
     with exit_codes():
-        table = made_up(lengths, pairs) if candidates is None else head_of(candidates, pairs)
-        asked = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
-        results = measure(table, parse_config(ScorerConfig, asked, source="flags"), budget, rounds=rounds)
+        table = synthetic_sets(lengths, pairs) if candidates is None else head_of(candidates, pairs)
+        settings = {"model": model, "max_length": max_length, "device": device, "dtype": dtype}
+        results = measure(table, parse_config(ScorerConfig, settings, source="flags"), budget, rounds=rounds)
         for row in results:
             say(f"{row['batch_tokens']:,} tokens: {row['pairs_per_second']:,.1f} pairs/s")
         say(f"recommended: --batch-tokens {recommended(results)}")
-        hand_over(results, output)
+        report(results, output)
 
 
 def measure(
     table: pa.Table, config: ScorerConfig, budgets: Sequence[int] | None, *, rounds: int
 ) -> list[dict[str, Any]]:
-    """Pairs per second of each budget; by the device where none is given. One engine is loaded at a time."""
+    """Return the pairs per second of each budget, by default the device's budgets. One engine is loaded at a time."""
     budgets = budgets or _budgets_of(Reranker(config).engine.description["device"])
     pairs = sum(len(row) for row in table.column(CANDIDATES))
     seconds = np.empty((rounds, len(budgets)))
@@ -71,6 +72,6 @@ def _budgets_of(device: str) -> Sequence[int]:
 
 
 def recommended(results: Sequence[dict[str, Any]]) -> int:
-    """The smallest budget that is about as fast as the fastest."""
+    """Return the smallest budget that is about as fast as the fastest."""
     best = max(row["pairs_per_second"] for row in results)
     return min(int(row["batch_tokens"]) for row in results if row["pairs_per_second"] >= _ENOUGH * best)

@@ -1,4 +1,4 @@
-"""`rerank bench tokenize`: pairs a second from text to token ids, ours and the tokeniser's own pair call in turns."""
+"""`rerank bench tokenize`: pairs per second from text to token ids, compared with the tokenizer's own pair encoding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from jobs.bench.options import Candidates, Lengths, MadeUp, MaxLength, Model, Output, Rounds, hand_over
-from jobs.bench.scorer import head_of, made_up, texts_of
+from jobs.bench.options import Candidates, Lengths, MaxLength, Model, Output, Rounds, SyntheticLengths, report
+from jobs.bench.scorer import head_of, synthetic_sets, texts_of
 from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes
@@ -19,35 +19,38 @@ from rerank.encoding.tokenizer import load_encoder
 from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets
 
-_SHARED_BY = 10  # queries that a made-up text is a candidate of, on average
-_AT_ONCE = 1_000  # pairs of a pair call: it holds a hundred bytes a token
+_SHARED_BY = 10  # mean number of queries that share a synthetic text
+_AT_ONCE = 1_000  # pairs per call of the tokenizer, which holds a hundred bytes per token
 
 Texts = Sequence[tuple[str, str]]
 
 
 def tokenize(
     candidates: Candidates = None,
-    lengths: MadeUp = Lengths.NQ,
+    lengths: SyntheticLengths = Lengths.NQ,
     model: Model = BUNDLED,
     max_length: MaxLength = None,
-    pairs: Annotated[int, typer.Option(min=1_000, help="How many pairs, from the head of IN, as one block.")] = 20_000,
+    pairs: Annotated[int, typer.Option(min=1_000, help="Number of pairs, from the beginning of IN.")] = 20_000,
     rounds: Rounds = 3,
     output: Output = None,
 ) -> None:
-    """Encode the same pairs in turns: ours, then the tokeniser's pair call; the median of the rounds counts."""
+    """Encode the same pairs, alternating between rerank and the tokenizer's own pair encoding; report medians."""
     with exit_codes():
-        table = made_up(lengths, pairs, texts=pairs // _SHARED_BY) if candidates is None else head_of(candidates, pairs)
+        if candidates is None:
+            table = synthetic_sets(lengths, pairs, texts=pairs // _SHARED_BY)
+        else:
+            table = head_of(candidates, pairs)
         config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
         results = measure(table, config, rounds=rounds)
         first = results[0]["pairs_per_second"]
         for row in results:
             rate = row["pairs_per_second"]
-            say(f"{row['name']}: {rate:,.0f} pairs/s, ours is {first / rate:.2f} times as fast")
-        hand_over(results, output)
+            say(f"{row['name']}: {rate:,.0f} pairs/s, rerank is {first / rate:.2f} times as fast")
+        report(results, output)
 
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
-    """Pairs and tokens of ours, of transformers' pair call and of the bare one that is below it."""
+    """Return the rates of rerank, of transformers' pair encoding, and of the tokenizers library that it calls."""
     sets, encoder = CandidateSets.from_table(table), load_encoder(config)
     texts = texts_of(sets)
     runs: list[tuple[str, Callable[[], int]]] = [

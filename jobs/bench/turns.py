@@ -1,4 +1,4 @@
-"""Runs in turns, A B A B: what slows the machine down for a while slows all of them down alike."""
+"""Runs measured in alternation (A B A B), so that a temporary slowdown of the machine affects all of them."""
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def in_turns(
     runs: Sequence[tuple[str, Callable[[], Result]]], *, rounds: int
 ) -> tuple[list[Result], npt.NDArray[np.float64]]:
-    """What each run gave at last, and its seconds, [rounds, runs]; each time is told on stderr."""
+    """Return the result of each run in the last round, and all seconds [rounds, runs], which stderr shows too."""
     seconds = np.empty((rounds, len(runs)))
     results: list[Result] = []
     for turn in range(rounds):
@@ -29,8 +29,9 @@ def in_turns(
 
 
 def further_rate(fewer: tuple[int, float], more: tuple[int, float]) -> float | None:
-    """Pairs a second of what only the second of two runs had, each given as its pairs and seconds: their start and end,
-    which are alike, fall out. None where the second took no longer.
+    """Return the pairs per second of the additional pairs of the larger of two runs, each given as (pairs, seconds).
+
+    Start-up and shutdown take the same time in both and cancel out. None if the larger run took no longer.
     """
     pairs, seconds = more[0] - fewer[0], more[1] - fewer[1]
     return round(pairs / seconds, 2) if seconds > 0 else None

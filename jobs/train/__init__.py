@@ -1,1 +1,1 @@
-"""Training of the bundled cross-encoder: corpus, pairs, student, loop; `python -m jobs.train --out DIR`."""
+"""Training of the bundled cross-encoder: corpus, pairs, student, training loop; run `python -m jobs.train -o DIR`."""

@@ -1,4 +1,4 @@
-"""`python -m jobs.train --out DIR`: collect a corpus, make lists, train the student, and write its model folder."""
+"""`python -m jobs.train -o DIR`: collect a corpus, make training lists, train the student, and save it."""
 
 import json
 import random
@@ -20,23 +20,23 @@ from jobs.train.teacher import embed, load_teacher
 from jobs.train.work import HELD_OUT, load_corpus, load_vectors
 
 VOCABULARY = 17_000  # pieces; the folder stays under 32 MB
-LAYERS = (0, 2, 4, 5)  # of the teacher's six
-SHORT, LONG, LONG_PASSAGES = 48, 128, 8_000  # tokens of a document; how many passages are read at length
+LAYERS = (0, 2, 4, 5)  # kept of the teacher's six
+SHORT, LONG, LONG_PASSAGES = 48, 128, 8_000  # tokens per document in each lesson; passages of the long lesson
 QUERY_TOKENS = 32
 PROBE_QUESTIONS, PROBE_DEPTH = 200, 50
-CALIBRATION = 16  # batches of 16 pairs that are looked at before the weights are spliced
+CALIBRATION = 16  # batches of 16 pairs that are observed before the weights are spliced
 
 
 def report(name: str, **values: object) -> None:
-    """One JSON line on stdout."""
+    """Print one line of JSON on stdout."""
     print(json.dumps({"report": name, **values}), flush=True)  # noqa: T201
 
 
 def make_lesson(passages: list[Passage], work: Path, tokens: int, seed: int) -> Lesson:
-    """A list for every passage, of documents cut at `tokens`; the teacher reads no more of them than the student."""
+    """Return a training list for every passage; teacher and student read at most `tokens` tokens of each document."""
     questions = make_questions(passages, range(len(passages)), seed)
     views = make_views(passages, questions, seed)
-    queries = [asked.query for asked in questions]
+    queries = [question.query for question in questions]
     name = f"{seed}-{tokens}-{len(passages)}.npy"
     query_vectors = load_vectors(work / f"questions-{name}", queries, max_length=QUERY_TOKENS)
     vectors = load_vectors(work / f"views-{name}", views, max_length=tokens)
@@ -44,7 +44,7 @@ def make_lesson(passages: list[Passage], work: Path, tokens: int, seed: int) -> 
 
 
 def held_out_probe(corpus: list[Passage], seed: int) -> Probe:
-    """Questions about the held-out packages; reports how BM25 and the bi-encoder do on them."""
+    """Return questions about the held-out packages, after reporting the measures of BM25 and the bi-encoder on them."""
     rows = [row for row, passage in enumerate(corpus) if passage.source in HELD_OUT]
     probe = make_probe(make_questions(corpus, rows, seed), PROBE_QUESTIONS, PROBE_DEPTH)
     model, tokenizer = load_teacher()
@@ -57,7 +57,7 @@ def held_out_probe(corpus: list[Passage], seed: int) -> Probe:
 def make_student(
     corpus: list[Passage], lesson: Lesson, start: Path | None, seed: int
 ) -> tuple[BertForSequenceClassification, Tokenizer]:
-    """The student in `start`, or one that begins as the teacher's cosine; its vocabulary is pruned for the corpus."""
+    """Return the student in `start`, or one that initially scores by the teacher's cosine; prune its vocabulary."""
     teacher, tokenizer = load_teacher()
     counts = count_pieces(tokenizer, [full_text(passage) for passage in corpus])
     pruned, old_ids = prune_vocabulary(tokenizer, VOCABULARY, counts)
@@ -74,36 +74,36 @@ def make_student(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The model folder to write.")],
-    work: Annotated[Path, typer.Option(help="Keeps the corpus and its embeddings for a rerun.")],
+    output: Annotated[Path, typer.Option("--output", "-o", "--out", help="The model folder to write.")],
+    work: Annotated[Path, typer.Option(help="Folder that keeps the corpus and its embeddings for later runs.")],
     packages: Annotated[list[Path], typer.Option(help="Folders of installed Python packages.")],
-    man: Annotated[Path | None, typer.Option(help="A folder with unpacked manual pages.")] = None,
-    descriptions: Annotated[Path | None, typer.Option(help="A Debian `Translation-en` file, unpacked.")] = None,
-    tokens: Annotated[int, typer.Option(help="Budget: tokens read in training.")] = 6_000_000,
-    minutes: Annotated[float, typer.Option(help="Budget: minutes of training.")] = 60.0,
+    man: Annotated[Path | None, typer.Option(help="Folder of manual pages.")] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Uncompressed Debian `Translation-en` file.")] = None,
+    tokens: Annotated[int, typer.Option(help="Token budget of training.")] = 6_000_000,
+    minutes: Annotated[float, typer.Option(help="Time budget of training, in minutes.")] = 60.0,
     short: Annotated[float, typer.Option(help="Share of the budget for short documents, which come first.")] = 0.75,
     start: Annotated[
-        Path | None, typer.Option(help="A student's folder to go on from; the teacher if not given.")
+        Path | None, typer.Option(help="Student folder to continue from; the teacher if left out.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seeds the corpus, the lists, the weights and their order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of corpus, lists, their order, and weights.")] = 0,
 ) -> None:
-    """Train the bundled cross-encoder; measures on stdout, progress on stderr."""
-    torch.set_num_threads(1)  # inside an operation; the teacher and the student have threads of their own
+    """Train the bundled cross-encoder. Results are printed on stdout, progress on stderr."""
+    torch.set_num_threads(1)  # per operation: teacher and student run several batches in parallel threads
     work.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(work, packages, man, descriptions, seed)
-    seen = [passage for passage in corpus if passage.source not in HELD_OUT]
-    some = random.Random(f"long {seed}").sample(seen, min(LONG_PASSAGES, len(seen)))
-    lessons = [make_lesson(seen, work, SHORT, seed), make_lesson(some, work, LONG, seed)]
+    trained = [passage for passage in corpus if passage.source not in HELD_OUT]
+    long_passages = random.Random(f"long {seed}").sample(trained, min(LONG_PASSAGES, len(trained)))
+    lessons = [make_lesson(trained, work, SHORT, seed), make_lesson(long_passages, work, LONG, seed)]
     model, tokenizer = make_student(corpus, lessons[0], start, seed)
     lists = [len(lesson.lists) for lesson in lessons]
     report("corpus", passages=len(corpus), lists=lists, parameters=sum(w.numel() for w in model.parameters()))
 
     def keep() -> None:
-        save_student(model, tokenizer, out)
+        save_student(model, tokenizer, output)
 
-    order = seed + 1 if start else seed  # who goes on meets the lists in another order
+    order = seed + 1 if start else seed  # a continued run reads the lists in another order
     train(model, tokenizer, lessons, Schedule(tokens, minutes, short), seed=order, checkpoint=keep)
-    save_student(model, tokenizer, out)
+    save_student(model, tokenizer, output)
     probe = held_out_probe(corpus, seed)
     report("student", **measure_student(model, tokenizer, probe, max_length=256))
 

@@ -1,4 +1,4 @@
-"""Passages to train on: docstrings of installed packages, manual pages, package descriptions; never Python's own."""
+"""Training passages: docstrings of installed packages, manual pages, package descriptions; never Python's own docs."""
 
 import ast
 import gzip
@@ -30,7 +30,7 @@ MIN_WORDS, MAX_WORDS, RUN = 12, 300, 10
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One text of the corpus: what it is called, its first sentence, the rest, and the package it is from."""
+    """One text of the corpus: the package it is from, its name, its first sentence, and the rest."""
 
     source: str
     name: str
@@ -39,25 +39,25 @@ class Passage:
 
 
 def fingerprint(text: str) -> str:
-    """A hash of the text's words: case, markup and line breaks do not count."""
+    """Return a hash of the text's words that ignores case, markup and line breaks."""
     return hashlib.sha1(" ".join(re.findall(r"\w+", text.lower())).encode()).hexdigest()
 
 
 def split_summary(text: str) -> tuple[str, str]:
-    """The first sentence of the first paragraph, and what comes after it."""
+    """Return the first sentence of the first paragraph, and the text after it."""
     paragraph, _, rest = text.strip().partition("\n\n")
     sentence, *more = re.split(r"(?<=[.!?])\s+(?=[A-Z`*:\"'(])", " ".join(paragraph.split()), maxsplit=1)
     return sentence, "\n\n".join(part for part in (*more, rest.strip()) if part)
 
 
 def cap_words(text: str, limit: int = MAX_WORDS) -> str:
-    """The text's first `limit` words, line breaks kept."""
+    """Return the text's first `limit` words, with their line breaks."""
     words = list(re.finditer(r"\S+", text))
     return text if len(words) <= limit else text[: words[limit - 1].end()]
 
 
 def parse(file: Path) -> ast.Module:
-    """The file's syntax tree, empty where it cannot be read."""
+    """Return the file's syntax tree; an empty one if the file cannot be parsed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,14 +67,14 @@ def parse(file: Path) -> ast.Module:
 
 
 def every_docstring(file: Path) -> Iterator[str]:
-    """The docstrings of a file: of the module and of each definition in it, however deep."""
+    """Yield the docstrings of a file: of the module and of each definition, nested ones included."""
     for node in ast.walk(parse(file)):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield ast.get_docstring(node) or ""
 
 
 def docstrings(file: Path, module: str) -> Iterator[tuple[str, str]]:
-    """(`qualified.name(arguments)`, docstring) of each documented public definition, read without importing it."""
+    """Yield (`qualified.name(arguments)`, docstring) of each documented public definition, without importing it."""
     stack: list[tuple[ast.AST, str]] = [(parse(file), module)]
     while stack:
         node, name = stack.pop()
@@ -89,7 +89,7 @@ def docstrings(file: Path, module: str) -> Iterator[tuple[str, str]]:
 
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    """The arguments as a reader sees them, without annotations; empty for a class."""
+    """Return the arguments without annotations; an empty string for a class."""
     if isinstance(node, ast.ClassDef):
         return ""
     for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
@@ -98,7 +98,7 @@ def signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> st
 
 
 def runs(text: str) -> set[int]:
-    """Hashes of every `RUN` words in a row, of letters alone: what a copy with small changes still shares."""
+    """Return hashes of every `RUN` consecutive words, letters only: copies with small changes share some of them."""
     words = re.findall(r"[a-z]+", text.lower())
     return {hash(tuple(words[start : start + RUN])) for start in range(len(words) - RUN + 1)}
 
@@ -112,9 +112,9 @@ class Excluded:
 
 
 def standard_library(root: Path | None = None) -> Excluded:
-    """Every docstring of every standard module, public or not; of first sentences those of four words or more.
+    """Return every docstring of the standard library, and their first sentences of at least four words.
 
-    `root` holds the modules written in Python, by default the running interpreter's; the others are imported.
+    `root` holds the modules written in Python, by default the running interpreter's; extension modules are imported.
     """
     root = root or Path(sysconfig.get_path("stdlib"))
     texts = [text for file in root.rglob("*.py") if "site-packages" not in file.parts for text in every_docstring(file)]
@@ -133,7 +133,7 @@ def standard_library(root: Path | None = None) -> Excluded:
 
 
 def from_packages(root: Path, *, per_package: int, seed: int) -> Iterator[Passage]:
-    """Passages of the packages installed under `root`, at most `per_package` of each, from files in seeded order."""
+    """Yield passages of the packages installed under `root`, at most `per_package` of each, from shuffled files."""
     for package in sorted(path for path in root.iterdir() if path.is_dir() and path.name not in VENDORED):
         files = [f for f in sorted(package.rglob("*.py")) if not VENDORED & set(f.relative_to(root).parts)]
         random.Random(f"{seed} {package.name}").shuffle(files)
@@ -142,7 +142,7 @@ def from_packages(root: Path, *, per_package: int, seed: int) -> Iterator[Passag
             if taken >= per_package:
                 break
             module = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-            for name, text in list(docstrings(file, module))[:25]:  # no file may speak for its package
+            for name, text in list(docstrings(file, module))[:25]:  # so that no single file represents its package
                 summary, body = split_summary(text)
                 if len(text.split()) >= MIN_WORDS and len(summary.split()) >= 3:
                     taken += 1
@@ -150,7 +150,7 @@ def from_packages(root: Path, *, per_package: int, seed: int) -> Iterator[Passag
 
 
 def from_manuals(root: Path) -> Iterator[Passage]:
-    """English manual pages under `root`: the NAME line is the summary, the plain text of DESCRIPTION the body."""
+    """Yield English manual pages under `root`: NAME is the summary, the plain text of DESCRIPTION is the body."""
     for file in sorted(path for path in root.rglob("*.gz") if re.fullmatch(r"man\d", path.parent.name)):
         if file.name.startswith(("python", "pydoc")):
             continue
@@ -162,7 +162,7 @@ def from_manuals(root: Path) -> Iterator[Passage]:
 
 
 def plain_sections(roff: str) -> dict[str, str]:
-    """A manual page's sections by heading, with the typesetting taken out, roughly."""
+    """Return a manual page's sections by heading, with most of the markup removed."""
     sections: dict[str, list[str]] = {}
     heading = ""
     for line in roff.splitlines():
@@ -177,7 +177,7 @@ def plain_sections(roff: str) -> dict[str, str]:
 
 
 def from_descriptions(file: Path) -> Iterator[Passage]:
-    """Debian's package descriptions (a `Translation-en` file): the synopsis is the summary, the long text the body."""
+    """Yield Debian's package descriptions (a `Translation-en` file): the synopsis is the summary, the rest the body."""
     for block in file.read_text(encoding="utf-8").split("\n\n"):
         fields = re.match(r"Package: (\S+)\n.*?Description-en: (.*?)\n(.*)", block, re.DOTALL)
         if not fields or fields[1].startswith(("python", "lib", "idle")):
@@ -188,7 +188,7 @@ def from_descriptions(file: Path) -> Iterator[Passage]:
 
 
 def distinct(passages: Iterable[Passage], excluded: Excluded) -> list[Passage]:
-    """The passages that are new, and share no fingerprint and no run of words with what is `excluded`."""
+    """Return the passages that are no duplicates, and that share no fingerprint and no run of words with `excluded`."""
     seen, kept = set(excluded.fingerprints), []
     for passage in passages:
         whole = f"{passage.summary}\n{passage.body}"

@@ -1,4 +1,4 @@
-"""The training loop: the teacher's order, its scores and its vectors; short texts first, within a budget of tokens."""
+"""The training loop: learn the teacher's ranking, scores and vectors, short texts first, within a token budget."""
 
 import functools
 import random
@@ -20,7 +20,7 @@ from jobs.train.teacher import THREADS, pad
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long to train and how fast to learn; training ends with `tokens` or `minutes`, whichever comes first."""
+    """Training budget, learning rates and loss weights; training ends after `tokens` or `minutes`."""
 
     tokens: int
     minutes: float
@@ -33,12 +33,12 @@ class Schedule:
     meaning: float = 4.0
 
     def factor(self, progress: float) -> float:
-        """Share of the peak learning rate: linear up over `warmup`, linear down to zero."""
+        """Return the fraction of the peak learning rate: a linear rise during `warmup`, then a linear fall to zero."""
         return min(progress / self.warmup, (1 - progress) / (1 - self.warmup), 1.0)
 
 
 def list_loss(logits: Tensor, targets: Tensor, calibration: float) -> Tensor:
-    """Kullback-Leibler divergence of each list's softmax (lists, documents), plus weighted binary cross-entropy."""
+    """Return the KL divergence of the lists' softmaxes (lists, documents), plus weighted binary cross-entropy."""
     log_student, log_teacher = logits.log_softmax(-1), targets.log_softmax(-1)
     listwise = nn.functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
     pointwise = nn.functional.binary_cross_entropy_with_logits(logits, targets.sigmoid())
@@ -46,7 +46,7 @@ def list_loss(logits: Tensor, targets: Tensor, calibration: float) -> Tensor:
 
 
 def truncate(tokenizer: Tokenizer, max_length: int) -> None:
-    """Cut what the tokenizer encodes from now on; it may not be told so while another thread uses it."""
+    """Set the tokenizer's truncation; no other thread may be using the tokenizer."""
     if tokenizer.truncation is None or tokenizer.truncation["max_length"] != max_length:
         tokenizer.enable_truncation(max_length, strategy="longest_first")
 
@@ -54,7 +54,7 @@ def truncate(tokenizer: Tokenizer, max_length: int) -> None:
 def encode(
     tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, max_length: int, chunk: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
-    """Text pairs, longest first in padded chunks: their rows, and ids, segments and mask (chunk, tokens) of these."""
+    """Yield padded chunks of the pairs, longest first: their rows, and ids, segments and mask (chunk, tokens)."""
     truncate(tokenizer, max_length)
     encodings = tokenizer.encode_batch_fast(list(pairs))
     order = sorted(range(len(pairs)), key=lambda row: -len(encodings[row].ids))
@@ -66,7 +66,7 @@ def encode(
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Logits (pairs,), the means over each segment that the last layer compares (pairs, width), and tokens read."""
+    """Logits (pairs,), the means of each segment that the last layer compares (pairs, width), and the tokens read."""
 
     logits: Tensor
     queries: Tensor
@@ -82,7 +82,7 @@ def score_texts(
     max_length: int,
     chunk: int,
 ) -> Scored:
-    """Score text pairs, in chunks of similar lengths; the outcome is in the order of `pairs`."""
+    """Score text pairs in chunks of similar lengths; the results are in the order of `pairs`."""
     order, parts, tokens = list[int](), [], 0
     for rows, *batch in encode(tokenizer, pairs, max_length=max_length, chunk=chunk):
         order += rows
@@ -95,7 +95,7 @@ def score_texts(
 
 
 def optimiser(model: BertForSequenceClassification, schedule: Schedule) -> torch.optim.Optimizer:
-    """AdamW over everything but the word embeddings, which stay frozen: half of the weights, seldom touched."""
+    """Return AdamW for all weights but the word embeddings: those are half of the weights, rarely used, and frozen."""
     model.bert.embeddings.word_embeddings.weight.requires_grad_(requires_grad=False)
     body = [weight for weight in model.bert.parameters() if weight.requires_grad]
     groups = [
@@ -106,7 +106,7 @@ def optimiser(model: BertForSequenceClassification, schedule: Schedule) -> torch
 
 
 def meaning_loss(means: Tensor, vectors: Tensor, sign: int) -> Tensor:
-    """One minus the mean cosine of segment means and the teacher's vectors (pairs, width), `sign` left out."""
+    """Return 1 minus the mean cosine of segment means and the teacher's vectors (pairs, width), without `sign`."""
     ours = means.clone()
     ours[:, sign] = 0
     return 1 - nn.functional.cosine_similarity(ours, vectors).mean()
@@ -119,7 +119,7 @@ def gradients(
     schedule: Schedule,
     part: Sequence[TrainingList],
 ) -> tuple[tuple[Tensor, ...], Tensor, int]:
-    """The gradients of a part of a batch, its loss and the meaning's share in it, and the tokens it read."""
+    """Return the gradients of a part of a batch, its losses (order, meaning), and the tokens read."""
     pairs = [(example.query, document) for example in part for document in example.documents]
     scored = score_texts(model, tokenizer, pairs, max_length=lesson.cut, chunk=16)
     targets = torch.tensor([example.targets for example in part])
@@ -129,8 +129,8 @@ def gradients(
     meaning = meaning_loss(scored.queries, torch.from_numpy(queries), sign)
     meaning = meaning + meaning_loss(scored.documents, torch.from_numpy(documents), sign)
     loss = list_loss(scored.logits.view_as(targets), targets, schedule.calibration)
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    grads = torch.autograd.grad(loss + schedule.meaning * meaning, wanted)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    grads = torch.autograd.grad(loss + schedule.meaning * meaning, trainable)
     return grads, torch.stack((loss, meaning)).detach(), scored.tokens
 
 
@@ -143,22 +143,22 @@ def step(
     schedule: Schedule,
     progress: float,
 ) -> tuple[Tensor, int]:
-    """One optimisation step on a batch of lists: its losses (order, meaning), and the tokens it read.
+    """Run one optimisation step on a batch of lists, and return its losses (order, meaning) and the tokens read.
 
-    Each thread takes whole lists and meets the others once a step. Threads inside an operation meet a hundred times
-    as often, which was measured to be slower: 1,400 tokens a second against 2,300, where others want the same cores.
+    Each thread processes whole lists, and threads synchronise once per step. Threads inside operations synchronise a
+    hundred times as often, which was slower on shared cores: 1,400 instead of 2,300 tokens per second.
     """
     truncate(tokenizer, lesson.cut)
     parts = [batch[start::THREADS] for start in range(min(THREADS, len(batch)))]
     with ThreadPoolExecutor(len(parts)) as pool:
         results = list(pool.map(functools.partial(gradients, model, tokenizer, lesson, schedule), parts))
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     shares = [len(part) / len(batch) for part in parts]
-    for place, parameter in enumerate(wanted):
+    for place, parameter in enumerate(trainable):
         parameter.grad = sum((share * grads[place] for share, (grads, _, _) in zip(shares, results, strict=True)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * schedule.factor(progress)
-    nn.utils.clip_grad_norm_(wanted, 1.0)
+    nn.utils.clip_grad_norm_(trainable, 1.0)
     optimizer.step()
     losses = torch.stack([share * losses for share, (_, losses, _) in zip(shares, results, strict=True)]).sum(0)
     return losses, sum(tokens for _, _, tokens in results)
@@ -174,9 +174,9 @@ def train(
     checkpoint: Callable[[], None],
     every: int = 100,
 ) -> None:
-    """Train in place over shuffled epochs of the first lesson's lists, then of the last one's.
+    """Train the model in place: shuffled epochs of the first lesson's lists, then of the last lesson's.
 
-    Each `every` steps it reports on stderr and calls `checkpoint`.
+    Every `every` steps, report progress on stderr and call `checkpoint`.
     """
     rng, optimizer = random.Random(seed), optimiser(model, schedule)
     queue, lesson = list[TrainingList](), lessons[0]

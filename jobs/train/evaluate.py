@@ -1,4 +1,4 @@
-"""How well a model puts BM25's candidates in order, on questions about held-out packages: nDCG@10 and MRR."""
+"""Evaluation: nDCG@10 and MRR of reranking BM25's candidates, on questions about held-out packages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from jobs.train.teacher import Floats, Lexical
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Questions, and for each its candidates in BM25's order (places in `texts`) and the place of its answer."""
+    """Questions, with the candidates of each in BM25's order and its answer, both as indices into `texts`."""
 
     queries: list[str]
     candidates: list[list[int]]
@@ -24,15 +24,15 @@ class Probe:
 
 
 def make_probe(questions: Sequence[Question], count: int, depth: int) -> Probe:
-    """The first `count` questions, each with the `depth` best of all the questions' answers by BM25."""
-    texts = [asked.answer for asked in questions]
-    queries = [asked.query for asked in questions[:count]]
+    """Return the first `count` questions, each with the `depth` best answers of all questions by BM25."""
+    texts = [question.answer for question in questions]
+    queries = [question.query for question in questions[:count]]
     places, _ = Lexical(texts).top(queries, depth)
     return Probe(queries, places.tolist(), list(range(len(queries))), texts)
 
 
 def known_item(probe: Probe, scores: Sequence[Sequence[float]]) -> dict[str, float]:
-    """nDCG@10 and MRR over all questions; an answer that BM25 missed counts as zero, ties keep candidate order."""
+    """Return nDCG@10 and MRR over all questions; an answer that BM25 missed counts as 0, ties keep candidate order."""
     gains, reciprocal = [], []
     for candidates, answer, points in zip(probe.candidates, probe.answers, scores, strict=True):
         order = np.argsort(-np.asarray(points), kind="stable")
@@ -46,7 +46,7 @@ def known_item(probe: Probe, scores: Sequence[Sequence[float]]) -> dict[str, flo
 def measure_student(
     model: BertForSequenceClassification, tokenizer: Tokenizer, probe: Probe, max_length: int
 ) -> dict[str, float]:
-    """The measures of the student's logits, and their mean relevance scores for answers and for other candidates."""
+    """Return the measures of the student's ranking, and its mean relevance scores of answers and other candidates."""
     pairs = [
         (query, probe.texts[place]) for query, row in zip(probe.queries, probe.candidates, strict=True) for place in row
     ]
@@ -58,7 +58,7 @@ def measure_student(
 
 
 def measure_baselines(probe: Probe, vectors: Floats, query_vectors: Floats) -> Mapping[str, Mapping[str, float]]:
-    """The measures of BM25's own order and of the bi-encoder's cosine; `vectors` are of the probe's texts."""
+    """Return the measures of BM25's ranking and of the bi-encoder's cosine; `vectors` embed the probe's texts."""
     cosine = [(vectors[row] @ query).tolist() for row, query in zip(probe.candidates, query_vectors, strict=True)]
     return {
         "BM25": known_item(probe, [[-float(at) for at in range(len(row))] for row in probe.candidates]),

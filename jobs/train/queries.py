@@ -1,4 +1,4 @@
-"""Queries as people type them, made from a passage's own sentences: frames, synonyms, dropped words, keywords."""
+"""Queries as people type them, made from a passage's sentences: templates, synonyms, dropped words, keywords."""
 
 import random
 import re
@@ -72,11 +72,11 @@ NOUN_FRAMES = (
     "which one is {}?", "do we have {}?",
 )  # fmt: skip
 KEYWORDS, DROPPED_WORD, SYNONYM = 0.15, 0.08, 0.3  # shares: keyword queries; content words dropped; words replaced
-NOUN_WORDS = 10  # a longer phrase is a statement, and no frame fits it
+NOUN_WORDS = 10  # a longer phrase is a statement that fits no template
 
 
 def plain(text: str) -> str:
-    """A sentence without markup: roles, backticks, stars and doubled spaces gone, first word lower-cased."""
+    """Return a sentence without markup (roles, backticks, stars, double spaces), with a lower-case first word."""
     text = re.sub(r":[\w:+-]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`_*", r"\1", text)
     text = re.sub(r"[`*]+|\\\w*|_{2,}|[|]", "", text)
     text = " ".join(text.split()).rstrip(" .:;!,")
@@ -85,7 +85,7 @@ def plain(text: str) -> str:
 
 
 def base_verb(word: str) -> str | None:
-    """The verb's base form where a summary begins with a known verb (`Returns`, `return`), else None."""
+    """Return the base form of a known verb (`Returns` gives `return`), None for another word."""
     word = word.lower()
     for base in (word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ies") + "y"):
         if base in VERBS:
@@ -94,7 +94,7 @@ def base_verb(word: str) -> str | None:
 
 
 def reworded(words: list[str], rng: random.Random) -> list[str]:
-    """Some words replaced by plainer ones, a few dropped; the first word stays in its place."""
+    """Replace some words by synonyms and drop a few; the first word is never dropped."""
     result = []
     for place, word in enumerate(words):
         if word.lower() in SYNONYMS and rng.random() < SYNONYM:
@@ -105,7 +105,7 @@ def reworded(words: list[str], rng: random.Random) -> list[str]:
 
 
 def ask(sentence: str, rng: random.Random) -> str:
-    """A query that the sentence answers, at most 24 words of it."""
+    """Return a query that the sentence answers, made from its first 24 words."""
     words = plain(sentence).split()[:24]
     if rng.random() < KEYWORDS:
         content = [word.strip(",.()") for word in words if word.lower() not in STOPWORDS]

@@ -1,15 +1,16 @@
-"""A cross-encoder that begins as the bi-encoder it is cut from: two texts read apart, and a last layer that compares.
+"""Initial weights of the student: it reads the two texts separately, and its last layer computes their cosine.
 
-A bi-encoder's weights know what a text means, not that there is another text beside it. Trained from there as they
-are, they spend most of their training on finding out. So two things are written into the weights before it begins:
+A bi-encoder's weights represent the meaning of one text, and do not expect a second text in the input. A cross-encoder
+that starts from them unchanged spends most of its training on learning that. So two things are written into the weights
+before training:
 
-1. `keep_apart`: every head's attention prefers tokens of its own segment. A coordinate of the hidden state that the
-   teacher does not use carries the segment's sign through all layers, and in each head the least used dimension of
-   query and key makes way for it.
-2. `compare_means`: in the last layer the first token attends evenly to query and document, five heads each, and the
-   feed-forward network multiplies the two means, coordinate by coordinate, out of pairs of GELUs: their cosine.
+1. `keep_apart`: in every head, attention prefers tokens of the same segment. A coordinate of the hidden state that the
+   teacher does not use carries the segment's sign through all layers; in each head it replaces the least used dimension
+   of query and key.
+2. `compare_means`: in the last layer, the first token attends evenly to query and document, with five heads each, and
+   the feed-forward network multiplies the two means coordinate by coordinate, using pairs of GELUs: their cosine.
 
-Both are weights like any other: training is free to loosen the first and to improve on the second.
+Training may change both like all other weights.
 """
 
 import math
@@ -22,25 +23,25 @@ from transformers import BertForSequenceClassification
 
 from jobs.train.teacher import Floats
 
-SIGN = 3.0  # what the segment's coordinate holds, with a plus for the query
+SIGN = 3.0  # value of the segment's coordinate; positive for the query
 PREFERENCE = 2.5  # added to the attention logit of a token of the same segment, subtracted for the other
-SHARPNESS = 3.0  # the same in the last layer's ten comparing heads
+SHARPNESS = 3.0  # the same, in the ten comparing heads of the last layer
 COMPARED = 160  # principal directions of the teacher's vectors that are compared: 32 for each of five heads
-LOUDNESS = 16.0  # of the two means against the first token's own state
-COSINE_UNITS, POOLED = 6.0, 0.1  # what a cosine of one becomes in the hidden state, and its share in the pooler
+LOUDNESS = 16.0  # weight of the two means relative to the first token's own state
+COSINE_UNITS, POOLED = 6.0, 0.1  # value of a cosine of 1 in the hidden state, and its weight in the pooler
 
 Inputs = tuple[Tensor, Tensor, Tensor]  # ids, segments, mask: each (pairs, tokens)
 
 
 def unused_coordinate(model: BertForSequenceClassification) -> int:
-    """The coordinate that the last normalisation scales down most: what it holds, no later reader sees."""
-    last: Any = model.bert.encoder.layer[-2]  # the last one of the teacher's
+    """Return the coordinate that the last normalisation scales down most, so that later layers do not use it."""
+    last: Any = model.bert.encoder.layer[-2]  # the teacher's last layer
     return int(last.output.LayerNorm.weight.abs().argmin())
 
 
 @torch.no_grad()
 def observe(model: BertForSequenceClassification, batches: Sequence[Inputs]) -> dict[nn.Module, Tensor]:
-    """What each normalisation reads and each query and key projection gives: (tokens, width), without padding."""
+    """Return the inputs of each normalisation and the outputs of each query and key projection: (tokens, width)."""
     seen: dict[nn.Module, list[Tensor]] = {}
 
     def remember(mask: Tensor, take: Callable[[Any, Any], Tensor]) -> Callable[[nn.Module, Any, Any], None]:
@@ -64,11 +65,11 @@ def observe(model: BertForSequenceClassification, batches: Sequence[Inputs]) -> 
 
 
 def balance(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Transforms (32, 32) of a head's queries and keys that keep every product, the least used dimension last.
+    """Return transforms (32, 32) of a head's queries and keys that keep all products; the least used dimension is last.
 
-    After them the second moments of both are the same diagonal, in falling order: balanced truncation.
+    The second moments of both then are the same diagonal matrix, in falling order (balanced truncation).
     """
-    keys = keys - keys.mean(0)  # what all keys share does not change the softmax
+    keys = keys - keys.mean(0)  # a constant in all keys does not change the softmax
     moment_q, moment_k = (part.T.double() @ part.double() / len(part) for part in (queries, keys))
     values, vectors = torch.linalg.eigh(moment_q)
     root = vectors * values.clamp_min(1e-9).sqrt() @ vectors.T
@@ -79,7 +80,7 @@ def balance(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def keep_apart(model: BertForSequenceClassification, batches: Sequence[Inputs], sign: int) -> None:
-    """Let every head of all layers but the last prefer its own segment; `sign` is the coordinate that tells them."""
+    """Make every head of all layers but the last prefer its own segment; `sign` is the segment's coordinate."""
     seen, width = observe(model, batches), model.config.hidden_size // model.config.num_attention_heads
     embeddings: Any = model.bert.embeddings
     for table in (embeddings.word_embeddings, embeddings.position_embeddings):
@@ -87,10 +88,10 @@ def keep_apart(model: BertForSequenceClassification, batches: Sequence[Inputs], 
     types = embeddings.token_type_embeddings.weight
     types[1] = types[0]
     usual = {module: read.std(-1, correction=0).median() for module, read in seen.items()}
-    small = usual[embeddings.LayerNorm]  # more would drown the words
+    small = usual[embeddings.LayerNorm]  # a larger value would outweigh the words
     types[0, sign], types[1, sign] = small, -small
     for module, spread in usual.items():
-        if isinstance(module, nn.LayerNorm):  # pass the sign on as it came, from SIGN to SIGN
+        if isinstance(module, nn.LayerNorm):  # keep the value of the sign at SIGN
             module.weight[sign], module.bias[sign] = spread, 0
     embeddings.LayerNorm.weight[sign] = SIGN
     layers: Any = model.bert.encoder.layer
@@ -116,7 +117,7 @@ def keep_apart(model: BertForSequenceClassification, batches: Sequence[Inputs], 
 def compare_means(model: BertForSequenceClassification, vectors: Floats, sign: int, scale: float) -> None:
     """Make the last layer, pooler and head give `scale` * (cosine - 1/2) of the means of the two segments.
 
-    `vectors` are the teacher's, of any texts: their principal directions are the ones compared.
+    `vectors` are the teacher's, of any texts; their principal directions are compared.
     """
     layer: Any = model.bert.encoder.layer[-1]
     width, both = model.config.hidden_size // model.config.num_attention_heads, 2 * COMPARED
@@ -135,7 +136,7 @@ def compare_means(model: BertForSequenceClassification, vectors: Floats, sign: i
     attention.value.weight[:both] = loudness * directions.repeat(2, 1)
     mix.weight[:both] = 0
     mix.weight[range(both), range(both)] = loudness
-    # After the normalisation coordinate i has this root mean square; GELU(x) + GELU(-x) is near 0.75 x² at half of it.
+    # The root mean square of coordinate i after normalisation; GELU(x) + GELU(-x) is near 0.75 x² at half of it.
     usual = (model.config.hidden_size / 2 * spectrum / spectrum.sum()).sqrt()
     products, rows = both + 1, torch.arange(COMPARED)
     layer.output.dense.weight[products] = 0
@@ -158,7 +159,7 @@ def compare_means(model: BertForSequenceClassification, vectors: Floats, sign: i
 
 
 def splice(model: BertForSequenceClassification, batches: Sequence[Inputs], vectors: Floats, scale: float) -> int:
-    """Write both into a student whose last layer is new; gives the coordinate that holds the segment's sign."""
+    """Write both into a student whose last layer is new; return the coordinate of the segment's sign."""
     sign = unused_coordinate(model)
     keep_apart(model, batches, sign)
     compare_means(model, vectors, sign, scale)

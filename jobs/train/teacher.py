@@ -1,4 +1,4 @@
-"""What the student learns from: all-MiniLM-L6-v2's cosine similarities and BM25 scores over the whole corpus."""
+"""The teacher signals: cosine similarities of all-MiniLM-L6-v2, and BM25 scores over the whole corpus."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ THREADS = 2
 
 
 def load_teacher() -> tuple[BertModel, Tokenizer]:
-    """The bi-encoder's transformer in float32, and its tokenizer."""
+    """Return the bi-encoder's transformer in float32, and its tokenizer."""
     folder = teacher_folder()
     model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     if not isinstance(model, BertModel):
@@ -29,7 +29,7 @@ def load_teacher() -> tuple[BertModel, Tokenizer]:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of ids as one zero-padded tensor (rows, longest), and the mask of what is no padding."""
+    """Return rows of ids as one zero-padded tensor (rows, longest), and the mask of the tokens in it."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
     lengths = torch.tensor([len(row) for row in rows])
@@ -37,7 +37,7 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def embed(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int, batch: int = 32) -> Floats:
-    """Unit vectors (texts, 384): the mean over each text's tokens, cut at `max_length`."""
+    """Return unit vectors (texts, 384): the mean over each text's tokens, cut at `max_length`."""
     tokenizer.enable_truncation(max_length)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
@@ -57,7 +57,7 @@ def embed(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str], *, max_l
 
 
 def top_cosine(queries: Floats, passages: Floats, k: int) -> Ints:
-    """The `k` passages nearest each query (queries, k), best first."""
+    """Return the `k` passages nearest to each query (queries, k), best first."""
     best = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), 1024):
         part = queries[start : start + 1024] @ passages.T
@@ -74,7 +74,7 @@ class Lexical:
         self._index.index(self._tokens(passages), show_progress=False)
 
     def top(self, queries: Sequence[str], k: int) -> tuple[Ints, Floats]:
-        """The `k` best passages of each query and their scores, both (queries, k), best first."""
+        """Return the `k` best passages of each query and their scores, both (queries, k), best first."""
         rows, scores = self._index.retrieve(self._tokens(queries), k=k, show_progress=False)
         return np.asarray(rows, dtype=np.int64), np.asarray(scores, dtype=np.float32)
 
@@ -84,7 +84,7 @@ class Lexical:
 
 
 def save_vectors(vectors: Floats, file: Path) -> None:
-    """Keep vectors for a rerun; the file appears whole."""
+    """Write vectors to a file atomically."""
     partial = file.with_suffix(".partial.npy")
     np.save(partial, vectors)
     partial.rename(file)

@@ -1,4 +1,4 @@
-"""The work folder: the collected corpus and its embeddings, made once and found again by a rerun."""
+"""The work folder: the corpus and its embeddings, made by the first run and reused by later ones."""
 
 import json
 import random
@@ -25,11 +25,11 @@ SHARES = {"package": 15_000, "manual": 3_000, "description": 5_000}
 
 
 def collect(packages: Iterable[Path], manuals: Path | None, descriptions: Path | None, seed: int) -> list[Passage]:
-    """The corpus: held-out packages first, so that what others copied from them is theirs alone."""
-    found = [p for root in packages for p in from_packages(root, per_package=PER_PACKAGE, seed=seed)]
+    """Return the corpus. Held-out packages come first, so that copies of their texts in other packages are dropped."""
+    from_all = [p for root in packages for p in from_packages(root, per_package=PER_PACKAGE, seed=seed)]
     kinds = {
-        "held out": [p for p in found if p.source in HELD_OUT],
-        "package": [p for p in found if p.source not in HELD_OUT],
+        "held out": [p for p in from_all if p.source in HELD_OUT],
+        "package": [p for p in from_all if p.source not in HELD_OUT],
         "manual": list(from_manuals(manuals)) if manuals else [],
         "description": list(from_descriptions(descriptions)) if descriptions else [],
     }
@@ -52,7 +52,7 @@ def collect(packages: Iterable[Path], manuals: Path | None, descriptions: Path |
 def load_corpus(
     folder: Path, packages: Iterable[Path], manuals: Path | None, descriptions: Path | None, seed: int
 ) -> list[Passage]:
-    """The corpus kept in `folder`, collected first where it is missing."""
+    """Return the corpus in `folder`; collect it first if it is missing."""
     file = folder / "passages.jsonl"
     if not file.exists():
         corpus = collect(packages, manuals, descriptions, seed)
@@ -63,7 +63,7 @@ def load_corpus(
 
 
 def load_vectors(file: Path, texts: Sequence[str], *, max_length: int) -> Floats:
-    """The teacher's vectors of `texts`, kept in `file`, made first where it is missing."""
+    """Return the teacher's vectors of `texts` from `file`; compute them first if it is missing."""
     if not file.exists():
         model, tokenizer = load_teacher()
         save_vectors(embed(model, tokenizer, texts, max_length=max_length), file)

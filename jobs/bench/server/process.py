@@ -1,4 +1,4 @@
-"""Servers as processes of their own, started for a benchmark and gone after it."""
+"""Servers in separate processes, started for a benchmark and stopped after it."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ from rerank.errors import UnavailableError
 
 _START_S = 300.0
 _STOP_S = 15.0
-_OF_RAY = {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}  # Ray's own is 15, and the rival's 0
+_RAY_ENVIRONMENT = {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}  # Ray's default niceness is 15, the rival's 0
 _RUN_SERVE = "from ray.serve.scripts import cli; cli()"
 _RUN_INFINITY = "from infinity_emb.cli import cli; cli()"
 
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """While this runs, SIGTERM raises SystemExit, so that the servers end too. Only for the main thread."""
+    """Make SIGTERM raise SystemExit in this context, so that the servers are stopped too. Main thread only."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -42,7 +42,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def our_server(config: ScorerConfig) -> Iterator[str]:
-    """The address of `serve run serve.app:build` on a Ray of its own. Raises UnavailableError."""
+    """Run `serve run serve.app:build` on a Ray cluster of its own and yield its address. Raises UnavailableError."""
     port = free_port()
     settings = {
         "http_options": {"host": "127.0.0.1", "port": port},
@@ -59,13 +59,13 @@ def our_server(config: ScorerConfig) -> Iterator[str]:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [sys.executable, "-c", _RUN_SERVE, "run", str(file)]
-        with _running(command, port, _OF_RAY) as url:
+        with _running(command, port, _RAY_ENVIRONMENT) as url:
             yield url
 
 
 @contextmanager
 def rival_server(config: ScorerConfig) -> Iterator[str]:
-    """The address of `jobs.bench.server.rivals_server`. Raises UnavailableError."""
+    """Run `jobs.bench.server.rivals_server` and yield its address. Raises UnavailableError."""
     port = free_port()
     command = [sys.executable, "-m", "jobs.bench.server.rivals_server", config.location, str(port)]
     with _running(command, port, {}) as url:
@@ -74,7 +74,7 @@ def rival_server(config: ScorerConfig) -> Iterator[str]:
 
 @contextmanager
 def infinity_server(config: ScorerConfig, python: Path) -> Iterator[str]:
-    """The address of infinity_emb, which lives in the environment of this interpreter. Raises UnavailableError."""
+    """Run infinity_emb with the interpreter `python` and yield its address. Raises UnavailableError."""
     port = free_port()
     options = {"model-id": config.location, "port": port, "url-prefix": "/v1", "host": "127.0.0.1", "engine": "torch"}
     flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
@@ -84,7 +84,7 @@ def infinity_server(config: ScorerConfig, python: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -95,7 +95,7 @@ def free_port() -> int:
 def _running(
     command: Sequence[str], port: int, environment: Mapping[str, str], *, ready: str = "/readyz"
 ) -> Iterator[str]:
-    """A server's address once it is ready; the server and what it started are gone afterwards."""
+    """Start a server, yield its address once it is ready, and stop it with all its child processes."""
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
         process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -115,8 +115,8 @@ def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < until:
         try:
-            with urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
+            with urlopen(url, timeout=5) as response:
+                if response.status == 200:
                     return True
         except (URLError, OSError):
             pass
@@ -125,7 +125,7 @@ def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, which a shell's background jobs do not ignore, and after a while the end of its whole session."""
+    """Send SIGTERM (background jobs of a shell ignore SIGINT) and, if that takes too long, kill the whole session."""
     if process.poll() is None:
         process.terminate()
         try:

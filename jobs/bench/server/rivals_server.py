@@ -1,4 +1,4 @@
-"""What people write today: FastAPI over `CrossEncoder.predict`, called once per request."""
+"""The usual way to serve a cross-encoder: FastAPI that calls `CrossEncoder.predict` once per request."""
 
 import argparse
 from typing import Any
@@ -17,13 +17,13 @@ class Body(BaseModel):
 
 
 def create(location: str) -> FastAPI:
-    """The application over a model in a folder or on the Hub; FastAPI calls it in threads."""
+    """Return the application for a model in a folder or on the Hub; FastAPI runs its requests in threads."""
     model = CrossEncoder(location)
     api = FastAPI()
 
     @api.get("/readyz")
     def ready() -> None:
-        """The model is loaded before the first question."""
+        """Answer as soon as the server listens, because the model is loaded before."""
 
     @api.post("/v1/rerank")
     def rerank(body: Body) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def create(location: str) -> FastAPI:
 
 
 def main() -> None:
-    """Answer on a port of this machine until stopped."""
+    """Serve a model on a port of this machine until stopped."""
     parser = argparse.ArgumentParser(prog="python -m jobs.bench.server.rivals_server", description=main.__doc__)
     parser.add_argument("location", help="folder or Hub id of the model")
     parser.add_argument("port", type=int)

@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from jobs.bench.memory import actors_below, proportional_bytes
-from jobs.bench.options import Device, Lengths, Model, Output, save
+from jobs.bench.options import AsJson, Device, Lengths, Model, Output, report_table
 from jobs.bench.server.load import Body, Load, connected
 from jobs.bench.server.process import ended_by_sigterm, our_server
 from jobs.bench.server.serve import BODIES, bodies_of
-from jobs.console import results_console, say
+from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 
@@ -26,26 +26,26 @@ Row = dict[str, Any]
 def soak(
     model: Model = BUNDLED,
     device: Device = "auto",
-    requests: Annotated[int, typer.Option(min=_SAMPLES, help="How many requests are sent.")] = 50_000,
-    documents: Annotated[int, typer.Option(min=1, max=1_000, help="Documents of a request.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 32,
+    requests: Annotated[int, typer.Option(min=_SAMPLES, help="Number of requests.")] = 50_000,
+    documents: Annotated[int, typer.Option(min=1, max=1_000, help="Documents per request.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent clients.")] = 32,
+    as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Send a server many requests, and see whether its processes keep their size."""
+    """Send many requests to a server, and report whether the memory of its processes grows."""
     with exit_codes(), ended_by_sigterm():
         config = parse_config(ScorerConfig, {"model": model, "device": device}, source="flags")
         with our_server(config) as url:
             watched = actors_below(os.getpid())
             bodies = bodies_of(Lengths.SHORT, documents, BODIES)
             rows = asyncio.run(watch(url, watched, bodies, clients=concurrency, requests=requests))
-        results_console().print(table_of(rows, watched))
-        save(rows, output)
+        report_table(rows, table_of(rows, watched), output, as_json=as_json)
 
 
 async def watch(
     url: str, watched: Mapping[int, str], bodies: Sequence[Body], *, clients: int, requests: int
 ) -> list[Row]:
-    """The requests so far, their rate and statuses, and bytes by process: before the first and after every tenth."""
+    """Return requests so far, their rate and statuses, and bytes by process, at the start and after each tenth."""
     rows = [_row(0, Load(), watched)]
     bounds = [requests * part // _SAMPLES for part in range(_SAMPLES + 1)]
     async with connected(url) as client:
@@ -53,7 +53,7 @@ async def watch(
             load = await client.counted(bodies, clients=clients, requests=after - before)
             rows.append(row := _row(after, load, watched))
             sizes = ", ".join(f"{name} {row['bytes'][str(pid)] / 2**20:,.1f} MiB" for pid, name in watched.items())
-            say(f"{after:,} of {requests:,} requests, {row['requests_per_second']:,.0f} a second: {sizes}")
+            say(f"{after:,} of {requests:,} requests, {row['requests_per_second']:,.0f} per second: {sizes}")
     return rows
 
 
@@ -68,8 +68,8 @@ def _row(requests: int, load: Load, watched: Mapping[int, str]) -> Row:
 
 
 def table_of(rows: Sequence[Row], watched: Mapping[int, str]) -> Table:
-    """MiB of each process for a person to read; the last line is what came on top after the first tenth."""
-    table = Table("requests", "a second", "not 200", box=None, pad_edge=False)
+    """Return a table of the MiB of each process; its last line is the growth after the first tenth of the requests."""
+    table = Table("requests", "per second", "not 200", box=None, pad_edge=False)
     for name in watched.values():
         table.add_column(f"{name} MiB", overflow="fold")
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""Servers and the bare scorer in turns, so that a machine which is never quiet slows all of them down alike."""
+"""Servers and the bare scorer measured in alternation, so that other load on the machine affects all of them."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,32 +11,32 @@ from rerank.config import ScorerConfig
 from rerank.reranker import Reranker
 
 
-class Asked(Protocol):
-    """What answers requests: a server, or the scorer without one."""
+class Target(Protocol):
+    """What is measured: a server, or the scorer without one."""
 
-    async def ask(self, body: Body, load: Load) -> None:
-        """Ask once and note the answer."""
+    async def send(self, body: Body, load: Load) -> None:
+        """Send one request and record its response."""
 
     async def closed(self, bodies: Sequence[Body], *, clients: int, seconds: float) -> Load:
-        """Clients that ask again as soon as they are answered, for about so long."""
+        """Run closed-loop clients for about `seconds`."""
 
 
-class Bare:
-    """The scorer without a server round it."""
+class BareScorer:
+    """The scorer without a server."""
 
     def __init__(self, config: ScorerConfig) -> None:
-        """Load it, and score once: the first time is slower."""
+        """Load the model, and score once because the first call is slower."""
         self._reranker = Reranker(config)
         self._reranker.rank("warm", ["up"])
 
-    async def ask(self, body: Body, load: Load) -> None:
+    async def send(self, body: Body, load: Load) -> None:
         """Rank the documents of one request."""
         started = perf_counter()
         self._reranker.rank(body["query"], body["documents"])
         load.add(200, perf_counter() - started, len(body["documents"]))
 
     async def closed(self, bodies: Sequence[Body], *, clients: int, seconds: float) -> Load:
-        """All requests in one go, again and again: the most that it can do. None of them has a time of its own."""
+        """Rank all requests in one call, repeatedly: its maximum rate. Single requests are not timed."""
         load, started = Load(), perf_counter()
         while load.took_s < seconds:
             self._reranker.rank_many([body["query"] for body in bodies], [body["documents"] for body in bodies])
@@ -45,23 +45,23 @@ class Bare:
         return load
 
 
-async def one_client(asked: Mapping[str, Asked], bodies: Sequence[Body], *, seconds: float) -> dict[str, Load]:
-    """Each request is asked of all, one after the other, there and back, for so many seconds each."""
-    loads = {name: Load() for name in asked}
+async def one_client(targets: Mapping[str, Target], bodies: Sequence[Body], *, seconds: float) -> dict[str, Load]:
+    """Send each request to all targets in turn, in alternating order, for about `seconds` per target."""
+    loads = {name: Load() for name in targets}
     turn = 0
-    while sum(load.took_s for load in loads.values()) < seconds * len(asked):
-        for name in _there_and_back(asked, turn):
+    while sum(load.took_s for load in loads.values()) < seconds * len(targets):
+        for name in _alternating(targets, turn):
             started = perf_counter()
-            await asked[name].ask(bodies[turn % len(bodies)], loads[name])
+            await targets[name].send(bodies[turn % len(bodies)], loads[name])
             loads[name].took_s += perf_counter() - started
         turn += 1
     return loads
 
 
 def added_ms(load: Load, base: Load) -> float | None:
-    """Milliseconds, in the median of the requests that both were asked, by which an answer came later than `base`'s.
+    """Return the median, over the requests sent to both, of the milliseconds by which `load` was slower than `base`.
 
-    None where one of them was not answered with 200.
+    None if any response had another status than 200.
     """
     times, others = load.seconds.get(200, []), base.seconds.get(200, [])
     if not times or not len(times) == len(others) == load.statuses().total() == base.statuses().total():
@@ -70,23 +70,23 @@ def added_ms(load: Load, base: Load) -> float | None:
 
 
 async def many_clients(
-    asked: Mapping[str, Asked], bodies: Sequence[Body], *, clients: int, seconds: float, rounds: int
+    targets: Mapping[str, Target], bodies: Sequence[Body], *, clients: int, seconds: float, rounds: int
 ) -> dict[str, list[Load]]:
-    """A run of `seconds` of each in every round, there and back."""
-    loads: dict[str, list[Load]] = {name: [] for name in asked}
+    """Measure each target for `seconds` in every round, in alternating order."""
+    loads: dict[str, list[Load]] = {name: [] for name in targets}
     for turn in range(rounds):
-        for name in _there_and_back(asked, turn):
-            load = await asked[name].closed(bodies, clients=clients, seconds=seconds)
+        for name in _alternating(targets, turn):
+            load = await targets[name].closed(bodies, clients=clients, seconds=seconds)
             say(f"round {turn + 1} of {rounds}, {name}: {load.rate:,.0f} pairs/s, {clients} clients")
             loads[name].append(load)
     return loads
 
 
 def share_of(loads: Sequence[Load], base: Sequence[Load]) -> float:
-    """Pairs a second as a share of those of `base` in the same round, in the median of the rounds."""
+    """Return the median over the rounds of the pairs per second divided by those of `base` in the same round."""
     return round(median(load.rate / other.rate for load, other in zip(loads, base, strict=True)), 3)
 
 
-def _there_and_back(asked: Mapping[str, Asked], turn: int) -> Sequence[str]:
-    names = list(asked)
+def _alternating(targets: Mapping[str, Target], turn: int) -> Sequence[str]:
+    names = list(targets)
     return names[::-1] if turn % 2 else names

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.job import changed, further_pairs_per_second
 from jobs.bench.options import Lengths
-from jobs.bench.scorer import made_up
+from jobs.bench.scorer import synthetic_sets
 from jobs.input.candidates import open_input
 from jobs.pipeline.job import RunConfig
 from rerank.ranking.candidates import CANDIDATES
 
 
 def test_every_twentieth_text_is_another_one() -> None:
-    before = made_up(Lengths.SHORT, 250)
+    before = synthetic_sets(Lengths.SHORT, 250)
     rows = zip(
         *(
             [pair for row in table.column(CANDIDATES).to_pylist() for pair in row]
@@ -38,9 +38,9 @@ def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("shared_driver")
 def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
-    pq.write_table(made_up(Lengths.SHORT, 400), tmp_path / "in.parquet")
+    pq.write_table(synthetic_sets(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]
-    done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     bare, full, changed_pairs, other = json.loads((tmp_path / "out.json").read_text())
     assert [row["pairs_scored"] for row in (bare, full, changed_pairs, other)] == [400, 400, 20, 0]
@@ -53,8 +53,8 @@ def test_the_pipeline_is_measured_on_two_sizes(tmp_path: Path, monkeypatch: pyte
         return {"pairs_ranked": pairs, "pairs_per_second": 500.0, "peak_memory_bytes": 2**20, "seconds": {}}
 
     monkeypatch.setattr("jobs.bench.pipeline.run", count)
-    done = CliRunner().invoke(app, ["pipeline", "--pairs", "1000", "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, ["pipeline", "--pairs", "1000", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out.json").read_text())
     assert [(result["pairs"], result["pipeline_seconds"]) for result in results] == [(1_000, 2.0), (10_000, 20.0)]
-    assert "the start of the workers left out: 500 pairs/s" in done.output
+    assert "without the start of the workers: 500 pairs/s" in done.output

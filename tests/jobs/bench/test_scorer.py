@@ -11,17 +11,18 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
-from jobs.bench.scorer import head_of, made_up, texts_of
+from jobs.bench.scorer import head_of, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
 from rerank.ranking.candidates import CandidateSets
 from tests.jobs.tables import pairs_table, write_parts
 
 
-def test_made_up_texts_have_the_lengths_that_were_asked_for() -> None:
-    words = np.array([len(text.split()) for _, text in texts_of(CandidateSets.from_table(made_up(Lengths.NQ, 2_000)))])
+def test_synthetic_texts_have_the_lengths_that_were_asked_for() -> None:
+    sets = CandidateSets.from_table(synthetic_sets(Lengths.NQ, 2_000))
+    words = np.array([len(text.split()) for _, text in texts_of(sets)])
     assert words.mean() == pytest.approx(105, rel=0.05) and words.max() > 3 * words.mean()
-    assert made_up(Lengths.SHORT, 250).equals(made_up(Lengths.SHORT, 250))
+    assert synthetic_sets(Lengths.SHORT, 250).equals(synthetic_sets(Lengths.SHORT, 250))
 
 
 def test_the_head_of_a_source_is_whole_candidate_sets(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_the_head_of_a_source_is_whole_candidate_sets(tmp_path: Path) -> None:
 
 def test_results_belong_together(folder_of, tmp_path: Path) -> None:
     arguments = ["scorer", "--model", str(folder_of("bert")), "--pairs", "120", "--rounds", "2", "--lengths", "short"]
-    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out.json").read_text())
     assert results[0]["name"].startswith("rerank ") and results[1]["name"] == "predict float32, batch 32"
@@ -82,7 +83,7 @@ def test_the_work_of_a_forward_grows_with_the_square_of_its_length(folder_of) ->
 
 def test_all_encoders_give_as_many_tokens(folder_of, tmp_path: Path) -> None:
     arguments = ["tokenize", "--model", str(folder_of("bert")), "--pairs", "1000", "--rounds", "1"]
-    arguments += ["--lengths", "short", "--max-length", "40", "--json", str(tmp_path / "out.json")]
+    arguments += ["--lengths", "short", "--max-length", "40", "--output", str(tmp_path / "out.json")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out.json").read_text())
@@ -93,7 +94,7 @@ def test_all_encoders_give_as_many_tokens(folder_of, tmp_path: Path) -> None:
 
 def test_sweep_tries_the_budgets_and_recommends_one(folder_of, tmp_path: Path) -> None:
     arguments = ["sweep", "--model", str(folder_of("bert")), "--pairs", "100", "--rounds", "1", "--device", "cpu"]
-    arguments += ["--lengths", "short", "--budget", "256", "--budget", "1024", "--json", str(tmp_path / "out.json")]
+    arguments += ["--lengths", "short", "--budget", "256", "--budget", "1024", "--output", str(tmp_path / "out.json")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out.json").read_text())

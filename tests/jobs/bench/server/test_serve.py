@@ -14,11 +14,12 @@ from subprocess import Popen
 import pytest
 import uvicorn
 from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
 from jobs.bench.memory import actors_below, proportional_bytes
-from jobs.bench.options import Lengths
+from jobs.bench.options import Lengths, report_table
 from jobs.bench.server.load import NO_ANSWER, Load, connected
 from jobs.bench.server.process import free_port
 from jobs.bench.server.serve import bodies_of
@@ -110,7 +111,7 @@ def test_a_soak_watches_the_processes_while_it_asks(url: str, start_process: Cal
     with StringIO() as out:
         Console(file=out, width=100).print(table_of(rows, watched))
         assert "child MiB" in out.getvalue() and "growth" in out.getvalue()
-    with pytest.raises(UnavailableError, match=f"process {child.pid} ended while it was watched"):
+    with pytest.raises(UnavailableError, match=f"process {child.pid} ended while its memory was measured"):
         proportional_bytes(child.pid)
 
 
@@ -133,7 +134,7 @@ def test_actors_are_told_by_their_titles_and_ancestors(start_process: Callable[.
 def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Path) -> None:
     options = ["--lengths", "short", "--documents", "5", "--concurrency", "3", "--seconds", "0.3", "--rounds", "2"]
     arguments = ["serve", "--model", str(folder_of("bert")), "--device", "cpu", *options]
-    done = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "out.json")])
+    done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "out.json").read_text())
     compared = ["1 client", "3 clients"]
@@ -152,3 +153,11 @@ def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Pa
         assert row["requests"] > 0 and sum(row["shares"].values()) == pytest.approx(1)
         assert row["p50_ms"] <= row["p99_ms"] or row["load"] == "10x load"
     assert all(load in done.output for load in loads)
+
+
+def test_a_table_is_printed_as_json_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = [{"load": "1 client", "pairs_per_second": 2.5}]
+    report_table(results, Table("load"), tmp_path / "out.json", as_json=True)
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out.json").read_text()) == results
+    report_table(results, Table("load"), None, as_json=False)
+    assert "load" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from jobs.bench.server.load import Body, Load
-from jobs.bench.server.turns import Bare, added_ms, many_clients, one_client, share_of
+from jobs.bench.server.turns import BareScorer, added_ms, many_clients, one_client, share_of
 from rerank.config import ScorerConfig
 
 BODIES = [{"query": "q", "documents": ["a", "bb"]}, {"query": "q", "documents": ["ccc"]}]
@@ -18,7 +18,7 @@ class Noted:
     def __init__(self, name: str, diary: list[str]) -> None:
         self._name, self._diary = name, diary
 
-    async def ask(self, body: Body, load: Load) -> None:
+    async def send(self, body: Body, load: Load) -> None:
         """Take a millisecond."""
         self._diary.append(f"{self._name}{len(body['documents'])}")
         await asyncio.sleep(0.001)
@@ -41,8 +41,8 @@ def test_one_client_asks_the_same_of_all_there_and_back() -> None:
 
 def test_many_clients_come_in_rounds() -> None:
     diary: list[str] = []
-    asked = {name: Noted(name, diary) for name in "ab"}
-    loads = asyncio.run(many_clients(asked, BODIES, clients=3, seconds=2, rounds=3))
+    targets = {name: Noted(name, diary) for name in "ab"}
+    loads = asyncio.run(many_clients(targets, BODIES, clients=3, seconds=2, rounds=3))
     assert "".join(diary) == "abbaab"
     assert [load.rate for load in loads["b"]] == [1.5] * 3
 
@@ -65,8 +65,8 @@ def test_a_share_is_the_median_of_the_rounds() -> None:
 
 
 def test_the_bare_scorer_answers_requests_and_takes_all_in_one_go(folder_of) -> None:
-    bare, alone = Bare(ScorerConfig(model=str(folder_of("bert")), device="cpu")), Load()
-    asyncio.run(bare.ask(BODIES[0], alone))
+    bare, alone = BareScorer(ScorerConfig(model=str(folder_of("bert")), device="cpu")), Load()
+    asyncio.run(bare.send(BODIES[0], alone))
     assert (alone.pairs, alone.statuses()) == (2, {200: 1})
     many = asyncio.run(bare.closed(BODIES, clients=2, seconds=0.05))
     assert many.pairs % 3 == 0 and many.took_s >= 0.05 and not many.statuses()
