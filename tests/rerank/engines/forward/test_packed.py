@@ -191,7 +191,7 @@ def test_what_may_differ_from_its_familys_build_is_not_known(folder_of):
     for model in unknown_models(folder_of("bert")):
         assert family_of(model) is None
         assert not shorten_last_layer(model)
-        with pytest.raises(ValueError, match="is of no family that can be packed"):
+        with pytest.raises(ValueError, match="is not of a family that can be packed"):
             PackedForward(model, torch.device("cpu"), takes_types=True)
 
 
