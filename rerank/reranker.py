@@ -1,6 +1,7 @@
 """Rank candidate sets: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ from rerank.types import RankedDocument, RerankRequest, RerankResult
 REJECTED = "rejected"
 USAGE = "usage"
 
+_SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported
+
 SaveScores = Callable[[Hashes, FloatArray, IntArray], None]
 
 
@@ -49,6 +52,7 @@ class Reranker:
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = encoder or load_encoder(self.config)
         self._engine = engine
+        self._seconds_per_pair = inf  # of the last block
 
     @property
     def engine(self) -> Engine:
@@ -134,12 +138,22 @@ class Reranker:
                 save_scores(pair_hashes_of(sets, rows[places]), logits, pairs.lengths[places])
 
         name = _block_name(sets, pairs) if attempts else ""
-        scored = FaultIsolation(pairs, rows, name=name, attempts=attempts, on_scored=on_scored, on_progress=on_progress)
+        scored = FaultIsolation(
+            pairs,
+            rows,
+            name=name,
+            attempts=attempts,
+            on_scored=on_scored,
+            on_progress=on_progress,
+            # Slices cost threads that share a block some percent, which a fast model would feel.
+            in_slices=on_progress is not None and self._seconds_per_pair * len(pairs) > _SLOW_BLOCK_S,
+        )
         if len(pairs):
             engine = self.engine
             if on_progress is not None:
                 on_progress(0)
             scored.score(engine, 0, sets.pair_count)
+            self._seconds_per_pair = scored.seconds / len(pairs)
         return scored
 
     def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:

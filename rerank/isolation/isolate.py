@@ -22,7 +22,7 @@ from rerank.ranking.reject import Codes, Reason
 # A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 256 is found in four
 # deaths, one of 32,768 in six; halving would take ten and seventeen.
 _PIECES = 16
-# Pairs are scored in slices when progress is reported: a quarter of a block, so that a slow model is seen to move.
+# A block that takes long is scored in quarters, so that its progress is seen.
 _SLICES = 4
 _PAIRS_PER_SLICE = 64
 # Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
@@ -50,11 +50,12 @@ class FaultIsolation:
         attempts: ScoringAttempts | None = None,
         on_scored: OnScored | None = None,
         on_progress: OnProgress | None = None,
+        in_slices: bool = False,
     ) -> None:
         """`on_scored` is called with the indices in `pairs` and the logits of each piece as soon as it is scored.
 
         `on_progress` is called with the number of pairs scored since its last call, and with a negative number for
-        pairs that will be scored again.
+        pairs that will be scored again; `in_slices` has it called several times for a large block.
         """
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
@@ -62,7 +63,7 @@ class FaultIsolation:
         self.seconds = 0.0
         self._pairs, self._rows = pairs, rows
         self._name, self._attempts = name, attempts
-        self._on_scored, self._on_progress = on_scored, on_progress
+        self._on_scored, self._on_progress, self._in_slices = on_scored, on_progress, in_slices
         self._deaths = attempts.unfinished(name) if attempts else {}
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
@@ -121,7 +122,7 @@ class FaultIsolation:
 
     def _slices(self, indices: IntArray) -> list[IntArray]:
         """Split the indices into slices. Several are sorted by length, longest first, so that each packs well."""
-        count = min(_SLICES, len(indices) // _PAIRS_PER_SLICE) if self._on_progress else 1
+        count = min(_SLICES, len(indices) // _PAIRS_PER_SLICE) if self._in_slices else 1
         if count <= 1:
             return [indices]
         order = np.argsort(-self._pairs.lengths[indices], kind="stable")

@@ -184,6 +184,15 @@ def test_progress_is_told_slice_by_slice_and_taken_back_where_a_slice_fails(conf
     assert sum(told) == 360 - len(refused(ranked)) == 320
 
 
+def test_a_block_is_one_slice_once_the_model_is_known_to_be_fast(config):
+    told, engine = [], Engine()
+    reranker = Reranker(config, engine=engine)
+    for _ in range(2):
+        reranker.rank_table(TABLE, on_progress=told.append)
+    assert engine.calls == [90, 90, 90, 90, 360]
+    assert told == [0, 90, 90, 90, 90, 0, 360]
+
+
 def test_few_pairs_are_one_slice(config):
     told = []
     Reranker(config, engine=Engine()).rank_table(TABLE.slice(0, 3), on_progress=told.append)
