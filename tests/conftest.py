@@ -1,6 +1,7 @@
 """Fixtures that several folders share, and what is true of every test session. Nothing is fetched from the Hub."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.models import FAMILIES
-from tests.processes import adopt_orphans, heed_sigterm, kill_all, started, surviving
+from tests.processes import adopt_orphans, kill_all, started, surviving
 
 _TO_END_S = 60  # for processes of a Ray that was shut down
 
@@ -23,9 +24,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
 
-def pytest_configure() -> None:
-    """Leave no process behind when the session is stopped by SIGTERM."""
-    heed_sigterm()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Tear all fixtures down when SIGTERM stops the session, so that no process is left behind."""
+
+    def stop(*_: object) -> None:
+        session.shouldstop = "stopped by SIGTERM"  # also where the code under test catches the exception
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

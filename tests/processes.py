@@ -38,9 +38,14 @@ def completed(command: Sequence[str], *, timeout: float, **options: Any) -> subp
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def heed_sigterm() -> None:
-    """End this session by SIGTERM as by Ctrl-C, with its fixtures torn down. Ray sets other handlers when it starts."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces when it starts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def adopt_orphans() -> None:

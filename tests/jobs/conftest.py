@@ -9,15 +9,15 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.pipeline.cluster import connect
-from tests.processes import heed_sigterm
+from tests.processes import sigterm_kept
 
 
 @pytest.fixture(scope="session")
 def shared_address() -> Iterator[str]:
     """The address of a cluster that all tests may use."""
     head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    heed_sigterm()
+    with sigterm_kept():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster.address
     cluster.shutdown()
 
@@ -37,8 +37,8 @@ def shared_driver(shared_address: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "disconnect"):
             patch.setattr(f"jobs.pipeline.job.{name}", lambda **_: None)
-        connect(address=shared_address, verbose=False)
-        heed_sigterm()
+        with sigterm_kept():
+            connect(address=shared_address, verbose=False)
         try:
             yield
         finally:

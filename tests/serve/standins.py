@@ -19,7 +19,7 @@ from rerank.ranking.rank import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
-from tests.processes import heed_sigterm
+from tests.processes import sigterm_kept
 
 
 @dataclass
@@ -95,9 +95,10 @@ def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"HF_HUB_OFFLINE": "1", **environment}.items():
             patch.setenv(name, value)
-        ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        options = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+        with sigterm_kept():
+            ray.init(address="local", num_cpus=4, **options)
         try:
-            heed_sigterm()
             port = free_port()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(build(args))

@@ -24,7 +24,7 @@ from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
 from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
-from tests.processes import completed, heed_sigterm
+from tests.processes import completed, sigterm_kept
 
 pytestmark = pytest.mark.ray
 
@@ -145,8 +145,8 @@ NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_peri
 def cluster() -> Iterator[Cluster]:
     """A head without GPUs and two nodes with one each, which this machine does not have."""
     head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": NOTICE_DEATHS_SOON}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    heed_sigterm()
+    with sigterm_kept():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
 
