@@ -16,3 +16,11 @@ def say(sentence: str) -> None:
     """One line on stderr for a person who watches."""
     sys.stderr.write(f"reranking: {sentence}\n")
     sys.stderr.flush()
+
+
+def plural(count: float, noun: str) -> str:
+    """Return the count with its noun: `1 split`, `2,000 splits`, `1 query`, `2 queries`."""
+    number = f"{int(count):,}" if count == int(count) else f"{count:,g}"
+    if count == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"

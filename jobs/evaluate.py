@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.console import results_console
+from jobs.console import plural, results_console
 from jobs.evaluation.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
 from jobs.evaluation.measures import Judge, Qrels, Ranking
 from jobs.evaluation.rankings import Run, RunFormat, names_of, read_run
@@ -55,7 +55,7 @@ def evaluate(
     with exit_codes():
         of_run, of_baseline = by_table(parse_renames(column or []), "run", "baseline")
         if of_baseline and baseline is None:
-            raise ConfigError("--column baseline.… renames columns of what --baseline names, and there is none")
+            raise ConfigError("--column baseline.… renames columns of the --baseline, but no --baseline is given")
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES)
         other = read_run(baseline, baseline_format, of_baseline) if baseline is not None else None
         summary = assess(judge, read_run(run, run_format, of_run), other)
@@ -99,8 +99,9 @@ def _covered(qrels: Qrels, name: str, ranking: Ranking) -> Coverage:
     found = cover(qrels, ranking)
     if len(found.missing) == found.judged:
         raise InputError(
-            f"{name}: none of its {len(ranking):,} queries is judged; its query ids are such as "
-            f"{names_of(found.unjudged, most=3)}, those of the judgements such as {names_of(found.missing, most=3)}"
+            f"{name}: no query has judgements: it holds {plural(len(ranking), 'query')} such as "
+            f"{names_of(found.unjudged, most=3)}, the judgements are for queries such as "
+            f"{names_of(found.missing, most=3)}"
         )
     return found
 
@@ -137,28 +138,26 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 
 def remarks(summary: dict[str, Any]) -> list[str]:
     """What must be known to read the numbers: who was measured, and what is not judged."""
-    lines = [f"{summary['queries']:,} judged queries"]
+    lines = [plural(summary["queries"], "judged query")]
     if summary["baseline"] is not None:
-        lines[0] += "; interval by bootstrap, p by paired randomisation, won/lost/unchanged in queries"
+        lines[0] += "; interval by bootstrap, p by paired randomisation test; won, lost, unchanged count queries"
     shares = summary["unjudged_in_top_10"]
-    if "before" in shares:
-        lines.append(f"unjudged in the top 10: {shares['before']:.1%} before, {shares['after']:.1%} after")
-    else:
-        lines.append(f"unjudged in the top 10: {shares['after']:.1%}")
+    unjudged = ", ".join(f"{shares[when]:.1%} {when}" for when in ("before", "after") if when in shares)
+    lines.append(f"documents without judgement in the top 10: {unjudged}")
     if shares["after"] - shares.get("before", shares["after"]) > 0.1:
-        lines[-1] += " (they count as not relevant: a gain may be larger than it looks)"
+        lines[-1] += " (they count as not relevant, so the gain may be larger than measured)"
     for key, text in (
-        ("missing", "judged but not in the run, counted as 0"),
-        ("baseline_missing", "judged but not in the baseline, counted as 0"),
-        ("unjudged", "in the run but not judged, left out"),
+        ("missing", "with judgements but not in the run, counted as 0"),
+        ("baseline_missing", "with judgements but not in the baseline, counted as 0"),
+        ("unjudged", "in the run but without judgements, left out"),
     ):
         if names := summary.get(key):
             count = summary.get(f"{key}_count", len(names))
-            lines.append(f"{count:,} queries {text}: {names_of(names[:5])}" + (" …" if count > 5 else ""))
+            lines.append(f"{plural(count, 'query')} {text}: {names_of(names[:5])}" + (" …" if count > 5 else ""))
     if summary["cut"] and summary["baseline"] is None:
         lines.append(
-            "no comparison: the run holds the best of each query only (--top-k, --min-score), so its first-stage order "
-            "is not known; give --baseline with the candidate sets that it was made from"
+            "no comparison: the run was cut by --top-k or --min-score, so its first-stage order is not known; "
+            "give the candidate sets it was made from as --baseline"
         )
     return lines
 

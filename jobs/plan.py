@@ -116,7 +116,7 @@ def _reading(given: Input, target: int) -> dict[str, Any]:
     gathering = given.source
     tables = [table for table in (gathering.rows, gathering.corpus, gathering.queries) if table is not None]
     return {
-        "layout": "pairs, to be gathered" if gathering.corpus is None else "run, to be gathered",
+        "layout": "pairs, to be grouped by query" if gathering.corpus is None else "run, to be joined with its texts",
         "files": sum(map(_files, tables)),
         "splits": -(-given.pairs // max(target, PAIRS_PER_ROW_GROUP)),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.console import results_console
+from jobs.console import plural, results_console
 from jobs.exits import exit_codes
 from rerank.errors import ConfigError
 from rerank.store import ScoreStore, open_stores
@@ -70,7 +70,7 @@ def remove_stores(
         pairs = sum(content(store).pairs for store in chosen)
         names = ", ".join(store.fingerprint for store in chosen)
         if not yes:
-            typer.confirm(f"Delete {pairs:,} scores of {names}?", abort=True, err=True)
+            typer.confirm(f"Delete {plural(pairs, 'score')} of {names}?", abort=True, err=True)
         for store in chosen:
             remove(store)
         typer.echo(json.dumps({"deleted": [store.fingerprint for store in chosen], "pairs": pairs}))
@@ -78,11 +78,11 @@ def remove_stores(
 
 def _choose(stores: list[ScoreStore], folder: str, *, model: str | None, everything: bool) -> list[ScoreStore]:
     if (model is None) is not everything:
-        raise ConfigError("give either --model FINGERPRINT or --all; `rerank store ls` shows the fingerprints")
+        raise ConfigError("give either --model FINGERPRINT or --all; `rerank store ls DIR` lists the fingerprints")
     chosen = [store for store in stores if everything or store.fingerprint == model]
     if not chosen:
         known = ", ".join(store.fingerprint for store in stores)
-        raise ConfigError(f"{folder}: no scores of a model {model!r}, there are {known}")
+        raise ConfigError(f"{folder}: no scores of model {model!r}, only of {known}")
     return chosen
 
 
@@ -105,14 +105,14 @@ def _known(model: dict[str, Any], key: str) -> str:
 
 def _sentence(result: Compaction) -> str:
     return (
-        f"{result.pairs:,} pairs, {result.parts_before:,} parts of {result.size_before:,} bytes "
-        f"are now {result.parts_after:,} of {result.size_after:,}"
+        f"{plural(result.pairs, 'pair')}, {plural(result.parts_before, 'part')} ({result.size_before:,} bytes) "
+        f"merged into {plural(result.parts_after, 'part')} ({result.size_after:,} bytes)"
     )
 
 
 def _report(damaged: Sequence[Damage]) -> None:
     for path, reason in damaged:
-        typer.echo(f"damaged, its pairs will be scored again: {path}: {reason}", err=True)
+        typer.echo(f"damaged part, its pairs will be scored again: {path}: {reason}", err=True)
 
 
 if __name__ == "__main__":

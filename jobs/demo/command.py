@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from jobs.console import plural
 from jobs.demo.corpus import write_corpus
 from jobs.demo.first_stage import load_qrels, load_questions, retrieve
 from jobs.evaluate import MEASURES
@@ -48,12 +49,14 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     documents = pq.read_table(corpus)
     console.print(
         f"1. {documents.num_rows:,} documents: the docstrings of Python {platform.python_version()}'s standard library"
-        + (" (kept from the last time)" if kept else "")
+        + (" (from the last demo)" if kept else "")
     )
     sets = retrieve(documents, load_questions(), depth=depth)
     pq.write_table(sets, candidates)
     pairs = sum(len(row) for row in sets.column("candidates"))
-    console.print(f"2. {sets.num_rows} questions, BM25's best {depth} for each: {pairs:,} pairs in {candidates}")
+    console.print(
+        f"2. {sets.num_rows} questions with BM25's {depth} best documents each: {plural(pairs, 'pair')} in {candidates}"
+    )
     console.print(f"3. {_program()} run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
     summary = run(
         RunConfig(
@@ -81,8 +84,8 @@ def show_results(console: Console, folder: Path, summary: Mapping[str, Any]) -> 
     _print_examples(console, dict(_rows(sets, "query_id", "query")), qrels, before, after)
     scored, hits = summary["pairs_scored"], summary["store_hits"]
     console.print(
-        f"\n{summary['pairs_ranked']:,} pairs in {summary['seconds']['total']:.0f} s: {scored:,} scored"
-        + (f", {hits:,} looked up in the score store (a pair is scored once, ever)" if hits else "")
+        f"\n{plural(summary['pairs_ranked'], 'pair')} in {summary['seconds']['total']:.0f} s: {scored:,} scored"
+        + (f", {hits:,} found in the score store (a pair is never scored twice)" if hits else "")
         + f"\nThe ranked Parquet files are in {folder / _RANKED}; _manifest.json there says how they were made."
     )
     console.print(_next_steps(folder))

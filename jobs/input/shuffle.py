@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import Dataset
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.input.candidates import Input, counted
 from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
@@ -32,13 +32,14 @@ def gathered(given: Input, folder: Location) -> Source:
     """
     if isinstance(given.source, Source):
         return given.source
-    say(f"gathering {given.pairs:,} rows of {given.queries:,} queries")
+    say(f"grouping {plural(given.pairs, 'row')} by query ({plural(given.queries, 'query')})")
     source = gather(given.source, folder)
     found = counted(source)
     if (found.queries, found.pairs, len(found.repeated)) != (given.queries, given.pairs, 0):
         raise RerankError(
-            f"{given.queries:,} queries and {given.pairs:,} pairs were to be gathered, {found.queries:,} and "
-            f"{found.pairs:,} were: nothing was scored"
+            f"grouping rows by query lost or repeated some: expected {plural(given.queries, 'query')} and "
+            f"{plural(given.pairs, 'pair')}, got {plural(found.queries, 'query')} and {plural(found.pairs, 'pair')}; "
+            "nothing was scored"
         )
     return source
 

@@ -43,7 +43,7 @@ def report(
         judge = None if qrels is None else Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
         found = find(ranked, judge, source=source, usd_per_hour=usd_per_hour)
         if depth_figure is not None and (found.judged is None or found.cut):
-            raise ConfigError("--depth-figure needs --qrels, and an output made without --top-k and --min-score")
+            raise ConfigError("--depth-figure needs --qrels and an OUT that was made without --top-k and --min-score")
         page = render(found)
         place = locate(ranked).join(REPORT) if output is None else locate(output)
         write_text(place, page)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jobs.console import plural
 from jobs.evaluation.compare import Comparison, p_text
 from jobs.evaluation.measures import Values
 from jobs.report.draw import bar, bottom_axis, dot, left_axis, line, linear, path, plot, text, ticks, upright
@@ -95,7 +96,7 @@ def changes(differences: Values, measure: str) -> str:
         text(
             on.left + on.width / 2,
             on.top + on.height + 22,
-            f"{len(ordered):,} queries, sorted",
+            f"{plural(len(ordered), 'query')}, sorted by change",
             kind="axis",
             anchor="middle",
         )

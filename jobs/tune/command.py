@@ -49,7 +49,8 @@ def tune(
         _check_whole(output)
         pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
         if not pairs.query_ids:
-            raise InputError(f"{output}: none of its queries is judged; judged are {names_of(judge.query_ids, most=3)}")
+            judged = names_of(judge.query_ids, most=3)
+            raise InputError(f"{output}: no query has judgements; the judgements are for queries such as {judged}")
         rates = rates_of(manifest, pairs_per_second=pairs_per_second, usd_per_hour=usd_per_hour)
         summary = study(pairs, judge, manifest, rates)
         if as_json:
@@ -63,8 +64,8 @@ def _check_whole(uri: str) -> None:
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
-            f"{uri}: holds the best of each query only; rank again without --top-k and --min-score (nothing is scored "
-            "again where the scores are kept)"
+            f"{uri}: was cut by --top-k or --min-score, but tuning needs all candidates: run it again without these "
+            "options (pairs in the score store are not scored again)"
         )
 
 

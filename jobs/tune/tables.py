@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.console import plural
 from jobs.evaluation.compare import p_text
 from jobs.evaluation.rankings import names_of
 from jobs.tune.settings import FOLDS
@@ -16,19 +17,21 @@ Summary = Mapping[str, Any]
 def show(console: Console, summary: Summary) -> None:
     """Print three tables and the recommendation."""
     console.print(
-        f"{summary['queries']:,} judged queries, {summary['measure']}: first stage {summary['first_stage']:.4f}\n"
+        f"{plural(summary['queries'], 'judged query')}, {summary['measure']} of the first stage: "
+        f"{summary['first_stage']:.4f}\n"
     )
-    console.print("How deep? (cost per 1,000 queries, of one actor)")
+    console.print("Which depth? (cost per 1,000 queries on one actor)")
     console.print(_depths(summary))
-    console.print("\nWhich lowest score? (all candidates of the judged queries)")
+    console.print("\nWhich --min-score? (over all candidates of the judged queries)")
     console.print(_thresholds(summary))
-    console.print(f"\nMix with the first stage? (weights chosen on other queries, {FOLDS} folds; against no mixture)")
+    console.print(f"\nMix with the first stage? (weights from {FOLDS}-fold cross-validation; compared with no mixture)")
     console.print(_mixtures(summary))
     if summary["missing_count"]:
         missing = names_of(summary["missing"], most=5)
-        console.print(f"{summary['missing_count']:,} queries judged but not in the run, counted as 0: {missing}")
+        count = plural(summary["missing_count"], "query")
+        console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
     if not summary["source_scores_known"]:
-        console.print("The first stage's scores are not known, so only ranks are mixed: give --source IN.")
+        console.print("Only ranks are mixed: the first stage's scores are not known (give --source IN to mix them).")
     console.print()
     for line in conclusion(summary):
         console.print(line)
@@ -39,7 +42,7 @@ def conclusion(summary: Summary) -> list[str]:
     gain, queries = summary["gain"], summary["queries"]
     told = (
         f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
-        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}) on queries that nothing was chosen on."
+        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}), measured on held-out queries."
     )
     if summary["verdict"] == "pays":
         lines = [f"Reranking pays: {told}", *_savings(summary), summary["recommended"]]
@@ -47,11 +50,11 @@ def conclusion(summary: Summary) -> list[str]:
         lines = [f"Reranking does not pay, the first stage alone is better: {told} Keep the first stage's order."]
     else:
         lines = [
-            f"Reranking does not pay, as far as {queries:,} queries can tell: {told} "
+            f"Reranking does not clearly pay on {plural(queries, 'query')}: {told} "
             "Keep the first stage's order, or judge more queries."
         ]
     if summary["few_queries"]:
-        lines.insert(0, f"{queries:,} judged queries are few: choices made on them may not hold for others.")
+        lines.insert(0, f"{plural(queries, 'judged query')}: too few to be sure that these choices hold for others.")
     return lines
 
 
@@ -96,7 +99,7 @@ def _thresholds(summary: Summary) -> Table:
 
 def _mixtures(summary: Summary) -> Table:
     table = _table(
-        "mixture", "chosen weights (the model's share)", summary["measure"], "difference", "95 % interval", "p"
+        "mixture", "weight of the model, chosen per fold", summary["measure"], "difference", "95 % interval", "p"
     )
     none = summary["mixtures"][0]["against_none"]["before"]
     table.add_row("none", "", f"{none:.4f}", *[""] * 3)
