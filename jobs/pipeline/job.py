@@ -9,7 +9,7 @@ import ray
 from jobs.console import say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, open_input
-from jobs.input.shuffle import gathered
+from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
@@ -43,7 +43,7 @@ class RunConfig:
     limit: int | None = None  # only the first queries
     corpus: str | None = None  # with `queries`: the texts of a run
     queries: str | None = None
-    regroup: bool = False  # pairs whose rows do not lie together
+    regroup: bool = False  # the pairs are not clustered by query
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
     trec: str | None = None  # a TREC run file to write beside the output
@@ -130,7 +130,7 @@ def _on_cluster(
     memory = open_score_lookup(scores, model) if config.use_store else None
     for damage in ray.get(ray.remote(damaged_parts).remote(memory)) if memory else ():
         say(f"damaged scores, their pairs are scored again: {damage.path}: {damage.reason}")
-    source = gathered(given, staging.folder.join(GATHERED))
+    source = ensure_grouped(given, staging.folder.join(GATHERED))
     block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
     splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=given.repeated)
     say(f"{given.queries:,} queries, {source.pairs:,} pairs in {len(splits):,} splits ({source.layout} layout)")
