@@ -152,7 +152,7 @@ def test_cranfield_has_trec_evals_numbers() -> None:
         (("out", "qrels.parquet", "--column", "baseline.doc_id=_id"), "but no --baseline is given"),
         (
             ("run.trec", "qrels.parquet", "--column", "doc_id=_id"),
-            "run.trec: a TREC run has no names of columns",
+            "run.trec: a TREC run has no column names",
         ),
         (("out", "other.qrels"), "out: no query has judgements: it holds 3 queries such as q1, q2, q3"),
     ],
