@@ -1,4 +1,4 @@
-"""`rerank tune`: tables of what depth, threshold and mixture are worth, and one recommended line."""
+"""`rerank tune`: tables that compare depths, thresholds and mixtures, and one recommended line."""
 
 import json
 from dataclasses import asdict
@@ -21,7 +21,7 @@ from jobs.tune.threshold import sweep, worth_setting
 from rerank.errors import InputError
 from rerank.paths import locate
 
-_FEW = 25  # queries below which cross-validation says little
+_FEW = 25  # below this many queries cross-validation is unreliable
 _NAMED = 1000
 
 
@@ -31,19 +31,19 @@ def tune(
         str | None,
         typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
     ] = None,
-    measure: Annotated[str, typer.Option(help="What to go by, as ir-measures writes it.")] = "nDCG@10",
+    measure: Annotated[str, typer.Option(help="Measure to optimise, named as in ir-measures.")] = "nDCG@10",
     source: Annotated[
         str | None,
         typer.Option(metavar="IN", help="Candidate sets whose column `score` is the first stage's, to mix with."),
     ] = None,
-    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of what one actor runs on.")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one actor per hour.")] = None,
     pairs_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Of one actor; as OUT was made if not given.")
+        float | None, typer.Option(min=0.001, help="Speed of one actor; by default as measured by the run.")
     ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Find depth, threshold and mixture from the logits of a run; nothing is scored."""
+    """Recommend depth, threshold and mixture from the logits of a finished run; nothing is scored."""
     with exit_codes():
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
         _check_whole(output)
@@ -60,7 +60,7 @@ def tune(
 
 
 def _check_whole(uri: str) -> None:
-    """Raise InputError where the folder holds the best of each query only: what was cut off cannot be judged."""
+    """Raise InputError if --top-k or --min-score left pairs out: what was left out cannot be judged."""
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
@@ -70,7 +70,7 @@ def _check_whole(uri: str) -> None:
 
 
 def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:
-    """All that the command finds, as JSON values; `recommended` is null where reranking does not pay."""
+    """Return all results of the command as JSON values; `recommended` is None if reranking does not pay."""
     measure = judge.measures[0]
     missing = sorted(set(judge.query_ids).difference(pairs.query_ids))
     tuner = Tuner(pairs, judge)
@@ -99,12 +99,12 @@ def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rat
 
 
 def depth_curve(tuner: Tuner, measure: str, rates: Rates) -> list[dict[str, Any]]:
-    """Quality and cost at each depth, compared with the first stage."""
+    """Return quality and cost at each depth, compared with the first stage."""
     first = tuner.values(Setting(0))[:, None]
     rows = []
     for depth in tuner.depths:
-        found = compare([measure], first, tuner.values(Setting(depth))[:, None])[0]
-        rows.append({"depth": depth, **asdict(found), **asdict(cost_of(tuner.pairs, depth, rates))})
+        comparison = compare([measure], first, tuner.values(Setting(depth))[:, None])[0]
+        rows.append({"depth": depth, **asdict(comparison), **asdict(cost_of(tuner.pairs, depth, rates))})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What `rerank tune` prints for a person."""
+"""Print the results of `rerank tune` as tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,19 +38,19 @@ def show(console: Console, summary: Summary) -> None:
 
 
 def conclusion(summary: Summary) -> list[str]:
-    """The verdict in words, and the recommended line where there is one."""
+    """Return the verdict in words, and the recommended line if there is one."""
     gain, queries = summary["gain"], summary["queries"]
-    told = (
+    result = (
         f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
         f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}), measured on held-out queries."
     )
     if summary["verdict"] == "pays":
-        lines = [f"Reranking pays: {told}", *_savings(summary), summary["recommended"]]
+        lines = [f"Reranking pays: {result}", *_savings(summary), summary["recommended"]]
     elif summary["verdict"] == "harms":
-        lines = [f"Reranking does not pay, the first stage alone is better: {told} Keep the first stage's order."]
+        lines = [f"Reranking does not pay, the first stage alone is better: {result} Keep the first stage's order."]
     else:
         lines = [
-            f"Reranking does not clearly pay on {plural(queries, 'query')}: {told} "
+            f"Reranking does not clearly pay on {plural(queries, 'query')}: {result} "
             "Keep the first stage's order, or judge more queries."
         ]
     if summary["few_queries"]:
@@ -59,7 +59,7 @@ def conclusion(summary: Summary) -> list[str]:
 
 
 def _savings(summary: Summary) -> list[str]:
-    """What the chosen depth saves against reranking everything."""
+    """Return what the chosen depth saves compared with reranking all candidates."""
     deepest = summary["depths"][-1]
     chosen = next((row for row in summary["depths"] if row["depth"] == summary["chosen"]["depth"]), deepest)
     if chosen is deepest or summary["chosen"]["mix"] is not None:
@@ -104,22 +104,22 @@ def _mixtures(summary: Summary) -> Table:
     none = summary["mixtures"][0]["against_none"]["before"]
     table.add_row("none", "", f"{none:.4f}", *[""] * 3)
     for row in summary["mixtures"]:
-        found = row["against_none"]
+        comparison = row["against_none"]
         chosen = ", ".join(word.removeprefix(f"{row['name']}:") for word in row["chosen"])
-        interval = f"{found['low']:+.4f} … {found['high']:+.4f}"
+        interval = f"{comparison['low']:+.4f} … {comparison['high']:+.4f}"
         table.add_row(
             row["name"],
             chosen,
-            f"{found['after']:.4f}",
-            f"{found['difference']:+.4f}",
+            f"{comparison['after']:.4f}",
+            f"{comparison['difference']:+.4f}",
             interval,
-            p_text(found["p_value"]),
+            p_text(comparison["p_value"]),
         )
     return table
 
 
 def amount(count: float | None) -> str:
-    """A count in three digits: 950, 12.3k, 4.56M; ? where it is not known."""
+    """Format a count with three digits: 950, 12.3k, 4.56M; ? if it is unknown."""
     if count is None:
         return "?"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -129,14 +129,14 @@ def amount(count: float | None) -> str:
 
 
 def money(usd: float | None) -> str:
-    """Dollars, small ones with four decimals; ? where no price is known."""
+    """Format dollars, small amounts with four decimals; ? if the price is unknown."""
     if usd is None:
         return "?"
     return f"{usd:,.2f}" if usd >= 0.1 else f"{usd:.4f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them; ? where they are not known."""
+    """Format seconds as seconds, minutes or hours; ? if they are unknown."""
     if seconds is None:
         return "?"
     if seconds < 90:
