@@ -1,4 +1,4 @@
-"""The page: what was found, in the order in which a person asks."""
+"""Render the page: the findings in the order in which a reader asks for them."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -14,11 +14,11 @@ from jobs.report.examples import Example, Shown
 from jobs.report.findings import Findings, Judged
 from jobs.tune.tables import amount, duration, money
 
-_OPEN = 2  # examples of each kind that stand open
+_OPEN = 2  # examples of each kind that are unfolded
 
 
 def render(found: Findings) -> str:
-    """The whole HTML file: no script, nothing fetched."""
+    """Return the whole HTML file, without scripts and external resources."""
     style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
     body = "".join(
         part
@@ -55,7 +55,7 @@ def _head(found: Findings) -> Iterable[str]:
 
 
 def headline(found: Findings) -> str:
-    """The one sentence to remember."""
+    """Return the result in one sentence."""
     if found.judged is not None and found.judged.comparisons:
         row = found.judged.comparisons[0]
         verdict = "helped" if row.low > 0 else "did harm" if row.high < 0 else "made no clear difference"
@@ -127,12 +127,12 @@ def _depth(found: Findings) -> Iterable[str]:
 
 
 def depth_curve(found: Findings, judged: Judged) -> str:
-    """The figure of quality by depth, as SVG."""
+    """Return the figure of quality by depth as SVG."""
     return figures.depth_curve(found.depths, judged.measure, found.depths[0]["before"])
 
 
 def _scores(found: Findings) -> Iterable[str]:
-    scored = np.isfinite(found.pairs.logits)  # not below --depth
+    scored = np.isfinite(found.pairs.logits)  # NaN: below --depth, not scored
     scores = found.pairs.scores[scored]
     series = [
         ("candidates kept" if found.cut else "all candidates", scores, "other"),
