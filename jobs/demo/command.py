@@ -1,4 +1,4 @@
-"""`rerank demo`: does reranking help? Questions about this Python's own documentation, before and after."""
+"""`rerank demo`: rerank answers to questions about Python's own documentation, and compare before and after."""
 
 import platform
 import shlex
@@ -27,7 +27,7 @@ from jobs.report.page import render
 from rerank.config import ScorerConfig
 from rerank.paths import locate
 
-# The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.
+# A docstring begins with what a thing does; 96 tokens of it keep the demo within minutes on two cores.
 _MAX_LENGTH = 96
 _EXAMPLES = 3
 _MEASURES = ("nDCG@10", "RR@10", "Success@10")
@@ -124,7 +124,7 @@ def _print_measures(console: Console, qrels: Qrels, before: Ranking, after: Rank
 
 
 def _print_examples(console: Console, queries: dict[str, str], qrels: Qrels, before: Ranking, after: Ranking) -> None:
-    """The questions whose answer climbed furthest, and the one that fell most: a demo should not hide its losses."""
+    """Print the questions with the largest gains, and the one with the largest loss, so that the demo hides nothing."""
     moves = []
     for query_id, judged in qrels.items():
         answer = max(judged, key=lambda doc_id: judged[doc_id])
