@@ -1,4 +1,4 @@
-"""`rerank store`: list what scores are kept, merge their parts, delete them."""
+"""The `rerank store` command: list the models in a score store, merge its parts, delete scores."""
 
 import json
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ def list_stores(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the models whose scores are kept, with pairs, parts, bytes and damaged parts.
+    """List the models of a score store, with pairs, parts, bytes and damaged parts.
 
-    Reads the parts' footers only: damage inside a part shows when a run or a compaction reads it.
+    Reads only the footers of the parts: damage inside a part is found when a run or a compaction reads it.
     """
     with exit_codes():
         found = [(store, content(store)) for store in open_stores(folder)]
@@ -47,7 +47,7 @@ def list_stores(
 
 @app.command("compact")
 def compact_stores(folder: Folder) -> None:
-    """Merge the parts of each model into few sorted ones, each pair once. Readers and writers may go on meanwhile."""
+    """Merge the parts of each model into a few sorted ones. Runs may read and write the store meanwhile."""
     with exit_codes():
         done = {}
         for store in open_stores(folder):
@@ -60,11 +60,11 @@ def compact_stores(folder: Folder) -> None:
 @app.command("rm")
 def remove_stores(
     folder: Folder,
-    model: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="The model whose scores go.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="The scores of all models.")] = False,
+    model: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Delete the scores of this model.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete the scores of all models.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete the scores of one model, or of all; the next run scores those pairs again."""
+    """Delete the scores of one model or of all models; the next run scores their pairs again."""
     with exit_codes():
         chosen = _choose(open_stores(folder), folder, model=model, everything=everything)
         pairs = sum(content(store).pairs for store in chosen)
