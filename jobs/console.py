@@ -1,4 +1,4 @@
-"""Where results go that a person reads."""
+"""Output for a person to read: results on stdout, remarks on stderr."""
 
 import sys
 
@@ -8,12 +8,12 @@ _WIDTH = 140
 
 
 def results_console() -> Console:
-    """The standard output: as wide as the terminal, or wide enough for any table where it is a file or a pipe."""
+    """Return a console on stdout: as wide as the terminal, or wide enough for any table if it is a file or a pipe."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def say(sentence: str) -> None:
-    """One line on stderr for a person who watches."""
+    """Write one line on stderr."""
     sys.stderr.write(f"reranking: {sentence}\n")
     sys.stderr.flush()
 
