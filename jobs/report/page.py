@@ -44,7 +44,7 @@ def _head(found: Findings) -> Iterable[str]:
         (f"{ran.get('queries_ranked', len(found.pairs.query_ids)):,}", "queries ranked"),
         (f"{ran.get('pairs_ranked', len(found.pairs.logits)):,}", "pairs ranked"),
         (_count(ran.get("pairs_scored")), "pairs scored"),
-        (_count(ran.get("store_hits")), "pairs found in the score store"),
+        (_count(ran.get("store_hits")), "pairs found in store"),
         (_count(ran.get("pairs_rejected")), "pairs rejected"),
         (duration(seconds.get("total")), "from start to end"),
         (amount(ran.get("tokens")), "tokens read"),
