@@ -1,4 +1,4 @@
-"""`rerank evaluate`: does it help? A run against judgements, beside the run that it should beat."""
+"""`rerank evaluate`: measure a run against judgements, and compare it with the order before reranking."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.console import results_console
+from jobs.console import plural, results_console
 from jobs.evaluation.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
 from jobs.evaluation.measures import Judge, Qrels, Ranking
 from jobs.evaluation.rankings import Run, RunFormat, names_of, read_run
@@ -21,7 +21,7 @@ from rerank.errors import ConfigError, InputError
 MEASURES = ("nDCG@10", "RR@10", "AP", "P@5", "Success@10", "R@100")
 
 _TOP = 10
-_NAMED = 1000  # ids in the JSON summary
+_NAMED = 1000  # most ids in the JSON summary
 
 
 def evaluate(
@@ -53,12 +53,12 @@ def evaluate(
 ) -> None:
     """Measure a run against judgements, before and after reranking: does it help?"""
     with exit_codes():
-        of_run, of_baseline = by_table(parse_renames(column or []), "run", "baseline")
-        if of_baseline and baseline is None:
-            raise ConfigError("--column baseline.… renames columns of what --baseline names, and there is none")
+        run_renames, baseline_renames = by_table(parse_renames(column or []), "run", "baseline")
+        if baseline_renames and baseline is None:
+            raise ConfigError("--column baseline.… renames columns of the --baseline, but no --baseline is given")
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES)
-        other = read_run(baseline, baseline_format, of_baseline) if baseline is not None else None
-        summary = assess(judge, read_run(run, run_format, of_run), other)
+        other = read_run(baseline, baseline_format, baseline_renames) if baseline is not None else None
+        summary = assess(judge, read_run(run, run_format, run_renames), other)
         if as_json:
             typer.echo(json.dumps(summary))
         else:
@@ -66,9 +66,9 @@ def evaluate(
 
 
 def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any]:
-    """The summary of a run, compared with `baseline` or else with its own first-stage order where it tells one.
+    """Return the summary of a run, compared with `baseline`, or with its own first-stage order if that is known.
 
-    Raises InputError where no query of the run is judged.
+    Raises InputError if no query of the run is judged.
     """
     qrels = judge.qrels
     after = _covered(qrels, run.name, run.ranking)
@@ -91,22 +91,23 @@ def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any
     summary["baseline"] = baseline.name if baseline else f"{run.name} in source_rank order"
     summary["baseline_missing"] = list(_covered(qrels, summary["baseline"], before).missing[:_NAMED])
     summary["unjudged_in_top_10"]["before"] = unjudged_share(qrels, before, depth=_TOP)
-    found = compare(judge.measures, judge.values(before), values)
-    return summary | {"measures": [asdict(comparison) for comparison in found]}
+    comparisons = compare(judge.measures, judge.values(before), values)
+    return summary | {"measures": [asdict(comparison) for comparison in comparisons]}
 
 
 def _covered(qrels: Qrels, name: str, ranking: Ranking) -> Coverage:
-    found = cover(qrels, ranking)
-    if len(found.missing) == found.judged:
+    coverage = cover(qrels, ranking)
+    if len(coverage.missing) == coverage.judged:
         raise InputError(
-            f"{name}: none of its {len(ranking):,} queries is judged; its query ids are such as "
-            f"{names_of(found.unjudged, most=3)}, those of the judgements such as {names_of(found.missing, most=3)}"
+            f"{name}: no query has judgements: it holds {plural(len(ranking), 'query')} such as "
+            f"{names_of(coverage.unjudged, most=3)}, the judgements are for queries such as "
+            f"{names_of(coverage.missing, most=3)}"
         )
-    return found
+    return coverage
 
 
 def show(console: Console, summary: dict[str, Any]) -> None:
-    """Print the summary for a person."""
+    """Print the summary as tables."""
     rows = summary["measures"]
     if summary["baseline"] is None:
         table = Table("", "value", box=None, pad_edge=False)
@@ -122,7 +123,7 @@ def show(console: Console, summary: dict[str, Any]) -> None:
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """Before and after, one line per measure."""
+    """Return the table of before and after, one line per measure."""
     table = Table("", box=None, pad_edge=False)
     for name in ("before", "after", "difference", "95 % interval", "p", "won", "lost", "unchanged"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -136,29 +137,27 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 
 
 def remarks(summary: dict[str, Any]) -> list[str]:
-    """What must be known to read the numbers: who was measured, and what is not judged."""
-    lines = [f"{summary['queries']:,} judged queries"]
+    """Return what is needed to interpret the numbers: which queries were measured, and what is not judged."""
+    lines = [plural(summary["queries"], "judged query")]
     if summary["baseline"] is not None:
-        lines[0] += "; interval by bootstrap, p by paired randomisation, won/lost/unchanged in queries"
+        lines[0] += "; interval by bootstrap, p by paired randomisation test; won, lost, unchanged count queries"
     shares = summary["unjudged_in_top_10"]
-    if "before" in shares:
-        lines.append(f"unjudged in the top 10: {shares['before']:.1%} before, {shares['after']:.1%} after")
-    else:
-        lines.append(f"unjudged in the top 10: {shares['after']:.1%}")
+    unjudged = ", ".join(f"{shares[when]:.1%} {when}" for when in ("before", "after") if when in shares)
+    lines.append(f"documents without judgement in the top 10: {unjudged}")
     if shares["after"] - shares.get("before", shares["after"]) > 0.1:
-        lines[-1] += " (they count as not relevant: a gain may be larger than it looks)"
+        lines[-1] += " (they count as not relevant, so the gain may be larger than measured)"
     for key, text in (
-        ("missing", "judged but not in the run, counted as 0"),
-        ("baseline_missing", "judged but not in the baseline, counted as 0"),
-        ("unjudged", "in the run but not judged, left out"),
+        ("missing", "with judgements but not in the run, counted as 0"),
+        ("baseline_missing", "with judgements but not in the baseline, counted as 0"),
+        ("unjudged", "in the run but without judgements, left out"),
     ):
         if names := summary.get(key):
             count = summary.get(f"{key}_count", len(names))
-            lines.append(f"{count:,} queries {text}: {names_of(names[:5])}" + (" …" if count > 5 else ""))
+            lines.append(f"{plural(count, 'query')} {text}: {names_of(names[:5])}" + (" …" if count > 5 else ""))
     if summary["cut"] and summary["baseline"] is None:
         lines.append(
-            "no comparison: the run holds the best of each query only (--top-k, --min-score), so its first-stage order "
-            "is not known; give --baseline with the candidate sets that it was made from"
+            "no comparison: the run was cut by --top-k or --min-score, so its first-stage order is not known; "
+            "give the candidate sets it was made from as --baseline"
         )
     return lines
 

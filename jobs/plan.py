@@ -1,4 +1,4 @@
-"""`rerank plan`: what a run would read, look up, score, take and cost, from a sample; writes nothing."""
+"""`rerank plan`: estimate what a run would read, look up, score and cost, from a sample; writes nothing."""
 
 import json
 from time import perf_counter
@@ -34,23 +34,25 @@ _MEASURED_PAIRS = 64
 
 def plan(
     source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
-    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; by its column types if not given.")] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="Layout of IN; recognised from its column types if not given.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="IN is a run; this has doc_id, text.")] = None,
-    queries: Annotated[str | None, typer.Option(help="IN is a run; this has query_id, query.")] = None,
-    regroup: Annotated[bool, typer.Option("--regroup", help="Pairs that are not clustered by query.")] = False,
+    corpus: Annotated[str | None, typer.Option(help="The documents of a run (doc_id, text), if IN is a run.")] = None,
+    queries: Annotated[str | None, typer.Option(help="The queries of a run (query_id, query), if IN is a run.")] = None,
+    regroup: Annotated[bool, typer.Option("--regroup", help="IN has pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
     scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,
-    actors: Annotated[int, typer.Option(min=1, help="Actors like this machine that the run would have.")] = 1,
+    actors: Annotated[int, typer.Option(min=1, help="Number of actors in the run, each as fast as this machine.")] = 1,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block, as for the run.")] = None,
-    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one such actor.")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one actor per hour.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
     with exit_codes():
-        given = open_input(
+        opened = open_input(
             source,
             layout=layout,
             renames=parse_renames(column or []),
@@ -60,7 +62,7 @@ def plan(
             regroup=regroup,
         )
         scorer = ScorerConfig(model=model, max_length=max_length)
-        planned = make_plan(given, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
+        planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
             planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
         if as_json:
@@ -70,28 +72,28 @@ def plan(
 
 
 def make_plan(
-    given: Input, scorer: ScorerConfig, *, scores: str | None = None, actors: int = 1, block_pairs: int | None = None
+    opened: Input, scorer: ScorerConfig, *, scores: str | None = None, actors: int = 1, block_pairs: int | None = None
 ) -> dict[str, Any]:
-    """The plan. Counts of queries, pairs and splits are exact, what a sample of the texts stands for is estimated.
+    """Return the plan: exact counts of queries, pairs and splits, the rest estimated from a sample of the texts.
 
-    Raises ModelError where the model cannot be loaded.
+    Raises ModelError if the model cannot be loaded.
     """
     resolved, identity, encoder = resolve(scorer)
     reranker = Reranker(resolved, encoder=encoder)
     on_gpu = reranker.engine.description["device"].startswith("cuda")
     target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu))
-    sets = CandidateSets.from_table(sample(given.source, target_pairs=target))
+    sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
     known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
     encoded = encode(sets, sound, reranker.encoder)
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
-    to_score = given.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
+    to_score = opened.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
     distinct = len(pc.unique(text_column(sets.candidates, "text")))
     return {
-        **_reading(given, target),
-        "queries": given.queries,
-        "pairs": given.pairs,
+        **_reading(opened, target),
+        "queries": opened.queries,
+        "pairs": opened.pairs,
         "sampled_pairs": sets.pair_count,
         "rejected_share": round(1 - len(sound) / max(1, sets.pair_count), 4),
         "distinct_texts_share": round(distinct / max(1, sets.pair_count), 4),
@@ -108,17 +110,17 @@ def make_plan(
     }
 
 
-def _reading(given: Input, target: int) -> dict[str, Any]:
-    """What would be read, and in how many splits; of rows that lie apart those of what gathering them will leave."""
-    if isinstance(given.source, Source):
-        splits = len(plan_splits(given.source, target_pairs=target))
-        return {"layout": str(given.source.layout), "files": _files(given.source), "splits": splits}
-    gathering = given.source
-    tables = [table for table in (gathering.rows, gathering.corpus, gathering.queries) if table is not None]
+def _reading(opened: Input, target: int) -> dict[str, Any]:
+    """Return the layout, the number of files and of splits; for ungrouped rows the splits after grouping."""
+    if isinstance(opened.source, Source):
+        splits = len(plan_splits(opened.source, target_pairs=target))
+        return {"layout": str(opened.source.layout), "files": _files(opened.source), "splits": splits}
+    join = opened.source
+    tables = [table for table in (join.rows, join.corpus, join.queries) if table is not None]
     return {
-        "layout": "pairs, to be gathered" if gathering.corpus is None else "run, to be gathered",
+        "layout": "pairs, to be grouped by query" if join.corpus is None else "run, to be joined with its texts",
         "files": sum(map(_files, tables)),
-        "splits": -(-given.pairs // max(target, PAIRS_PER_ROW_GROUP)),
+        "splits": -(-opened.pairs // max(target, PAIRS_PER_ROW_GROUP)),
     }
 
 
@@ -137,13 +139,13 @@ def _files(source: Source) -> int:
 
 
 def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
-    """The share of the pairs whose scores the store has."""
+    """Return the share of the pairs whose scores are in the store."""
     hashes = hash_pairs(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
     return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(hashes).known.mean()) if len(hashes) else 0.0
 
 
 def _measure(reranker: Reranker, pairs: EncodedPairs) -> float:
-    """Tokens per second of this machine's engine on these pairs, in some seconds; the first batch only warms up."""
+    """Measure tokens per second of this machine's engine on these pairs, for some seconds after a warm-up batch."""
     tokens, started, seconds = 0, perf_counter(), 0.0
     chosen = np.random.default_rng(0).permutation(len(pairs))
     for start in range(0, len(pairs), _MEASURED_PAIRS):

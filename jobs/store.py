@@ -1,4 +1,4 @@
-"""`rerank store`: list what scores are kept, merge their parts, delete them."""
+"""The `rerank store` command: list the models in a score store, merge its parts, delete scores."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.console import results_console
+from jobs.console import plural, results_console
 from jobs.exits import exit_codes
 from rerank.errors import ConfigError
 from rerank.store import ScoreStore, open_stores
@@ -31,9 +31,9 @@ def list_stores(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the models whose scores are kept, with pairs, parts, bytes and damaged parts.
+    """List the models of a score store, with pairs, parts, bytes and damaged parts.
 
-    Reads the parts' footers only: damage inside a part shows when a run or a compaction reads it.
+    Reads only the footers of the parts: damage inside a part is found when a run or a compaction reads it.
     """
     with exit_codes():
         found = [(store, content(store)) for store in open_stores(folder)]
@@ -47,7 +47,7 @@ def list_stores(
 
 @app.command("compact")
 def compact_stores(folder: Folder) -> None:
-    """Merge the parts of each model into few sorted ones, each pair once. Readers and writers may go on meanwhile."""
+    """Merge the parts of each model into a few sorted ones. Runs may read and write the store meanwhile."""
     with exit_codes():
         done = {}
         for store in open_stores(folder):
@@ -60,17 +60,17 @@ def compact_stores(folder: Folder) -> None:
 @app.command("rm")
 def remove_stores(
     folder: Folder,
-    model: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="The model whose scores go.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="The scores of all models.")] = False,
+    model: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Delete the scores of this model.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete the scores of all models.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete the scores of one model, or of all; the next run scores those pairs again."""
+    """Delete the scores of one model or of all models; the next run scores their pairs again."""
     with exit_codes():
         chosen = _choose(open_stores(folder), folder, model=model, everything=everything)
         pairs = sum(content(store).pairs for store in chosen)
         names = ", ".join(store.fingerprint for store in chosen)
         if not yes:
-            typer.confirm(f"Delete {pairs:,} scores of {names}?", abort=True, err=True)
+            typer.confirm(f"Delete {plural(pairs, 'score')} of {names}?", abort=True, err=True)
         for store in chosen:
             remove(store)
         typer.echo(json.dumps({"deleted": [store.fingerprint for store in chosen], "pairs": pairs}))
@@ -78,11 +78,11 @@ def remove_stores(
 
 def _choose(stores: list[ScoreStore], folder: str, *, model: str | None, everything: bool) -> list[ScoreStore]:
     if (model is None) is not everything:
-        raise ConfigError("give either --model FINGERPRINT or --all; `rerank store ls` shows the fingerprints")
+        raise ConfigError("give either --model FINGERPRINT or --all; `rerank store ls DIR` lists the fingerprints")
     chosen = [store for store in stores if everything or store.fingerprint == model]
     if not chosen:
         known = ", ".join(store.fingerprint for store in stores)
-        raise ConfigError(f"{folder}: no scores of a model {model!r}, there are {known}")
+        raise ConfigError(f"{folder}: no scores of model {model!r}, only of {known}")
     return chosen
 
 
@@ -105,14 +105,14 @@ def _known(model: dict[str, Any], key: str) -> str:
 
 def _sentence(result: Compaction) -> str:
     return (
-        f"{result.pairs:,} pairs, {result.parts_before:,} parts of {result.size_before:,} bytes "
-        f"are now {result.parts_after:,} of {result.size_after:,}"
+        f"{plural(result.pairs, 'pair')}, {plural(result.parts_before, 'part')} ({result.size_before:,} bytes) "
+        f"merged into {plural(result.parts_after, 'part')} ({result.size_after:,} bytes)"
     )
 
 
 def _report(damaged: Sequence[Damage]) -> None:
     for path, reason in damaged:
-        typer.echo(f"damaged, its pairs will be scored again: {path}: {reason}", err=True)
+        typer.echo(f"damaged part, its pairs will be scored again: {path}: {reason}", err=True)
 
 
 if __name__ == "__main__":

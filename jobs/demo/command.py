@@ -1,4 +1,4 @@
-"""`rerank demo`: does reranking help? Questions about this Python's own documentation, before and after."""
+"""`rerank demo`: rerank answers to questions about Python's own documentation, and compare before and after."""
 
 import platform
 import shlex
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from jobs.console import plural
 from jobs.demo.corpus import write_corpus
 from jobs.demo.first_stage import load_qrels, load_questions, retrieve
 from jobs.evaluate import MEASURES
@@ -26,7 +27,7 @@ from jobs.report.page import render
 from rerank.config import ScorerConfig
 from rerank.paths import locate
 
-# The head of a docstring says what a thing does; 96 tokens of it keep the demo within minutes on two cores.
+# A docstring begins with what a thing does; 96 tokens of it keep the demo within minutes on two cores.
 _MAX_LENGTH = 96
 _EXAMPLES = 3
 _MEASURES = ("nDCG@10", "RR@10", "Success@10")
@@ -48,12 +49,14 @@ def demo(folder: Path, *, depth: int, verbose: bool) -> dict[str, Any]:
     documents = pq.read_table(corpus)
     console.print(
         f"1. {documents.num_rows:,} documents: the docstrings of Python {platform.python_version()}'s standard library"
-        + (" (kept from the last time)" if kept else "")
+        + (" (from the last demo)" if kept else "")
     )
     sets = retrieve(documents, load_questions(), depth=depth)
     pq.write_table(sets, candidates)
     pairs = sum(len(row) for row in sets.column("candidates"))
-    console.print(f"2. {sets.num_rows} questions, BM25's best {depth} for each: {pairs:,} pairs in {candidates}")
+    console.print(
+        f"2. {sets.num_rows} questions with BM25's {depth} best documents each: {plural(pairs, 'pair')} in {candidates}"
+    )
     console.print(f"3. {_program()} run {candidates} {ranked} --max-length {_MAX_LENGTH} --overwrite")
     summary = run(
         RunConfig(
@@ -81,8 +84,8 @@ def show_results(console: Console, folder: Path, summary: Mapping[str, Any]) -> 
     _print_examples(console, dict(_rows(sets, "query_id", "query")), qrels, before, after)
     scored, hits = summary["pairs_scored"], summary["store_hits"]
     console.print(
-        f"\n{summary['pairs_ranked']:,} pairs in {summary['seconds']['total']:.0f} s: {scored:,} scored"
-        + (f", {hits:,} looked up in the score store (a pair is scored once, ever)" if hits else "")
+        f"\n{plural(summary['pairs_ranked'], 'pair')} in {summary['seconds']['total']:.0f} s: {scored:,} scored"
+        + (f", {hits:,} found in the score store (a pair is never scored twice)" if hits else "")
         + f"\nThe ranked Parquet files are in {folder / _RANKED}; _manifest.json there says how they were made."
     )
     console.print(_next_steps(folder))
@@ -121,7 +124,7 @@ def _print_measures(console: Console, qrels: Qrels, before: Ranking, after: Rank
 
 
 def _print_examples(console: Console, queries: dict[str, str], qrels: Qrels, before: Ranking, after: Ranking) -> None:
-    """The questions whose answer climbed furthest, and the one that fell most: a demo should not hide its losses."""
+    """Print the questions with the largest gains, and the one with the largest loss, so that the demo hides nothing."""
     moves = []
     for query_id, judged in qrels.items():
         answer = max(judged, key=lambda doc_id: judged[doc_id])

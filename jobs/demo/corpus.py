@@ -1,4 +1,4 @@
-"""The demo's corpus: one document for each documented public name of the running Python's standard library."""
+"""Build the demo's corpus: one document for each documented public name of Python's standard library."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 
 MAX_CHARACTERS = 1_500
 
-# Gone from Python 3.13: their documents would answer a question with what nobody should use.
+# Removed in Python 3.13: their documents would answer a question with what nobody should use.
 REMOVED = frozenset(
     "aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils imghdr imp lib2to3 "  # noqa: SIM905
     "mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib".split()
 )
-# They act on import, draw windows, need a display library that many builds lack, or hold nothing but tests and tables.
+# They act on import, open windows, need a display library that many builds lack, or contain only tests and tables.
 UNSUITABLE = frozenset(
     "antigravity encodings idlelib pydoc_data test this tkinter turtle turtledemo".split()  # noqa: SIM905
 )
-# What is public in them is public under another name: os, os.path, re, dis, xml.parsers.expat.
+# Their public names are documented in another module: os, os.path, re, dis, xml.parsers.expat.
 IMPLEMENTATIONS = frozenset(
     "genericpath nt nturl2path ntpath opcode posix posixpath pyexpat sre_compile sre_constants sre_parse".split()  # noqa: SIM905
 )
@@ -36,7 +36,7 @@ SCHEMA = pa.schema([("doc_id", pa.string()), ("text", pa.string()), ("kind", pa.
 
 
 class Entry(NamedTuple):
-    """A public name, the object behind it, its docstring, and for a method how specialised its class is."""
+    """A public name, its object and docstring, and for a method how deep its class inherits (`depth`)."""
 
     module: str
     path: str
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
 
     @property
     def doc_id(self) -> str:
-        """The name as a person writes it: `str.split`, `weakref.finalize`."""
+        """The name as people write it: `str.split`, `weakref.finalize`."""
         return self.path if self.module == "builtins" else f"{self.module}.{self.path}".rstrip(".")
 
 
@@ -55,11 +55,11 @@ def stdlib_documents() -> pa.Table:
     """Read the documentation of the standard library: `doc_id`, `text` and `kind`, sorted by `doc_id`.
 
     `kind` is module, class, function, method or property. `text` is the name with its signature, then the cleaned
-    docstring, cut at a line end to at most `MAX_CHARACTERS`. That touches one document in sixty, and leaves nearly all
-    of them below 512 tokens, where the usual cross-encoders stop reading: what is read is what was retrieved. Each
-    object has one document, under its best public name. Dunder methods are left out: they say what `object` says.
+    docstring, cut at a line end to at most `MAX_CHARACTERS`. That cuts one document in sixty and keeps nearly all of
+    them below 512 tokens, the usual limit of cross-encoders, so that the model reads what BM25 retrieved. Each object
+    has one document, under its best public name. Dunder methods are left out: they repeat what `object` says.
 
-    Imports some three hundred modules into the calling process; `write_corpus` keeps them in a process of their own.
+    This imports about three hundred modules into the calling process; `write_corpus` uses a separate process.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,7 +70,7 @@ def stdlib_documents() -> pa.Table:
 
 
 def write_corpus(path: Path) -> None:
-    """Write `stdlib_documents()` as Parquet to `path`, from a process of its own; CalledProcessError if that fails."""
+    """Write `stdlib_documents()` as Parquet to `path`, in a separate process. Raises CalledProcessError."""
     # By path and with -P: neither the working directory nor this folder may shadow a standard module.
     subprocess.run([sys.executable, "-P", __file__, str(path.resolve())], check=True)
 
@@ -98,10 +98,10 @@ def _modules() -> Iterator[tuple[str, ModuleType]]:
             continue
         try:
             module = importlib.import_module(name)
-        except ImportError:  # another platform's module, or one this build left out
+        except ImportError:  # a module of another platform, or one that this build lacks
             continue
         yield name, module
-        pending.extend(f"{name}.{found.name}" for found in pkgutil.iter_modules(getattr(module, "__path__", ())))
+        pending.extend(f"{name}.{sub.name}" for sub in pkgutil.iter_modules(getattr(module, "__path__", ())))
 
 
 def _members(module_name: str, module: ModuleType) -> Iterator[Entry]:
@@ -117,13 +117,13 @@ def _members(module_name: str, module: ModuleType) -> Iterator[Entry]:
 
 
 def _belongs(target: Any, module_name: str) -> bool:
-    """Whether a module without `__all__` owns `target`, or took it from a private module to publish it."""
+    """Return True if a module without `__all__` defines `target`, or publishes it from a private module."""
     home = getattr(target, "__module__", None) or getattr(getattr(target, "__self__", None), "__name__", None)
     return module_name == "builtins" or (isinstance(home, str) and (home == module_name or home.startswith("_")))
 
 
 def _methods(owner: Entry, public: set[int]) -> Iterator[Entry]:
-    """The methods that a class defines or takes from a private base; those of a public base stay with that base."""
+    """Yield the methods that a class defines or inherits from a private base; a public base has its own entries."""
     seen: set[str] = set()
     for base in owner.target.__mro__:
         if base is not owner.target and id(base) in public:
@@ -155,7 +155,7 @@ def _once(entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _preference(entry: Entry) -> tuple[bool, int, bool, bool, int, int, str]:
-    """Smallest first: a builtin, few dots, its own module, its own name, the most general class, a short name."""
+    """Return the sort key of a name, best first: builtin, few dots, own module, own name, general class, short name."""
     home = str(getattr(entry.target, "__module__", "")).lstrip("_")
     own_name = getattr(entry.target, "__name__", "")
     short_name = entry.path.rpartition(".")[2]
@@ -178,7 +178,7 @@ def _text(entry: Entry) -> str:
 
 
 def _signature(entry: Entry) -> str:
-    """The parameters without annotations and `self`; a default that is not a plain value would tell of this machine."""
+    """Return the parameters without `self`, annotations, and defaults that are not plain values (they may vary)."""
     if entry.kind in {"module", "property"}:
         return ""
     try:

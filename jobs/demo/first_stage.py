@@ -1,4 +1,4 @@
-"""The demo's first stage: the questions kept in this project, and BM25 candidate sets for them."""
+"""The demo's first stage: questions from a file of this project, and their candidate sets by BM25."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAMEL_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Question(TypedDict):
-    """One line of `questions.jsonl`: 2 grades the answer, 1 a document that also helps; what is not listed is 0."""
+    """One line of `questions.jsonl`; grade 2 is the answer, 1 a document that also helps, all others are 0."""
 
     query_id: str
     query: str
@@ -33,13 +33,13 @@ class Question(TypedDict):
 
 
 def load_questions() -> pa.Table:
-    """The demo's questions: `query_id`, `query`."""
+    """Return the demo's questions: `query_id`, `query`."""
     rows = [{"query_id": question["query_id"], "query": question["query"]} for question in _questions()]
     return pa.Table.from_pylist(rows, schema=QUESTIONS_SCHEMA)
 
 
 def load_qrels() -> pa.Table:
-    """The judged answers: `query_id`, `doc_id`, `relevance` (1 or 2)."""
+    """Return the judged answers: `query_id`, `doc_id`, `relevance` (1 or 2)."""
     rows = [
         {"query_id": question["query_id"], "doc_id": doc_id, "relevance": relevance}
         for question in _questions()
@@ -49,40 +49,40 @@ def load_qrels() -> pa.Table:
 
 
 def retrieve(documents: pa.Table, questions: pa.Table, *, depth: int = 100) -> pa.Table:
-    """The `depth` best documents of each question by BM25, best first: candidate sets in the `queries` layout.
+    """Retrieve the `depth` best documents of each question by BM25, as candidate sets in the `queries` layout.
 
     `documents` has `doc_id` and `text`, `questions` has `query_id` and `query`. A document that shares no word with
-    the question is no candidate, so a set may be shorter than `depth`. Equal scores stand in corpus order. k1 = 0.9
-    and b = 0.4 are Anserini's defaults. Raises ConfigError for a depth below 1.
+    the question is no candidate, so a set may be shorter than `depth`. Equal scores keep corpus order. k1 = 0.9 and
+    b = 0.4 are Anserini's defaults. Raises ConfigError for a depth below 1.
     """
     if depth < 1:
         raise ConfigError(f"depth must be at least 1, got {depth}")
     index = bm25s.BM25(k1=0.9, b=0.4)
     index.index(_words(documents["text"].to_pylist()), show_progress=False)
-    found: list[NDArray[np.int64]] = []
+    retrieved: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
     for words in _words(questions["query"].to_pylist()):
         document_scores = index.get_scores_from_ids(index.get_tokens_ids(words))
         best = np.argsort(-document_scores, kind="stable")[:depth]
         best = best[document_scores[best] > 0]
-        found.append(best)
+        retrieved.append(best)
         scores.append(document_scores[best])
-    return _candidate_sets(documents, questions, found, scores)
+    return _candidate_sets(documents, questions, retrieved, scores)
 
 
 def _candidate_sets(
-    documents: pa.Table, questions: pa.Table, found: list[NDArray[np.int64]], scores: list[NDArray[np.float32]]
+    documents: pa.Table, questions: pa.Table, retrieved: list[NDArray[np.int64]], scores: list[NDArray[np.float32]]
 ) -> pa.Table:
-    """Put the row numbers of the found documents and their scores, one array of each per question, into one table."""
-    chosen = documents.select(["doc_id", "text"]).take(np.concatenate(found)).combine_chunks()
+    """Build the table from one array of document rows and one array of scores per question."""
+    chosen = documents.select(["doc_id", "text"]).take(np.concatenate(retrieved)).combine_chunks()
     chosen = chosen.append_column("score", pa.array(np.concatenate(scores).astype(np.float64)))
-    ends = np.cumsum([len(rows) for rows in found])
+    ends = np.cumsum([len(rows) for rows in retrieved])
     candidates = pa.ListArray.from_arrays(np.r_[0, ends].astype(np.int32), chosen.to_struct_array().combine_chunks())
     return pa.table([questions["query_id"], questions["query"], candidates], schema=CANDIDATE_SETS_SCHEMA)
 
 
 def _words(texts: list[str]) -> list[list[str]]:
-    """Lower-case words; `weakref.WeakSet` and `copy_file_range` come apart.
+    """Split texts into lower-case words; names such as `weakref.WeakSet` and `copy_file_range` are split too.
 
     The long stop list drops question words too. "How", "do" and "my" are rare in reference documentation, so with the
     short list they would weigh more than what the question is about.

@@ -1,4 +1,4 @@
-"""Two rankings of the same queries against judgements: by how much they differ, where, and what is unknown."""
+"""Compare two rankings of the same queries: differences, won and lost queries, missing judgements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 from jobs.evaluation.measures import Qrels, Ranking, Values
 from jobs.evaluation.significance import bootstrap_interval, randomisation_test
 
-# Sums of the same gains in another order differ by less; any swap of two documents moves a measure by more.
+# Rounding errors of a sum are smaller than this; swapping two documents changes a measure by more.
 _EQUAL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One measure before and after, means over the judged queries.
+    """One measure before and after, as means over the judged queries.
 
-    `low` and `high` bound the difference (95 %, bootstrap), `p_value` is the randomisation test's.
+    `low` and `high` are the 95 % bootstrap interval of the difference, `p_value` is that of the randomisation test.
     """
 
     measure: str
@@ -33,7 +33,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which queries a run and the judgements share.
+    """Which queries a run and the judgements have in common.
 
     `missing` are judged but not ranked and count as 0; `unjudged` are ranked but not judged and left out.
     """
@@ -67,18 +67,18 @@ def compare(measures: Sequence[str], before: Values, after: Values) -> list[Comp
 
 
 def cover(qrels: Qrels, ranking: Ranking) -> Coverage:
-    """Count the judged queries and name those that only one side knows."""
+    """Return the number of judged queries and the ids that only the run or only the judgements have."""
     missing = tuple(sorted(query_id for query_id in qrels if not ranking.get(query_id)))
     unjudged = tuple(sorted(query_id for query_id in ranking if query_id not in qrels))
     return Coverage(len(qrels), missing, unjudged)
 
 
 def unjudged_share(qrels: Qrels, ranking: Ranking, *, depth: int = 10) -> float:
-    """Share of the documents in the best `depth` of all judged queries that nobody judged; NaN without documents."""
+    """Return the share of top `depth` documents of all judged queries that have no judgement; NaN if there are none."""
     known = [doc_id in qrels[query_id] for query_id in qrels for doc_id in ranking.get(query_id, ())[:depth]]
     return 1 - float(np.mean(known)) if known else float("nan")
 
 
 def p_text(p_value: float) -> str:
-    """A p-value in three decimals; 10,000 resamples tell no more."""
+    """Format a p-value with three decimals, the precision that 10,000 resamples give."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -1,4 +1,4 @@
-"""Measuring a run against judgements with ir-measures; what is measured is named as everybody names it: nDCG@10."""
+"""Measure rankings against judgements with ir-measures, under the usual names such as nDCG@10."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Values = npt.NDArray[np.float64]
 
 
 def measure(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, float]:
-    """The mean of each measure over the judged queries, under the names given.
+    """Return the mean of each measure over the judged queries, by the names in `measures`.
 
     `qrels` is query_id → doc_id → relevance; `ranking` is query_id → doc_ids, best first. A judged query without
-    documents counts as 0; a query without judgements is left out. Only the order is measured: trec_eval would break
-    equal scores by doc_id, so each document is scored by its place. Raises ConfigError for a name that ir-measures
-    does not know or cannot compute.
+    documents counts as 0; a query without judgements is left out. Documents are scored by position, because trec_eval
+    would sort equal scores by doc_id. Raises ConfigError for a measure that ir-measures does not know or cannot
+    compute.
     """
     parsed = {name: _parse(name) for name in measures}
     run = {query_id: _scores(doc_ids) for query_id, doc_ids in ranking.items()}
     judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
     values = ir_measures.calc_aggregate(list(parsed.values()), judgements, run)
-    return {name: float(values[wanted]) for name, wanted in parsed.items()}
+    return {name: float(values[metric]) for name, metric in parsed.items()}
 
 
 class Judge:
-    """Judgements and the measures to take of any number of rankings, query by query; `query_ids` are the judged ones.
+    """Measures any number of rankings against the same judgements, query by query; `query_ids` are the judged queries.
 
-    Raises ConfigError for a name that ir-measures does not know or cannot compute.
+    Raises ConfigError for a measure that ir-measures does not know or cannot compute.
     """
 
     def __init__(self, qrels: Qrels, measures: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ class Judge:
         self._evaluator = ir_measures.evaluator(list(self._column), judgements)
 
     def values(self, ranking: Ranking) -> Values:
-        """Each measure of each judged query, shape [query_ids, measures]; a query that is not ranked has 0."""
+        """Return each measure of each judged query, shape [query_ids, measures]; 0 for a query that is not ranked."""
         run = {query_id: _scores(ranking[query_id][: self.depth]) for query_id in self._row if query_id in ranking}
         values = np.zeros((len(self.query_ids), len(self.measures)))
         for metric in self._evaluator.iter_calc(run):
@@ -66,7 +66,7 @@ def ranking_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, list[str]]:
 
 
 def qrels_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
-    """Gather (query_id, doc_id, relevance) rows into query_id → doc_id → relevance."""
+    """Collect (query_id, doc_id, relevance) rows into query_id → doc_id → relevance."""
     qrels: dict[str, dict[str, int]] = {}
     for query_id, doc_id, relevance in rows:
         qrels.setdefault(query_id, {})[doc_id] = relevance
@@ -78,7 +78,7 @@ def _scores(doc_ids: Sequence[str]) -> dict[str, float]:
 
 
 def _depth_read(measures: Iterable[ir_measures.Measure]) -> int | None:
-    """How many documents of a ranking these measures look at; None: all of them."""
+    """Return how many documents of a ranking these measures look at, or None for all."""
     depth = 0
     for measure in measures:
         cutoff = measure.params.get("cutoff")

@@ -1,4 +1,4 @@
-"""A ranked output folder as arrays: every pair with its logit and its place in the first stage."""
+"""Read a ranked output folder as arrays: each pair with its logit and its first-stage rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from rerank.ranking.rank import SOURCE_SCORE, relevance_scores
 class RankedPairs:
     """Query i owns rows offsets[i] to offsets[i + 1], in first-stage order. All arrays have shape [pairs].
 
-    `ranks` are the run's, from 1; a logit is NaN where the run scored no deeper. `source_scores` are the first
-    stage's, NaN where unknown, None where nothing is known of them.
+    `ranks` are those of the run, from 1. A logit is NaN for a candidate below --depth. `source_scores` are the first
+    stage's: NaN for a pair without one, None if no pair has one.
     """
 
     query_ids: list[str]
@@ -59,13 +59,13 @@ class RankedPairs:
         return int(self.source_rank[np.isfinite(self.logits)].max(initial=0))
 
     def as_ranked(self) -> npt.NDArray[np.intp]:
-        """Pairs as the run ranked them."""
+        """Return the pairs in the order of the run."""
         return np.lexsort((self.ranks, self.query_of))
 
     def order(self, *, depth: int | None = None, fusion: ScoreFusion | None = None) -> npt.NDArray[np.intp]:
-        """Pairs best first within each query, where the first `depth` candidates are reranked and the rest follow.
+        """Return the pairs best first within each query, with only the first `depth` candidates reranked.
 
-        Below the depth the first stage's order stands: a page of results has no holes.
+        The other candidates follow in first-stage order.
         """
         head = self.source_rank <= (self.deepest if depth is None else depth)
         keys = np.where(head, self.logits, np.float32(np.nan))
@@ -77,7 +77,7 @@ class RankedPairs:
         return np.lexsort((self.source_rank, np.where(head, -values, np.inf), self.query_of))
 
     def ranking(self, order: npt.NDArray[np.intp], *, top: int | None = None) -> dict[str, list[str]]:
-        """query_id → doc_ids in this order, the first `top` of them."""
+        """Return query_id → doc_ids in this order, the first `top` only if given."""
         counts = np.diff(self.offsets)
         if top is not None:
             place = np.arange(len(order)) - np.repeat(self.offsets[:-1], counts)
@@ -87,22 +87,22 @@ class RankedPairs:
         return {query_id: doc_ids[start:stop] for query_id, (start, stop) in zip(self.query_ids, bounds, strict=True)}
 
     def relevances(self, qrels: Qrels) -> npt.NDArray[np.int64]:
-        """The judgement of each pair, 0 where there is none."""
+        """Return the relevance of each pair, 0 without a judgement."""
         doc_ids = self.doc_ids.to_pylist()
-        found: list[int] = []
+        grades: list[int] = []
         for query_id, (start, stop) in zip(self.query_ids, pairwise(self.offsets.tolist()), strict=True):
             judged = qrels.get(query_id, {})
-            found += [judged.get(doc_id, 0) for doc_id in doc_ids[start:stop]]
-        return np.array(found, dtype=np.int64)
+            grades += [judged.get(doc_id, 0) for doc_id in doc_ids[start:stop]]
+        return np.array(grades, dtype=np.int64)
 
 
 def read_ranked(
     uri: str, *, source: str | None = None, only: Sequence[str] | None = None
 ) -> tuple[RankedPairs, dict[str, Any]]:
-    """The pairs of an output folder and its manifest; of the queries in `only`, where given.
+    """Read the pairs of an output folder and its manifest; `only` keeps the pairs of these query ids.
 
-    First-stage scores are its column `source_score`, else the column `score` of the candidate sets in `source`, which
-    are those that the manifest names if they are still there. Raises InputError.
+    First-stage scores are the column `source_score`. If it is missing, they are the column `score` of the candidate
+    sets in `source`, by default those named in the manifest, if they still exist. Raises InputError.
     """
     location = locate(uri)
     columns = pair_columns(location)
@@ -120,23 +120,23 @@ def read_ranked(
 
 
 def _with_source_scores(table: pa.Table, source: str | None, manifest: dict[str, Any]) -> pa.Table:
-    """The table with the candidate sets' `score` as `source_score`, if they have one."""
-    named = source or manifest.get("source")
-    if named is None:
+    """Return the table with `score` of the candidate sets as `source_score`, if they have that column."""
+    place = source or manifest.get("source")
+    if place is None:
         return table
     try:
-        location = locate(named)
+        location = locate(place)
         renames = fitting(location, manifest.get("columns", {}))
         if "score" not in pair_columns(location, renames):
             return table
         queries = pc.unique(table.column("query_id")).to_pylist()
-        theirs = read_pairs(location, ["score"], renames=renames, only=queries)
+        source_pairs = read_pairs(location, ["score"], renames=renames, only=queries)
     except InputError:
         if source is not None:
             raise
-        return table  # the input of the run has gone: then only ranks are known
+        return table  # the input of the run no longer exists, so only ranks are known
     ids = ["query_id", "doc_id"]
-    first = theirs.group_by(ids, use_threads=False).aggregate([("score", "first")])
+    first = source_pairs.group_by(ids, use_threads=False).aggregate([("score", "first")])
     return table.join(first, ids, join_type="left outer").rename_columns({"score_first": SOURCE_SCORE})
 
 

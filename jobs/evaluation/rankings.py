@@ -1,4 +1,4 @@
-"""Rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
+"""Read rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _TREC = frozenset({".trec", ".run", ".txt", ".res"})
 
 
 class RunFormat(StrEnum):
-    """How a run is written down. The columns of Parquet say whether it is ranked output or candidate sets."""
+    """File format of a run. For Parquet the columns tell ranked output from candidate sets and plain runs."""
 
     PARQUET = "parquet"
     TREC = "trec"
@@ -32,7 +32,7 @@ class RunFormat(StrEnum):
 class Run:
     """Documents of each query, best first.
 
-    `first_stage` is the order before reranking where the file tells it whole; `cut` that it tells only a part of it.
+    `first_stage` is the order before reranking, if the file has all of it. `cut` is True if it has only a part.
     """
 
     name: str
@@ -42,23 +42,23 @@ class Run:
 
 
 def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str] | None = None) -> Run:
-    """Read a run; `kind` None goes by the suffix, and a folder is Parquet. Raises InputError, and ConfigError.
+    """Read a run; `kind` None goes by the suffix, and a folder is Parquet. Raises InputError or ConfigError.
 
-    `renames` leads from our column names to those of Parquet.
-    Parquet with `rank` and `source_rank` is our ranked output, with `text` or lists of candidates it is candidate sets
-    in first-stage order, else it is ordered by `rank` or by `score`. A TREC file is ordered as trec_eval does: by
-    score, whatever its rank column says, and equal scores by doc_id from Z to A.
+    `renames` maps our column names to those of the Parquet files. Parquet with `rank` and `source_rank` is our ranked
+    output. With `text` or lists of candidates it is candidate sets in first-stage order. Otherwise it is sorted by
+    `rank` or by `score`. A TREC file is sorted as trec_eval does: by score, ignoring its rank column, and equal scores
+    by descending doc_id.
     """
     location = locate(uri)
     if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
         if renames:
-            raise ConfigError(f"{uri}: a TREC run has no names of columns, got --column for {', '.join(renames)}")
+            raise ConfigError(f"{uri}: a TREC run has no column names, got --column for {', '.join(renames)}")
         return Run(uri, _checked(uri, _trec_ranking(location)))
     columns = pair_columns(location, renames)
     if {"rank", "source_rank"} <= columns.keys():
         return _ranked_output(location, renames)
     if "text" in columns:
-        # A candidate that stands twice is scored where it stands first; the job rejects the other.
+        # The job scores the first of two candidates with the same doc_id and rejects the other.
         first_stage = ranked_by(read_pairs(location, (), renames=renames))
         return Run(uri, {query_id: list(dict.fromkeys(doc_ids)) for query_id, doc_ids in first_stage.items()})
     for name, ascending in (("rank", True), ("score", False)):
@@ -67,13 +67,13 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
             key = _numbers(uri, table.column(name))
             return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
     raise InputError(
-        f"{uri}: no run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets (query_id, "
-        f"query, doc_id, text), or query_id, doc_id and rank or score; found {', '.join(columns)}"
+        f"{uri}: not a run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets "
+        f"(query_id, query, doc_id, text), or query_id, doc_id and rank or score; found {', '.join(columns)}"
     )
 
 
 def read_manifest(location: Location) -> dict[str, Any]:
-    """The manifest of an output folder; empty where there is none."""
+    """Read the manifest of an output folder; empty if there is none."""
     path = location.join(MANIFEST).path
     try:
         with location.filesystem.open_input_stream(path) as stream:
@@ -84,12 +84,12 @@ def read_manifest(location: Location) -> dict[str, Any]:
 
 
 def is_cut(location: Location, manifest: Mapping[str, Any], renames: Mapping[str, str] | None = None) -> bool:
-    """Whether an output folder holds the best of each query only (--top-k, --min-score)."""
+    """Return True if --top-k or --min-score left pairs out of an output folder."""
     return count_pairs(location, renames) < int(manifest.get("pairs_ranked", 0))
 
 
 def ranked_by(table: pa.Table, *keys: np.ndarray) -> dict[str, list[str]]:
-    """query_id → doc_ids in the order of the keys, the first one first, then in table order."""
+    """Return query_id → doc_ids sorted by the keys, the first key first, then in table order."""
     encoded = combined(table.column("query_id")).dictionary_encode()
     queries = encoded.indices.to_numpy()
     order = np.lexsort((*reversed(keys), queries))
@@ -139,22 +139,22 @@ def _trec_ranking(location: Location) -> dict[str, list[str]]:
     table = pa.table(
         {"query_id": pa.array(query_ids, pa.large_string()), "doc_id": pa.array(doc_ids, pa.large_string())}
     )
-    # trec_eval keeps scores in 32 bits, and what is equal there it orders by doc_id, the largest first.
-    from_a = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
-    return ranked_by(table, -np.array(scores, dtype=np.float32), -from_a)
+    # trec_eval compares scores as float32 and sorts equal ones by doc_id, the largest first.
+    doc_id_rank = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
+    return ranked_by(table, -np.array(scores, dtype=np.float32), -doc_id_rank)
 
 
 def _checked(uri: str, ranking: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Raise InputError where a document stands twice in a ranking: no measure is defined there."""
+    """Raise InputError if a ranking has a document twice, because no measure is defined for that."""
     for query_id, doc_ids in ranking.items():
         if len(set(doc_ids)) != len(doc_ids):
             seen: set[str] = set()
             twice = next(doc_id for doc_id in doc_ids if doc_id in seen or seen.add(doc_id))  # type: ignore[func-returns-value]
-            raise InputError(f"{uri}: query_id {query_id!r} holds doc_id {twice!r} twice")
+            raise InputError(f"{uri}: query_id {query_id!r} has doc_id {twice!r} twice")
     return ranking
 
 
 def names_of(query_ids: Sequence[str], *, most: int = 5) -> str:
-    """The first few ids, and how many more there are."""
+    """Return the first few ids, and how many more there are."""
     more = len(query_ids) - most
     return ", ".join(query_ids[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What chance could do to a mean of paired differences: a bootstrap interval and a randomisation test."""
+"""Significance of a mean of paired differences: a bootstrap interval and a randomisation test."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
 _SEED = 20
-_CELLS = 4_000_000  # of one array, 32 MB
+_CELLS = 4_000_000  # most values in one array: 32 MB
 _ROUNDING = 1e-12
 
 
 def bootstrap_interval(differences: Values, *, resamples: int = RESAMPLES) -> tuple[Values, Values]:
-    """Lower and upper end, one of each per column, of the 95 % percentile interval of the mean over rows.
+    """Return the lower and upper ends of the 95 % percentile interval of the mean over rows, one pair per column.
 
-    `differences` has shape [queries, measures]; queries are drawn with replacement, whole rows at a time (Efron and
+    `differences` has shape [queries, measures]; whole rows are drawn with replacement (Efron and
     Tibshirani, An Introduction to the Bootstrap, chapter 13). The same input gives the same interval.
     """
     rng = np.random.default_rng(_SEED)
@@ -31,11 +31,11 @@ def bootstrap_interval(differences: Values, *, resamples: int = RESAMPLES) -> tu
 
 
 def randomisation_test(differences: Values, *, resamples: int = RESAMPLES) -> Values:
-    """Two-sided p-value of the mean over rows, one per column, were each row's sign the toss of a coin.
+    """Return the two-sided p-value of the mean over rows, one per column, if the sign of each row were random.
 
     `differences` has shape [queries, measures]. Fisher's paired randomisation test, which Smucker, Allan and Carterette
-    (CIKM 2007) recommend for retrieval. All sign patterns are tried where there are no more than `resamples` of them;
-    else that many are drawn, the observed one counted among them, so that p is never 0.
+    (CIKM 2007) recommend for retrieval. If there are at most `resamples` sign patterns, all are tried. Otherwise that
+    many are drawn, and the observed pattern is counted too, so that p is never 0.
     """
     observed = np.abs(differences.sum(axis=0)) * (1 - _ROUNDING) - _ROUNDING
     queries = len(differences)
@@ -59,7 +59,7 @@ def _random_signs(differences: Values, resamples: int) -> Iterator[Values]:
 
 
 def _shares(resamples: int, differences: Values) -> Iterator[int]:
-    """The resamples in shares whose arrays stay small."""
+    """Split the resamples into parts whose arrays stay small."""
     share = max(1, _CELLS // max(1, differences.size))
     for done in range(0, resamples, share):
         yield min(share, resamples - done)

@@ -1,1 +1,1 @@
-"""What files look like: Parquet, pair rows, TREC runs, judgements."""
+"""File formats: Parquet, pair rows, TREC runs, judgements."""

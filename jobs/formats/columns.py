@@ -1,4 +1,4 @@
-"""The columns that an input must have: their names and ours, their types, and the layout that these tell of."""
+"""The columns that an input must have: their names, their types, and the layout they imply."""
 
 from enum import StrEnum
 
@@ -9,14 +9,14 @@ from rerank.ranking.candidates import CANDIDATES
 
 
 class Layout(StrEnum):
-    """How candidate sets lie in a table: one row per query with a list of candidates, or one row per pair."""
+    """Layout of candidate sets in a table: one row per query with a list of candidates, or one row per pair."""
 
     QUERIES = "queries"
     PAIRS = "pairs"
 
 
 class Kind(StrEnum):
-    """What a column must hold."""
+    """Type that a column must have."""
 
     ID = "a string or an integer"
     TEXT = "a string"
@@ -24,25 +24,25 @@ class Kind(StrEnum):
 
 
 def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
-    """The schema under our names, in the table and inside its candidates. Raises InputError."""
-    back = {theirs: ours for ours, theirs in renames.items()}
-    fields, found = [], list(schema.names)
+    """Return the schema with our column names, in the table and inside its candidates. Raises InputError."""
+    our_names = {file_name: name for name, file_name in renames.items()}
+    fields, file_names = [], list(schema.names)
     for field in schema:
-        named = field.with_name(back.get(field.name, field.name)).remove_metadata()
+        named = field.with_name(our_names.get(field.name, field.name)).remove_metadata()
         if pa.types.is_dictionary(field.type):
             named = named.with_type(field.type.value_type)
-        if pa.types.is_string_view(field.type):  # Arrow cannot take rows of views (seen with 26)
+        if pa.types.is_string_view(field.type):  # Arrow cannot take rows of string views (seen with version 26)
             named = named.with_type(pa.large_string())
         if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
             inner = list(field.type.value_type)
-            found += [part.name for part in inner]
-            parts = pa.struct([part.with_name(back.get(part.name, part.name)) for part in inner])
+            file_names += [part.name for part in inner]
+            parts = pa.struct([part.with_name(our_names.get(part.name, part.name)) for part in inner])
             named = named.with_type(pa.list_(parts) if pa.types.is_list(field.type) else pa.large_list(parts))
             _check_distinct(uri, [part.name for part in parts])
         fields.append(named)
-    for ours, theirs in renames.items():
-        if theirs not in found:
-            raise InputError(f"{uri}: no column {theirs!r} to read as {ours!r}; found {', '.join(found)}")
+    for name, file_name in renames.items():
+        if file_name not in file_names:
+            raise InputError(f"{uri}: no column {file_name!r} to read as {name!r}; found {', '.join(file_names)}")
     _check_distinct(uri, [field.name for field in fields])
     return pa.schema(fields)
 
@@ -55,7 +55,7 @@ def _check_distinct(uri: str, names: list[str]) -> None:
 
 
 def recognise(uri: str, schema: pa.Schema) -> Layout:
-    """The layout that the column types are of. Raises InputError."""
+    """Recognise the layout from the column types. Raises InputError."""
     if CANDIDATES in schema.names and _is_list(schema.field(CANDIDATES).type):
         return Layout.QUERIES
     if "doc_id" in schema.names and "text" in schema.names:
@@ -67,7 +67,7 @@ def recognise(uri: str, schema: pa.Schema) -> Layout:
 
 
 def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
-    """Raise InputError where candidate sets lack a column, or it is of another type."""
+    """Raise InputError if candidate sets lack a column or it has the wrong type."""
     inner = schema
     if layout is Layout.QUERIES:
         lists = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
@@ -86,12 +86,12 @@ def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
 
 
 def check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
-    """Raise InputError where a column is not there, or is of another kind."""
+    """Raise InputError if a column is missing or has the wrong type."""
     if name not in schema.names:
         raise InputError(f"{uri}: column {name!r} is missing, found {describe(schema)}")
-    found = schema.field(name).type
-    if not any(test(found) for test in _ACCEPTED[kind]):
-        raise InputError(f"{uri}: column {name!r} must be {kind}, found {found}")
+    column_type = schema.field(name).type
+    if not any(test(column_type) for test in _ACCEPTED[kind]):
+        raise InputError(f"{uri}: column {name!r} must be {kind}, found {column_type}")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -107,5 +107,5 @@ _ACCEPTED = {
 
 
 def describe(schema: pa.Schema) -> str:
-    """The columns with their types, for messages."""
+    """Return the columns with their types, for messages."""
     return ", ".join(f"{field.name}: {field.type}" for field in schema) or "no columns"

@@ -1,4 +1,4 @@
-"""Parquet files behind a path, directory, glob or URI."""
+"""List the Parquet files behind a path, directory, glob or URI."""
 
 import re
 from collections.abc import Callable
@@ -15,9 +15,9 @@ _GLOB = frozenset("*?[")
 
 
 def list_parquet(location: Location) -> list[str]:
-    """Parquet files in name order; names that begin with an underscore or a dot are not data.
+    """Return the Parquet files in name order; names that begin with an underscore or a dot are skipped.
 
-    A glob matches files, and folders whose files are then taken; only `**` goes down through folders.
+    A glob matches files, and folders whose files are then listed; only `**` matches across folders. Raises InputError.
     """
     root = _root(location)
     info = Location(location.uri, location.filesystem, root).info()
@@ -25,16 +25,16 @@ def list_parquet(location: Location) -> list[str]:
         raise InputError(f"{location.uri}: no such file or directory")
     if info.type == fs.FileType.File:
         return [root]
-    found = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    entries = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
     listed = _listed(location)
-    paths = sorted(entry.path for entry in found if entry.type == fs.FileType.File and listed(entry.path))
+    paths = sorted(entry.path for entry in entries if entry.type == fs.FileType.File and listed(entry.path))
     if not paths:
         raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
     return paths
 
 
 def would_list(location: Location, path: str) -> bool:
-    """Whether `list_parquet` of a folder or a glob would list this file, if it were there."""
+    """Return True if `list_parquet` of this folder or glob would list a file with this path."""
     return _listed(location)(path)
 
 
@@ -56,7 +56,7 @@ def _listed(location: Location) -> Callable[[str], bool]:
 
 
 def _root(location: Location) -> str:
-    """The folder of a glob that all it matches lie in; else the path itself."""
+    """Return the deepest folder that contains all matches of a glob, or the path itself if it is no glob."""
     parts = location.path.split("/")
     fixed = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))
     return "/".join(parts[:fixed]) or "/"

@@ -1,4 +1,4 @@
-"""Judgements from files: Parquet, TREC's four columns, BEIR's table with a header."""
+"""Read and write judgements: Parquet, TREC files with four columns, BEIR tables with a header."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,7 +16,7 @@ _COLUMNS = (("query_id", "doc_id", "relevance"), _BEIR_HEADER)
 
 
 class QrelsFormat(StrEnum):
-    """How judgements are written down."""
+    """File format of judgements."""
 
     PARQUET = "parquet"
     TREC = "trec"
@@ -24,10 +24,10 @@ class QrelsFormat(StrEnum):
 
 
 def read_qrels(uri: str, kind: QrelsFormat | None = None) -> dict[str, dict[str, int]]:
-    """query_id → doc_id → relevance; `kind` None goes by the file's suffix. Raises InputError.
+    """Read judgements as query_id → doc_id → relevance; `kind` None goes by the file's suffix. Raises InputError.
 
-    Parquet has the columns query_id, doc_id, relevance (or BEIR's query-id, corpus-id, score); a TREC file has lines
-    `query_id 0 doc_id relevance`; a BEIR file has a header and the columns query-id, corpus-id, score between tabs.
+    Parquet has the columns query_id, doc_id, relevance (or BEIR's query-id, corpus-id, score). A TREC file has lines
+    `query_id 0 doc_id relevance`. A BEIR file has tab-separated columns with a header: query-id, corpus-id, score.
     """
     location = locate(uri)
     readers = {QrelsFormat.PARQUET: _parquet_rows, QrelsFormat.TREC: _trec_rows, QrelsFormat.BEIR: _beir_rows}
@@ -58,8 +58,8 @@ def _by_suffix(uri: str) -> QrelsFormat:
     suffix = suffix_of(uri)
     if suffix not in _SUFFIXES:
         raise InputError(
-            f"{uri}: cannot tell the format of judgements by the suffix {suffix!r}: expected .parquet, .tsv (BEIR) or "
-            ".qrels, .trec, .txt (TREC); or say --qrels-format parquet, trec or beir"
+            f"{uri}: unknown suffix {suffix!r} for judgements: expected .parquet, .tsv (BEIR) or .qrels, .trec, .txt "
+            "(TREC); for any other name give --qrels-format parquet, trec or beir"
         )
     return QrelsFormat(_SUFFIXES[suffix])
 
@@ -71,8 +71,10 @@ def _parquet_rows(location: Location) -> list[tuple[str, str, int]]:
         raise InputError(f"{location.uri}: not readable as Parquet: {problem}") from problem
     names = next((names for names in _COLUMNS if set(names) <= set(table.column_names)), None)
     if names is None:
-        found = ", ".join(table.column_names)
-        raise InputError(f"{location.uri}: judgements have the columns query_id, doc_id, relevance; found {found}")
+        names_found = ", ".join(table.column_names)
+        raise InputError(
+            f"{location.uri}: judgements must have the columns query_id, doc_id, relevance; found {names_found}"
+        )
     kind = table.schema.field(names[2]).type
     if not pa.types.is_integer(kind):
         raise InputError(f"{location.uri}: column {names[2]!r} must hold whole numbers, found {kind}")
@@ -100,7 +102,7 @@ def _beir_rows(location: Location) -> list[tuple[str, str, int]]:
         fields = line.split("\t")
         if len(fields) != 3 or (number == 1 and fields != list(_BEIR_HEADER)):
             raise InputError(
-                f"{location.uri}: line {number}: BEIR judgements have a header and 3 columns between tabs, query-id, "
+                f"{location.uri}: line {number}: BEIR judgements have a header and 3 tab-separated columns, query-id, "
                 f"corpus-id, score; found {line[:80]!r}"
             )
         if number > 1:

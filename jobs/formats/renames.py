@@ -1,4 +1,4 @@
-"""`--column OURS=THEIRS`: columns that are read by another name."""
+"""Parse `--column OURS=THEIRS`: columns that have another name in the file."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from rerank.errors import ConfigError
 
 
 def parse_renames(pairs: list[str]) -> dict[str, str]:
-    """`["text=body"]` as {"text": "body"}. Raises ConfigError."""
+    """Parse `["text=body"]` into {"text": "body"}. Raises ConfigError."""
     renames = {}
     for pair in pairs:
         ours, separator, theirs = pair.partition("=")
@@ -17,16 +17,16 @@ def parse_renames(pairs: list[str]) -> dict[str, str]:
 
 
 def by_table(renames: Mapping[str, str], *names: str) -> list[dict[str, str]]:
-    """The renames of the first table, whose columns stand bare, and of the others, whose columns follow `NAME.`.
+    """Split renames by table: bare columns belong to the first of `names`, `NAME.column` to the table of that name.
 
-    `names` are what the tables are called. Raises ConfigError where a column is of none of them.
+    Raises ConfigError for a prefix that is none of `names`.
     """
     first, *others = names
-    found: dict[str, dict[str, str]] = {table: {} for table in ("", *others)}
+    by_prefix: dict[str, dict[str, str]] = {table: {} for table in ("", *others)}
     for ours, theirs in renames.items():
         table, _, column = ours.rpartition(".")
-        if table not in found:
+        if table not in by_prefix:
             tables = " or ".join(f"{name}.…" for name in others)
             raise ConfigError(f"--column {ours}={theirs}: expected a column of the {first}, or {tables}")
-        found[table][column] = theirs
-    return list(found.values())
+        by_prefix[table][column] = theirs
+    return list(by_prefix.values())

@@ -11,7 +11,7 @@ _PACKED = (".gz", ".bz2", ".zst")
 
 
 def read_lines(location: Location) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 with the lines that are not blank. Raises InputError."""
+    """Yield line numbers (from 1) and lines, without blank lines. Raises InputError."""
     try:
         with (
             location.filesystem.open_input_stream(location.path) as stream,
@@ -36,6 +36,6 @@ def write_text(location: Location, content: str) -> None:
 
 
 def suffix_of(uri: str) -> str:
-    """The suffix that names a file's format, in lower case: `.trec` of run.trec.gz."""
+    """Return the suffix that names a file's format, in lower case: `.trec` for run.trec.gz."""
     path = PurePosixPath(uri.rstrip("/").lower())
     return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix

@@ -1,4 +1,4 @@
-"""A ranking as a TREC run file: `query_id Q0 doc_id rank score tag`, the format that trec_eval and its kin read."""
+"""Write rankings as TREC run lines, `query_id Q0 doc_id rank score tag`, which trec_eval and other tools read."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,17 +13,17 @@ from rerank.ranking.candidates import combined
 
 COLUMNS = ["query_id", "doc_id", "rank", "logit"]
 _TAG = "rerank"
-_APART = 1 << 40  # further than any two logits are, in representable numbers
+_APART = 1 << 40  # more than the number of float32 values between any two logits
 
 
 def run_lines(batches: Iterable[pa.Table]) -> Iterator[str]:
-    """The lines of a run, one string per batch of `COLUMNS`: rows best first, query by query.
+    """Yield the lines of a run, one string per batch of `COLUMNS`; rows are sorted by query, best first.
 
-    The score column holds the logit: trec_eval orders by it, and relevance scores near 1 are equal where logits are
-    not. Among equal logits trec_eval would order by doc_id, so each is lowered to the next number below the one
-    before. Raises OutputError where an id has white space in it.
+    The score column holds the logit, because trec_eval sorts by it and different logits can give equal relevance
+    scores near 1. trec_eval sorts equal scores by doc_id, so an equal logit is lowered to the next smaller float32.
+    Raises OutputError if an id contains white space.
     """
-    last: np.int64 | None = None  # of a query that began in the batch before
+    last: np.int64 | None = None  # last key of the previous batch, whose query may continue
     for rows in batches:
         ids = [_checked(combined(rows.column(column)).cast(pa.string()), column) for column in COLUMNS[:2]]
         rank = combined(rows.column("rank"))
@@ -38,16 +38,16 @@ def _checked(ids: pa.Array, name: str) -> pa.Array:
     broken = pc.match_substring_regex(ids, r"\s|^$")
     if pc.any(broken).as_py():
         value = ids.filter(broken)[0].as_py()
-        raise OutputError(f"a TREC run cannot hold the {name} {value!r}, for its columns are parted by white space")
+        raise OutputError(f"a TREC run cannot hold the {name} {value!r}: its columns are separated by white space")
     return ids
 
 
 def strictly_descending(
     keys: npt.NDArray[np.int64], first: npt.NDArray[np.bool_], before: np.int64 | None = None
 ) -> npt.NDArray[np.int64]:
-    """Keys of queries one behind the other, lowered as little as makes each query's strictly descending.
+    """Lower keys as little as possible, so that the keys of each query are strictly descending.
 
-    `first` marks the first key of each query; `before` is the key before the first one, where they are of one query.
+    `first` marks the first key of each query. `before` is the previous key of the same query, if there is one.
     """
     place, query = np.arange(len(keys)), np.cumsum(first) * _APART
     start = keys[:1] if before is None else np.array([before - 1])
@@ -57,7 +57,7 @@ def strictly_descending(
 
 
 def _keys(logits: FloatArray) -> npt.NDArray[np.int64]:
-    """Integers in the order of the logits, neighbours for neighbouring float32."""
+    """Map logits to integers in the same order; neighbouring float32 values become neighbouring integers."""
     bits = np.ascontiguousarray(logits, dtype=np.float32).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFF_FFFF), bits)
 

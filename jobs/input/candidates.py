@@ -1,4 +1,4 @@
-"""What a run reads: candidate sets as they lie, or rows that have to be gathered first; checked and counted."""
+"""Open the input of a run, checked and counted: candidate sets, or rows that must be grouped by query first."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Candidate sets, how many they are, and which rows bear a query_id for the second time (see `jobs.input.scan`)."""
+    """The input of a run with its counts; `repeated` are rows whose query_id occurred before."""
 
     source: Source | RunJoin
     queries: int
@@ -39,30 +39,30 @@ def open_input(
     queries: str | None = None,
     regroup: bool = False,
 ) -> Input:
-    """Find, check and count what is behind `uri`, without starting anything.
+    """Find, check and count the input behind `uri`, without starting Ray or loading a model.
 
-    `corpus` and `queries` make it a run with its texts, `regroup` takes pairs in any order, `limit` only the first
-    queries. Raises InputError, and ConfigError where these contradict each other.
+    With `corpus` and `queries` the input is a run whose texts are in those tables. With `regroup` its pairs may be in
+    any order. `limit` keeps the first queries only. Raises InputError, or ConfigError if these options contradict.
     """
     renames = renames or {}
     if (corpus is None) is not (queries is None):
-        raise ConfigError("--corpus and --queries go together: the texts of a run's documents, and of its queries")
+        raise ConfigError("--corpus and --queries must be given together: the documents and the queries of a run")
     if corpus is not None and queries is not None:
         if layout is not None or regroup:
-            raise ConfigError("--corpus and --queries are for a run (query_id, doc_id, score): leave the layout out")
-        gathering = open_run(uri, corpus=corpus, queries=queries, renames=renames, limit=limit)
-        return Input(gathering, len(gathering.query_ids), gathering.pairs, _NO_ROWS)
+            raise ConfigError("--corpus and --queries (for a run) cannot be combined with --layout or --regroup")
+        join = open_run(uri, corpus=corpus, queries=queries, renames=renames, limit=limit)
+        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS)
     if regroup:
         if layout is Layout.QUERIES:
-            raise ConfigError("--regroup is for the pairs layout: in the queries layout a query is one row")
-        gathering = open_unclustered(uri, renames=renames, limit=limit)
-        return Input(gathering, len(gathering.query_ids), gathering.pairs, _NO_ROWS)
+            raise ConfigError("--regroup is for the pairs layout; in the queries layout a query is one row already")
+        join = open_unclustered(uri, renames=renames, limit=limit)
+        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS)
     source = open_source(uri, layout=layout, renames=renames)
     return counted(source if limit is None else first_queries(source, limit))
 
 
 def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
-    """Refuse to mix scores where the first stage brought none. Raises ConfigError."""
+    """Raise ConfigError if scores are to be mixed but the input has no first-stage scores."""
     schema = source.rows.schema if isinstance(source, RunJoin) else source.schema
     lists = schema.field(CANDIDATES).type.value_type if CANDIDATES in schema.names else schema
     kinds = {field.name: field.type for field in lists}
@@ -73,12 +73,12 @@ def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
         found = f"a column 'score' of {kind}" if kind else f"only {', '.join(kinds)}"
         raise ConfigError(
             f"--mix {fusion} needs the first stage's scores, a column 'score' of numbers; the candidates have {found}. "
-            "--mix rrf:WEIGHT needs their order alone"
+            "--mix rrf:WEIGHT needs no scores, only the order of the candidates"
         )
 
 
 def counted(source: Source) -> Input:
-    """Candidate sets that can be read as they lie. Raises InputError where the rows of a query do not lie together."""
-    found = scan(source)
-    check_clustered(source, found)
-    return Input(source, found.queries, source.pairs, found.repeated)
+    """Count the candidate sets of a source. Raises InputError if the rows of a query are not next to each other."""
+    scanned = scan(source)
+    check_clustered(source, scanned)
+    return Input(source, scanned.queries, source.pairs, scanned.repeated)

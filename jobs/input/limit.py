@@ -1,4 +1,4 @@
-"""The first queries of a source, to try a run on: the same source with fewer row groups, the last cut short."""
+"""Limit a source to its first queries: the same source with fewer row groups, the last one shortened."""
 
 from dataclasses import replace
 
@@ -12,28 +12,28 @@ from rerank.ranking.candidates import CANDIDATES, CandidateSets
 
 
 def first_queries(source: Source, count: int) -> Source:
-    """The source with its first `count` queries, in the order of files, row groups and rows."""
+    """Return the source with its first `count` queries, in the order of files, row groups and rows."""
     kept: list[RowGroup] = []
     last: pa.Scalar | None = None
     for group in source.row_groups:
         if source.layout is Layout.QUERIES:
-            wanted, count = min(group.rows, count), count - group.rows
+            kept_rows, count = min(group.rows, count), count - group.rows
         else:
             ids = query_ids(source, group)
             starts = run_offsets(ids)[:-1]
             if last is not None and ids[0].equals(last):
-                starts = starts[1:]  # the group goes on with the last query of the one before
+                starts = starts[1:]  # the group continues the last query of the previous one
             last = ids[-1]
-            wanted, count = int(starts[count]) if count < len(starts) else group.rows, count - len(starts)
-        if wanted:
-            kept.append(_cut(source, group, wanted))
-        if wanted < group.rows:
+            kept_rows, count = int(starts[count]) if count < len(starts) else group.rows, count - len(starts)
+        if kept_rows:
+            kept.append(_cut(source, group, kept_rows))
+        if kept_rows < group.rows:
             break
     return replace(source, row_groups=tuple(kept))
 
 
 def _cut(source: Source, group: RowGroup, rows: int) -> RowGroup:
-    """The first rows of a row group, their pairs counted as footers count them."""
+    """Return the first rows of a row group, with their pairs counted as Parquet footers count them."""
     cut = group.head(rows)
     if source.layout is Layout.PAIRS or cut.is_whole:
         return cut

@@ -1,4 +1,4 @@
-"""What can be known of a source from its query ids alone: how many queries, and whether each lies in one piece."""
+"""Scan the query ids of a source: count its queries, and find ids that occur in more than one place."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from jobs.input.splits import Rows, query_ids, run_offsets
 from rerank.errors import InputError
 from rerank.ranking.candidates import combined
 
-THREADS, RUNS = 8, 32  # that read ids, and runs of row groups for them to share, at least
+THREADS, RUNS = 8, 32  # threads that read ids, and the least number of row group runs they share
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Number of queries, those of them whose id an earlier one bears, as places, and the first few such ids.
+    """The number of queries, the positions of those whose id occurred before, and the first few such ids.
 
-    Places count queries from 0 in the order of the source: rows in the `queries` layout, runs of rows in `pairs`.
+    Positions count queries from 0 in source order: rows in the `queries` layout, runs of equal ids in `pairs`.
     """
 
     queries: int
@@ -31,7 +31,7 @@ class Scan:
 
 
 def scan(source: Source) -> Scan:
-    """Read the `query_id` column and nothing else, in some threads; memory for one id per query."""
+    """Read only the `query_id` column, in threads; holds one id per query in memory."""
     with ThreadPoolExecutor(THREADS) as pool:
         heads = list(pool.map(lambda run: _heads(source, *run), source.runs(RUNS)))
     if source.layout is Layout.PAIRS:
@@ -42,31 +42,31 @@ def scan(source: Source) -> Scan:
     return Scan(len(ids), repeated, tuple(named.to_pylist()))
 
 
-def check_clustered(source: Source, found: Scan) -> None:
-    """Raise InputError where the rows of a query in the `pairs` layout do not lie together."""
-    if source.layout is Layout.PAIRS and len(found.repeated):
-        named = ", ".join(repr(query_id) for query_id in found.named)
+def check_clustered(source: Source, scanned: Scan) -> None:
+    """Raise InputError if the rows of a query in the `pairs` layout are not next to each other."""
+    if source.layout is Layout.PAIRS and len(scanned.repeated):
+        named = ", ".join(repr(query_id) for query_id in scanned.named)
         raise InputError(
-            f"{source.location.uri}: rows are not clustered by query: those of query_id {named} do not lie together; "
-            "sort the table by query_id, or give --regroup to have it done on the way"
+            f"{source.location.uri}: rows are not clustered by query: those of query_id {named} are not next to each "
+            "other; sort the table by query_id, or give --regroup to group the rows while reading"
         )
 
 
 def _repeated(ids: pa.ChunkedArray) -> Rows:
-    """Places of ids that were there before, ascending; nulls are no ids."""
+    """Return the positions of ids that occurred before, ascending; nulls are ignored."""
     wide = ids.cast(pa.large_string()) if pa.types.is_string(ids.type) else ids
     codes = combined(pc.dictionary_encode(wide)).indices
-    places = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+    positions = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
     _, first = np.unique(codes.drop_null().to_numpy(), return_index=True)
-    return np.delete(places, first).astype(np.int64)
+    return np.delete(positions, first).astype(np.int64)
 
 
 def _heads(source: Source, *groups: RowGroup) -> pa.Array:
-    """The query_id of each run of rows; of each row in the `queries` layout."""
+    """Return the query_id of each run of equal ids, or of each row in the `queries` layout."""
     ids = query_ids(source, *groups)
     return ids.take(pa.array(run_offsets(ids)[:-1])) if source.layout is Layout.PAIRS else ids
 
 
 def _without_continued(heads: list[pa.Array]) -> list[pa.Array]:
-    """The heads of each part of the source, one that only goes on with the last of the part before left out."""
+    """Drop the first head of each part that only continues the last query of the part before."""
     return heads[:1] + [part.slice(1) if part[0].equals(before[-1]) else part for before, part in pairwise(heads)]

@@ -1,7 +1,7 @@
-"""Bringing the rows of each query together with Ray Data, and keeping the candidate sets for the run that follows.
+"""Group rows by query with Ray Data, and write the candidate sets for the run that follows.
 
-What the shuffle made is written below the output folder before anything is scored: no GPU waits for a shuffle, and the
-rest of the run reads it like any other input.
+The candidate sets are written below the output folder before anything is scored: no GPU waits for a shuffle, and the
+rest of the run reads them like any other input.
 """
 
 import uuid
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import Dataset
 
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.input.candidates import Input, counted
 from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
@@ -25,51 +25,51 @@ _BYTES_PER_PARTITION = 64 << 20
 _READERS = {"rows": RunJoin.read_rows, "documents": RunJoin.read_documents, "queries": RunJoin.read_queries}
 
 
-def gathered(given: Input, folder: Location) -> Source:
-    """The candidate sets of an input, gathered in `folder` where they do not lie together.
+def ensure_grouped(unread: Input, folder: Location) -> Source:
+    """Return the candidate sets of an input, grouped and written to `folder` first if its rows are not grouped.
 
-    Raises OutputError where they cannot be written, RerankError where rows got lost.
+    Raises OutputError if they cannot be written, RerankError if rows are lost.
     """
-    if isinstance(given.source, Source):
-        return given.source
-    say(f"gathering {given.pairs:,} rows of {given.queries:,} queries")
-    source = gather(given.source, folder)
-    found = counted(source)
-    if (found.queries, found.pairs, len(found.repeated)) != (given.queries, given.pairs, 0):
+    if isinstance(unread.source, Source):
+        return unread.source
+    say(f"grouping {plural(unread.pairs, 'row')} by query ({plural(unread.queries, 'query')})")
+    source = group_by_query(unread.source, folder)
+    counts = counted(source)
+    if (counts.queries, counts.pairs, len(counts.repeated)) != (unread.queries, unread.pairs, 0):
         raise RerankError(
-            f"{given.queries:,} queries and {given.pairs:,} pairs were to be gathered, {found.queries:,} and "
-            f"{found.pairs:,} were: nothing was scored"
+            f"rows were lost or repeated while grouping by query, nothing was scored: expected {unread.queries:,} "
+            f"queries with {unread.pairs:,} pairs, got {counts.queries:,} with {counts.pairs:,}"
         )
     return source
 
 
-def gather(gathering: RunJoin, folder: Location) -> Source:
-    """The rows as candidate sets in `folder`, which must not hold any. Raises OutputError."""
+def group_by_query(join: RunJoin, folder: Location) -> Source:
+    """Group the rows into candidate sets and write them to `folder`, which must be empty. Raises OutputError."""
     folder.filesystem.create_dir(folder.path, recursive=True)
-    shared, partitions, schemas = ray.put(gathering), _partitions(gathering), shuffled_schemas(gathering)
-    rows = _table(shared, "rows", gathering.rows)
-    if gathering.corpus is not None and gathering.queries is not None:
-        rows = rows.union(_table(shared, "documents", gathering.corpus)).repartition(partitions, keys=[KEY])
+    shared, partitions, schemas = ray.put(join), _partitions(join), shuffled_schemas(join)
+    rows = _table(shared, "rows", join.rows)
+    if join.corpus is not None and join.queries is not None:
+        rows = rows.union(_table(shared, "documents", join.corpus)).repartition(partitions, keys=[KEY])
         rows = rows.map_batches(
             with_documents, fn_kwargs={"schema": schemas[0]}, batch_size=None, batch_format="pyarrow"
         )
-        rows = rows.union(_table(shared, "queries", gathering.queries))
+        rows = rows.union(_table(shared, "queries", join.queries))
     written = rows.repartition(partitions, keys=[KEY]).map_batches(
         _write,
-        fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": gathering.id_types},
+        fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": join.id_types},
         batch_size=None,
         batch_format="pyarrow",
     )
     return reopen_source(folder, sorted(row["name"] for row in written.take_all()))
 
 
-def _partitions(gathering: RunJoin) -> int:
-    """Partitions of some 64 MiB, texts included."""
-    size = sum(group.bytes for group in gathering.rows.row_groups)
-    if gathering.corpus is not None:
-        documents = sum(group.rows for group in gathering.corpus.row_groups)
-        texts = sum(group.bytes for group in gathering.corpus.row_groups)
-        size += max(texts, texts // max(1, documents) * gathering.pairs)
+def _partitions(join: RunJoin) -> int:
+    """Return the number of partitions of about 64 MiB, texts included."""
+    size = sum(group.bytes for group in join.rows.row_groups)
+    if join.corpus is not None:
+        documents = sum(group.rows for group in join.corpus.row_groups)
+        texts = sum(group.bytes for group in join.corpus.row_groups)
+        size += max(texts, texts // max(1, documents) * join.pairs)
     return max(1, -(-size // _BYTES_PER_PARTITION))
 
 
@@ -81,14 +81,14 @@ def _table(shared: Any, name: str, source: Source) -> Dataset:
 
 
 def _read(numbers: pa.Table, *, shared: Any, name: str) -> Iterator[pa.Table]:
-    """Task body: one row group of one table, slice by slice."""
-    gathering = ray.get(shared)
+    """Task body: read one row group of one table, slice by slice."""
+    join = ray.get(shared)
     for number in numbers.column("number").to_pylist():
-        yield from _READERS[name](gathering, number)
+        yield from _READERS[name](join, number)
 
 
 def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, ids: dict[str, pa.DataType]) -> pa.Table:
-    """Task body: the rows of one partition as one file of candidate sets."""
+    """Task body: write the rows of one partition as one file of candidate sets."""
     sets = candidate_sets(rows, schema=schema, ids=ids)
     if not sets.num_rows:
         return pa.table({"name": pa.array([], pa.string())})

@@ -1,4 +1,4 @@
-"""Candidate sets in Parquet, found and checked before anything is read: files, layout, columns, row groups."""
+"""Find and check candidate sets in Parquet before any row is read: files, layout, columns, row groups."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,12 @@ _BYTES_PER_SLICE = 16 << 20
 _ROWS_PER_RUN = 1_000_000
 
 Groups = list[tuple[str, int, pq.RowGroupMetaData]]
-"""Row groups by file and place in it."""
+"""Row groups with their file and their index in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """One row group that holds rows, or the first `rows` of one."""
+    """One row group that is not empty, or its first `rows` rows."""
 
     path: str
     index: int
@@ -37,7 +37,7 @@ class RowGroup:
     is_whole: bool = True
 
     def head(self, rows: int) -> "RowGroup":
-        """Its first rows; `pairs` is right where each of them is one."""
+        """Return the first rows of the group; `pairs` is right only if each row is one pair."""
         if rows == self.rows:
             return self
         return replace(self, rows=rows, pairs=rows, bytes=self.bytes * rows // self.rows, is_whole=False)
@@ -45,7 +45,7 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files checked to hold candidate sets. `schema` has our column names, `renames` leads from them to the files'."""
+    """Checked files of candidate sets. `schema` has our column names, `renames` maps them to those of the files."""
 
     location: Location
     layout: Layout
@@ -56,13 +56,13 @@ class Source:
 
     @property
     def pairs(self) -> int:
-        """Candidates in all files, as the footers tell."""
+        """Candidates in all files, counted from the footers."""
         return sum(group.pairs for group in self.row_groups)
 
     def runs(self, count: int) -> list[tuple[RowGroup, ...]]:
-        """The row groups in order, those of a file together: `count` runs or more, of a million rows at most.
+        """Return the row groups in order as `count` runs or more, each within one file and of at most a million rows.
 
-        Whoever opens a file parses the footers of all its row groups: one by one that is quadratic.
+        Opening a file parses the metadata of all its row groups, so reading them one by one would be quadratic.
         """
         groups_per_run = _ROWS_PER_RUN * len(self.row_groups) // sum(group.rows for group in self.row_groups)
         most = max(1, min(len(self.row_groups) // count, groups_per_run))
@@ -70,9 +70,9 @@ class Source:
         return [groups[start : start + most] for groups in files for start in range(0, len(groups), most)]
 
     def read(self, *groups: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Row groups in slices of bounded size, under our names, all columns or the named ones. Raises InputError.
+        """Read row groups in slices of bounded size, with our column names. Raises InputError.
 
-        Of these only the last may be the head of one.
+        `columns` None reads all columns. Only the last row group may be a shortened one.
         """
         for path, run in groupby(groups, key=lambda group: group.path):
             try:
@@ -81,15 +81,15 @@ class Source:
                 raise InputError(f"{path}: cannot be read: {problem}") from problem
 
     def _slices(self, path: str, groups: list[RowGroup], columns: list[str] | None) -> Iterator[pa.Table]:
-        theirs = None if columns is None else [self.renames.get(name, name) for name in columns]
+        file_columns = None if columns is None else [self.renames.get(name, name) for name in columns]
         fields = [field for field in self.schema if columns is None or field.name in columns]
         rows, size = sum(group.rows for group in groups), sum(group.bytes for group in groups)
         with self.location.filesystem.open_input_file(path) as opened:
-            # Read ahead where it is little: buffered, it is in memory whole before its first row comes.
+            # Read small groups ahead only: a buffered group is in memory whole before its first row is returned.
             ahead = groups[-1].is_whole and size <= _BYTES_READ_AHEAD
             file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
             step = max(1, min(rows, _BYTES_PER_SLICE * rows // max(1, size)))
-            for batch in file.iter_batches(step, row_groups=[group.index for group in groups], columns=theirs):
+            for batch in file.iter_batches(step, row_groups=[group.index for group in groups], columns=file_columns):
                 arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
                 yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, rows)
                 rows -= batch.num_rows
@@ -100,7 +100,7 @@ class Source:
 def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
     """Find and check the files behind a path, directory, glob or URI.
 
-    `layout` None recognises it from the column types. Raises InputError with what is missing and what was found.
+    `layout` None recognises the layout from the column types. Raises InputError that says what is missing.
     """
     location = locate(uri)
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
@@ -110,7 +110,7 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
 
 
 def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
-    """A table whose rows are not candidate sets, with these columns at least. Raises InputError."""
+    """Open a table that has at least these columns and need not hold candidate sets. Raises InputError."""
     location = locate(uri)
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
     for name, kind in columns.items():
@@ -119,13 +119,13 @@ def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | 
 
 
 def reopen_source(folder: Location, names: Sequence[str]) -> Source:
-    """Candidate sets that we wrote ourselves in the `queries` layout, with reasons that are to be believed."""
+    """Open candidate sets that an earlier step wrote in the `queries` layout, whose reject reasons are trusted."""
     schema, groups = _read_footers(folder, [folder.join(name).path for name in names], {})
     return replace(_source(folder, Layout.QUERIES, schema, {}, groups), is_ours=True)
 
 
 def _read_footers(location: Location, files: list[str], renames: dict[str, str]) -> tuple[pa.Schema, Groups]:
-    """The schema that all files share, under our names, and their row groups."""
+    """Return the schema that all files share, with our column names, and the row groups of all files."""
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = list(pool.map(lambda path: _read_footer(location, path), files))
     schema = rename(location.uri, _common_schema(files, footers), renames)
@@ -138,14 +138,14 @@ def _read_footers(location: Location, files: list[str], renames: dict[str, str])
 
 
 def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict[str, str], groups: Groups) -> Source:
-    found = tuple(
+    row_groups = tuple(
         RowGroup(path, index, group.num_rows, _pairs(group, renames, layout), group.total_byte_size)
         for path, index, group in groups
         if group.num_rows
     )
-    if not found:
+    if not row_groups:
         raise InputError(f"{location.uri}: holds no rows")
-    return Source(location, layout, schema, renames, found)
+    return Source(location, layout, schema, renames, row_groups)
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:
@@ -161,23 +161,23 @@ def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schem
         other = footer.schema.to_arrow_schema().remove_metadata()
         if not other.equals(schema):
             raise InputError(
-                f"{basename(path)} has other columns than {basename(files[0])}: "
-                f"{describe(other)} against {describe(schema)}"
+                f"all files must have the same columns, but {basename(files[0])} has {describe(schema)} "
+                f"and {basename(path)} has {describe(other)}"
             )
     return schema
 
 
 def _under(field: pa.Field, values: pa.Array) -> pa.Array:
-    """The values with the field's type: categories as what they stand for, and our names inside candidates."""
+    """Return the values with the type of the field: dictionaries decoded, and our names inside candidates."""
     if pa.types.is_dictionary(values.type):
         return values.dictionary_decode()
     if pa.types.is_string_view(values.type):
         return values.cast(field.type)
-    return values.view(field.type)  # a cast would look for the fields inside by name
+    return values.view(field.type)  # unlike a view, a cast matches struct fields by name
 
 
 def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) -> int:
-    """Candidates in a row group, an empty or null list counted as one: Parquet stores a place for it."""
+    """Count the candidates in a row group; an empty or null list counts as one, since Parquet stores a value for it."""
     if layout is Layout.PAIRS:
         return int(group.num_rows)
     lists, doc_id = (renames.get(name, name) for name in (CANDIDATES, "doc_id"))

@@ -1,7 +1,7 @@
-"""Ranges of row groups that can be read apart, each giving whole candidate sets.
+"""Splits: ranges of row groups that are read independently, each yielding whole candidate sets.
 
-In the `pairs` layout a split owns the queries that start in it, and reads on until its last query ends, as text
-files are split by line in MapReduce: no shuffle, and every query comes out once.
+In the `pairs` layout a split owns the queries that start in it and reads on until its last query ends, as MapReduce
+splits text files by line: no shuffle is needed, and every query is read exactly once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ranking.reject import REFUSED, Codes, Reason
 
-# A few seconds of work: small enough to share out evenly and to lose, large enough to pack well.
+# A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
 _PAIRS_PER_BLOCK_CPU = 256
-# A split is a task of an actor: what is scored again where there is no store and its actor dies.
+# A split is one task: all of it is scored again if its actor dies and there is no score store.
 _BLOCKS_PER_SPLIT = 4
 _PAIRS_PER_SPLIT = 50_000
 _BYTES_PER_PAIR = 1_024  # of a prepared table: about 250 tokens
@@ -35,7 +35,7 @@ Rows = npt.NDArray[np.int64]
 class Split:
     """Row groups `start` to `stop` (exclusive) of a source.
 
-    `repeated` are rows of it, counted from 0, whose query_id an earlier row of the source bears (`queries` layout).
+    `repeated` are its rows, counted from 0, whose query_id occurs in an earlier row of the source (`queries` layout).
     """
 
     start: int
@@ -43,25 +43,25 @@ class Split:
     repeated: Sequence[int] = ()
 
 
-def pairs_per_block(asked: int | None, *, on_gpu: bool) -> int:
-    """Pairs that an actor gets at once."""
-    return asked or (_PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU)
+def pairs_per_block(requested: int | None, *, on_gpu: bool) -> int:
+    """Return how many pairs an actor gets at once."""
+    return requested or (_PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU)
 
 
 def pairs_per_split(block: int) -> int:
-    """Pairs to read in one task, at least: some blocks of that size, but not too many pairs."""
+    """Return the least number of pairs to read in one task: a few blocks, up to a limit."""
     return min(_PAIRS_PER_SPLIT, _BLOCKS_PER_SPLIT * block)
 
 
 def bytes_per_block(block: int) -> int:
-    """Bytes of prepared pairs at which Ray begins another block, so that one large row group still feeds all actors."""
+    """Return the bytes of prepared pairs per block, so that Ray shares one large row group among all actors."""
     return _BYTES_PER_PAIR * block
 
 
 def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = None) -> list[Split]:
     """Cut the source into splits of at least `target_pairs` pairs, at row group borders.
 
-    `repeated` are the rows of the whole source, ascending, whose query_id was there before.
+    `repeated` are the rows of the whole source, ascending, whose query_id occurred before.
     """
     splits, start, pairs = [], 0, 0
     first_row = offsets_of([group.rows for group in source.row_groups])
@@ -76,10 +76,10 @@ def plan_splits(source: Source, *, target_pairs: int, repeated: Rows | None = No
 
 
 def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
-    """The candidate sets that the split owns: tables of `query_id, query, candidates: list<struct<…>>`.
+    """Read the candidate sets that the split owns: tables of `query_id, query, candidates: list<struct<…>>`.
 
-    A `_refused` column, of the queries or inside the candidates, names what `rerank.ranking.reject` cannot see in a
-    block.
+    A `_refused` column, beside the query or inside the candidates, has the reject reasons that cannot be found by
+    looking at one block alone, as `rerank.ranking.reject` does.
     """
     if source.layout is Layout.QUERIES:
         yield from _read_queries(source, split)
@@ -100,7 +100,7 @@ def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
 
 
 def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
-    waiting: pa.Table | None = None  # rows of the last query, which the next rows may go on with
+    waiting: pa.Table | None = None  # rows of the last query, which the next rows may continue
     for rows in _owned_rows(source, split):
         joined = rows if waiting is None else pa.concat_tables([waiting, rows])
         offsets = run_offsets(combined(joined.column("query_id")))
@@ -113,7 +113,7 @@ def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
 
 
 def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
-    """Rows of the split without the end of a query that began before it, and with the end of its own last query."""
+    """Yield the split's rows, minus the end of a query that began before it, plus the end of its own last query."""
     before = query_ids(source, source.row_groups[split.start - 1])[-1] if split.start else None
     owned: pa.Scalar | None = None
     for rows in source.read(*source.row_groups[split.start : split.stop]):
@@ -135,34 +135,34 @@ def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
 
 
 def query_ids(source: Source, *groups: RowGroup) -> pa.Array:
-    """The query_id of each row of these row groups."""
+    """Return the query_id of each row of these row groups."""
     parts = [part.column("query_id") for part in source.read(*groups, columns=["query_id"])]
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
 
 
 def _length_of_first_run(query_ids: pa.Array | pa.ChunkedArray, query_id: pa.Scalar) -> int:
-    """How many rows at the head carry this query_id; null equals null."""
+    """Count the leading rows with this query_id; null equals null."""
     same = pc.fill_null(pc.equal(query_ids, query_id), False) if query_id.is_valid else query_ids.is_null()
     other = pc.index(same, False).as_py()
     return len(query_ids) if other < 0 else int(other)
 
 
 def run_offsets(query_id: pa.Array) -> Offsets:
-    """Where each run of equal ids begins, with the number of rows as the last entry."""
+    """Return where each run of equal ids begins, and the number of rows as the last entry."""
     codes = pc.dictionary_encode(query_id, null_encoding="encode").indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes)) + 1
     return np.concatenate(([0], starts, [len(codes)])).astype(np.int64)
 
 
 def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
-    """Clustered pairs as one row per query: every column but the query's own goes into the candidates."""
+    """Nest clustered pairs into one row per query: all columns but the query's own go into the candidates."""
     queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
     candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 
 def differing(rows: pa.Table, offsets: Offsets) -> Codes:
-    """Reason codes of rows whose query is not the one in the first row of their query_id."""
+    """Return a reason code per row: QUERY_DIFFERS if its query is not that of the first row of its query_id."""
     codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
     first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
     return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
@@ -176,5 +176,5 @@ def _without_refused_inside(table: pa.Table) -> pa.Table:
 
 
 def _with_refused(rows: pa.Table, codes: Codes) -> pa.Table:
-    """The rows with these reasons beside them, which no column of the person's own may pass for."""
+    """Return the rows with these reasons as `_refused`, replacing any such column of the input."""
     return keep_columns(rows, without=[REFUSED]).append_column(REFUSED, pa.array(codes))

@@ -9,7 +9,7 @@ import ray
 from jobs.console import plural, say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, open_input
-from jobs.input.shuffle import gathered
+from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
@@ -45,7 +45,7 @@ class RunConfig:
     limit: int | None = None  # read the first queries only
     corpus: str | None = None  # with `queries`: the texts of a run
     queries: str | None = None
-    regroup: bool = False  # the rows of a query may lie apart
+    regroup: bool = False  # the pairs are not clustered by query
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
     trec: str | None = None  # a TREC run file to write beside the output
@@ -129,7 +129,7 @@ def _on_cluster(
     if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
     score_lookup = _open_lookup(config, model)
-    source = gathered(job_input, staging.folder.join(GATHERED))
+    source = ensure_grouped(job_input, staging.folder.join(GATHERED))
     block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
     splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"

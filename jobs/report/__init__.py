@@ -1,1 +1,1 @@
-"""`rerank report`: one page that says what ran, whether it helped, where, and what it cost."""
+"""`rerank report`: one HTML page that shows what ran, whether it helped, where, and what it cost."""

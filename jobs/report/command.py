@@ -1,4 +1,4 @@
-"""`rerank report`: the page as a file."""
+"""`rerank report`: write the HTML page of a finished run."""
 
 import json
 from typing import Annotated
@@ -20,15 +20,16 @@ from rerank.paths import locate
 
 def report(
     ranked: Annotated[str, typer.Argument(metavar="OUT", help="An output folder of rerank run.")],
-    qrels: Annotated[str | None, typer.Option(metavar="QRELS", help="Judgements, to say whether it helped.")] = None,
+    qrels: Annotated[str | None, typer.Option(metavar="QRELS", help="Judgements, to measure the effect.")] = None,
     measures: Annotated[
         list[str] | None,
         typer.Option("--measure", help=f"May be repeated, the first one leads; default: {' '.join(MEASURES)}"),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="IN", help="Candidate sets to read texts from; those of the run if not given.")
+        str | None,
+        typer.Option(metavar="IN", help="Candidate sets with the texts; the run's input if not given."),
     ] = None,
-    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of what one actor runs on.")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one actor per hour.")] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help=f"The HTML page to write; OUT/{REPORT} if not given."),
@@ -38,12 +39,12 @@ def report(
     ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
 ) -> None:
-    """Write one HTML page: what ran, whether it helped, where, how deep it pays, what it cost."""
+    """Write one HTML page: what ran, whether it helped, for which queries, up to which depth, and what it cost."""
     with exit_codes():
         judge = None if qrels is None else Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
         found = find(ranked, judge, source=source, usd_per_hour=usd_per_hour)
         if depth_figure is not None and (found.judged is None or found.cut):
-            raise ConfigError("--depth-figure needs --qrels, and an output made without --top-k and --min-score")
+            raise ConfigError("--depth-figure needs --qrels and an OUT that was made without --top-k and --min-score")
         page = render(found)
         place = locate(ranked).join(REPORT) if output is None else locate(output)
         write_text(place, page)

@@ -1,4 +1,4 @@
-"""Vector drawing in a few functions: scales, axes and marks as SVG; colours are classes, so that a page sets them."""
+"""Draw SVG: scales, axes and marks. Colours are CSS classes that the page defines."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from math import ceil, floor, log10
 
 Scale = Callable[[float], float]
 
-WIDTH = 690.0  # of every figure, so that all have letters of one size
+WIDTH = 690.0  # of every figure, so that all have the same font size
 _RIGHT = 16.0
 _BOTTOM = 40.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """The inner rectangle of a figure, in SVG units, and how values map to it."""
+    """The inner rectangle of a figure in SVG units, and the scales that map values to it."""
 
     width: float
     height: float
@@ -24,25 +24,25 @@ class Plot:
     top: float
 
     def figure(self, label: str, marks: Iterable[str]) -> str:
-        """The whole figure; `label` is read to those who do not see it."""
+        """Return the whole figure; `label` is its text for screen readers."""
         box = f"0 0 {WIDTH:g} {self.top + self.height + _BOTTOM:g}"
         return f'<svg viewBox="{box}" role="img" aria-label="{escape(label, quote=True)}">{"".join(marks)}</svg>'
 
 
 def plot(x: tuple[float, float], y: tuple[float, float], *, height: float = 230, left: float = 62) -> Plot:
-    """A plot of these ranges of values, y upwards; `left` is the room for what stands beside it."""
+    """Return a plot of these value ranges, y upwards; `left` is the width for labels beside it."""
     top, width = 12.0, WIDTH - left - _RIGHT
     return Plot(width, height, linear(*x, left, left + width), linear(*y, top + height, top), left, top)
 
 
 def linear(low: float, high: float, start: float, stop: float) -> Scale:
-    """Values from low to high as places from start to stop."""
+    """Return the scale that maps low … high to start … stop."""
     span = (high - low) or 1.0
     return lambda value: start + (value - low) / span * (stop - start)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values between low and high, about `count` of them."""
+    """Return about `count` round values between low and high."""
     span = high - low
     if span <= 0:
         return [low]
@@ -54,17 +54,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def text(x: float, y: float, content: str, *, kind: str = "", anchor: str = "start") -> str:
-    """A line of text at its baseline; `kind` is its CSS class."""
+    """Return a line of text at its baseline; `kind` is its CSS class."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(content)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """A straight line."""
+    """Return a straight line."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
 def bar(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    """A rectangle; `title` shows where a mouse rests on it."""
+    """Return a rectangle; `title` is its tooltip."""
     inner = f"<title>{escape(title)}</title>" if title else ""
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(0, width):.1f}" height="{max(0, height):.1f}" class="{kind}">'
@@ -73,18 +73,18 @@ def bar(x: float, y: float, width: float, height: float, kind: str, title: str =
 
 
 def dot(x: float, y: float, kind: str, title: str) -> str:
-    """A round mark with a title."""
+    """Return a dot with a tooltip."""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" class="{kind}"><title>{escape(title)}</title></circle>'
 
 
 def path(points: Sequence[tuple[float, float]], kind: str, *, closed: bool = False) -> str:
-    """A line through points, or the area within them."""
+    """Return a line through points, or the area that they enclose."""
     steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return f'<path d="M{steps}{"Z" if closed else ""}" class="{kind}"/>'
 
 
 def left_axis(on: Plot, values: Iterable[float], form: str, label: str) -> list[str]:
-    """Grid lines with their values, and what they measure above them."""
+    """Return grid lines with their values, and the axis label."""
     marks = []
     for value in values:
         y = on.y(value)
@@ -94,13 +94,13 @@ def left_axis(on: Plot, values: Iterable[float], form: str, label: str) -> list[
 
 
 def upright(on: Plot, label: str) -> str:
-    """What the vertical axis measures, read from below."""
+    """Return the label of the vertical axis, rotated to read upwards."""
     place = f'transform="translate(12 {on.top + on.height / 2:.0f}) rotate(-90)"'
     return f'<text {place} text-anchor="middle" class="axis">{escape(label)}</text>'
 
 
 def bottom_axis(on: Plot, places: Iterable[tuple[float, str]], label: str) -> list[str]:
-    """Words below the plot at these places (in SVG units), and what they say."""
+    """Return the words below the plot at these x positions (in SVG units), and the axis label."""
     y = on.top + on.height
     marks = [line(on.left, y, on.left + on.width, y, "base")]
     marks += [text(x, y + 16, word, kind="tick", anchor="middle") for x, word in places]

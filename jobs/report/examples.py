@@ -1,4 +1,4 @@
-"""The queries that gained and lost most, with what stood on top before and after."""
+"""The queries that gained and lost most, with their best documents before and after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CHARACTERS = 320
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A document at one rank: `other_rank` is its rank in the other order, `grade` its judgement (None: nobody's)."""
+    """A document at one rank: `other_rank` is its rank in the other order, `grade` its judgement (None: not judged)."""
 
     doc_id: str
     text: str | None
@@ -41,7 +41,7 @@ class Example:
 
 
 class Texts:
-    """Queries and documents of some query ids, from the first of several places that has them."""
+    """Texts of the queries and documents of these query ids, from the first place that has them."""
 
     def __init__(self, places: Sequence[str], renames: Mapping[str, str], query_ids: Sequence[str]) -> None:
         self.source: str | None = None
@@ -51,7 +51,7 @@ class Texts:
             try:
                 self._read(place, renames, query_ids)
             except InputError:
-                continue  # it has gone, or holds no texts: the report shows ids
+                continue  # it no longer exists or has no texts: the report shows ids
             if self.documents:
                 self.source = place
                 break
@@ -69,7 +69,7 @@ class Texts:
 
 
 def example(pairs: RankedPairs, row: int, texts: Texts, qrels: Qrels, values: tuple[float, float]) -> Example:
-    """The example of the query in this row of the pairs."""
+    """Return the example of query number `row` of the pairs."""
     query_id = pairs.query_ids[row]
     span = slice(int(pairs.offsets[row]), int(pairs.offsets[row + 1]))
     doc_ids = pairs.doc_ids[span.start : span.stop].to_pylist()
@@ -92,7 +92,7 @@ def example(pairs: RankedPairs, row: int, texts: Texts, qrels: Qrels, values: tu
 
 
 def extremes(differences: Values, count: int) -> tuple[list[int], list[int]]:
-    """Rows with the largest gains and the largest losses, the largest first; never a row without a difference."""
+    """Return the rows with the largest gains and losses, largest first, without unchanged rows."""
     order = np.argsort(differences, kind="stable")
     wins = [int(row) for row in order[::-1][:count] if differences[row] > 1e-9]
     losses = [int(row) for row in order[:count] if differences[row] < -1e-9]

@@ -1,4 +1,4 @@
-"""The figures of the report: each takes plain numbers and gives an SVG."""
+"""The figures of the report: each function takes plain numbers and returns an SVG."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jobs.console import plural
 from jobs.evaluation.compare import Comparison, p_text
 from jobs.evaluation.measures import Values
 from jobs.report.draw import bar, bottom_axis, dot, left_axis, line, linear, path, plot, text, ticks, upright
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 
 
 def depth_curve(rows: Sequence[Row], measure: str, first_stage: float) -> str:
-    """Quality by candidate depth with its interval; evenly spaced depths, since they grow by steps of about 1.5."""
+    """Draw quality by depth with its interval; depths are evenly spaced, as each is about 1.5 times the last."""
     low = min(first_stage, *(first_stage + row["low"] for row in rows))
     high = max(first_stage, *(first_stage + row["high"] for row in rows))
     room = 0.14 * ((high - low) or 1)
@@ -45,16 +46,16 @@ def depth_curve(rows: Sequence[Row], measure: str, first_stage: float) -> str:
 
 
 def _beside(left: float, width: float, base: float, curve: Sequence[tuple[float, float]], words: str) -> str:
-    """Name a level line at the end where the curve is farther from it, on the other side of the line."""
+    """Label a horizontal line at the end where the curve is farther away, on the side without the curve."""
     (_, first), (_, last) = curve[0], curve[-1]
     at_end = abs(last - base) >= abs(first - base)
-    below = (last if at_end else first) < base  # SVG counts downwards: the curve is above the line
+    below = (last if at_end else first) < base  # y grows downwards in SVG: the curve is above the line
     place = left + width - 4 if at_end else left + 4
     return text(place, base + (16 if below else -7), words, kind="tick", anchor="end" if at_end else "start")
 
 
 def intervals(rows: Sequence[Comparison]) -> str:
-    """The difference of each measure with its interval, beside a line at 0."""
+    """Draw the difference of each measure with its interval, and a line at 0."""
     low, high = min(0.0, *(row.low for row in rows)), max(0.0, *(row.high for row in rows))
     room = 0.05 * ((high - low) or 1)
     on = plot((low - room, high + room), (len(rows) - 0.4, -0.6), height=30 * len(rows), left=110)
@@ -78,7 +79,7 @@ def intervals(rows: Sequence[Comparison]) -> str:
 
 
 def changes(differences: Values, measure: str) -> str:
-    """Every query's difference, sorted: how many won, how many lost, by how much."""
+    """Draw every query's difference, sorted from the largest gain to the largest loss."""
     ordered = np.sort(differences)[::-1]
     shown = ordered if len(ordered) <= _BARS else np.quantile(ordered, np.linspace(1, 0, _BARS))
     limit = float(np.abs(ordered).max(initial=0)) or 1.0
@@ -95,7 +96,7 @@ def changes(differences: Values, measure: str) -> str:
         text(
             on.left + on.width / 2,
             on.top + on.height + 22,
-            f"{len(ordered):,} queries, sorted",
+            f"{plural(len(ordered), 'query')}, sorted by change",
             kind="axis",
             anchor="middle",
         )
@@ -124,7 +125,7 @@ def distributions(series: Sequence[tuple[str, npt.NDArray[np.floating], str]]) -
 
 
 def movement(shares: Values, labels: Sequence[str]) -> str:
-    """Where the documents at each new rank come from: rows are old ranks, columns new ones that add up to 1."""
+    """Draw where the documents at each new rank come from: rows are old ranks, columns are new ranks and sum to 1."""
     count, tall = len(labels), 30.0
     on = plot((0, count), (count, 0), height=tall * count, left=100)
     size = on.width / count
@@ -145,7 +146,7 @@ def movement(shares: Values, labels: Sequence[str]) -> str:
 
 
 def found_within(shares: Values, depths: Sequence[int]) -> str:
-    """Share of the new top 10 that lies within the first candidates."""
+    """Draw the share of the new top 10 that is among the first candidates, by depth."""
     on = plot((-0.4, len(depths) - 0.6), (0, 1.04))
     points = [(on.x(at), on.y(share)) for at, share in enumerate(shares.tolist())]
     marks = left_axis(on, ticks(0, 1), ".0%", "of the new top 10")

@@ -1,4 +1,4 @@
-"""All that the report says, found in an output folder, judgements and the input of the run; nothing is scored."""
+"""Collect the content of the report from an output folder, judgements and the input of the run; nothing is scored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _EXAMPLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What judgements add. `comparisons` are empty where the output was cut; `relevant` marks pairs of `pairs`."""
+    """What judgements add. `comparisons` is empty if the output was cut; `relevant` is a mask over `pairs`."""
 
     measure: str
     summary: dict[str, Any]
@@ -39,7 +39,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The content of the page. `depths` has quality beside cost where judgements tell it.
+    """The content of the page. `depths` has the cost of each depth, and its quality if there are judgements.
 
     Without judgements `wins` are the queries whose top 10 changed most. `rejected` has reason, count and an example.
     """
@@ -58,13 +58,13 @@ class Findings:
 
 
 def find(uri: str, judge: Judge | None, *, source: str | None = None, usd_per_hour: float | None = None) -> Findings:
-    """Read and count everything. Raises InputError where the folder holds no ranking, or no query of it is judged."""
+    """Read and count everything. Raises InputError if the folder has no ranking or none of its queries is judged."""
     pairs, manifest = read_ranked(uri)
     cut = is_cut(locate(uri), manifest)
     rates = rates_of(manifest, pairs_per_second=None, usd_per_hour=usd_per_hour)
     moves = moves_of(pairs)
     judged = None if judge is None else _judged(uri, pairs, judge, cut=cut)
-    # Of output that was cut nobody knows what stood on top before.
+    # The old top documents are unknown if the output was cut.
     wins, losses, texts_from = ((), (), None) if cut else _examples(uri, pairs, judge, manifest, source)
     depths = _depths(pairs, judge, moves, rates, cut=cut)
     rejected = _rejected(uri)
@@ -83,7 +83,7 @@ def _judged(uri: str, pairs: RankedPairs, judge: Judge, *, cut: bool) -> Judged:
 def _depths(
     pairs: RankedPairs, judge: Judge | None, moves: Moves, rates: Rates, *, cut: bool
 ) -> tuple[dict[str, Any], ...]:
-    """A row per depth: cost, and quality compared with the first stage where it can be told."""
+    """Return a row per depth: its cost, and its quality against the first stage if it can be measured."""
     if judge is not None and not cut:
         narrow = Judge(judge.qrels, judge.measures[:1])
         return tuple(depth_curve(Tuner(pairs, narrow), judge.measures[0], rates))
@@ -97,7 +97,7 @@ def _depths(
 def _examples(
     uri: str, pairs: RankedPairs, judge: Judge | None, manifest: Mapping[str, Any], source: str | None
 ) -> tuple[tuple[Example, ...], tuple[Example, ...], str | None]:
-    """The ten largest gains and losses; without judgements the ten queries whose top 10 changed most."""
+    """Return the ten largest gains and losses; without judgements the ten queries whose top 10 changed most."""
     row_of = {query_id: row for row, query_id in enumerate(pairs.query_ids)}
     qrels: Qrels = {}
     before = np.ones(len(pairs.query_ids))
@@ -123,7 +123,7 @@ def _examples(
 
 
 def _rejected(uri: str) -> tuple[tuple[str, int, str], ...]:
-    """Reason, count and one query of what could not be ranked, the most frequent reason first."""
+    """Return reason, count and an example query_id of the rejected rows, the most frequent reason first."""
     location = locate(uri).join(ERRORS)
     try:
         table = pq.read_table(location.path, filesystem=location.filesystem, columns=["query_id", "reason"])

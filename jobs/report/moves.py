@@ -1,4 +1,4 @@
-"""What reranking moved, from the two ranks of every document alone."""
+"""Count how reranking moved documents, from their ranks before and after alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _TOP = 10
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """`shares[i, j]` of the documents with a new rank in bucket j had an old one in bucket i, named by `labels`.
+    """`shares[i, j]` of the documents with a new rank in bucket j had an old rank in bucket i; `labels` names buckets.
 
     `within[k]` is the share of the new top 10 among the first `depths[k]` candidates, `new_first` the share of queries
-    with another document on top, `kept` the mean share of the old top 10 that is in the new one.
+    with another document on top, `kept` the share of the old top 10 that is in the new top 10.
     """
 
     labels: list[str]
@@ -30,7 +30,7 @@ class Moves:
 
 
 def moves_of(pairs: RankedPairs) -> Moves:
-    """Count the moves of all queries."""
+    """Count the moves over all queries."""
     ranks, before = pairs.ranks, pairs.source_rank
     deepest = pairs.longest
     starts = [start for start in _BUCKETS if start <= deepest]
@@ -51,7 +51,7 @@ def moves_of(pairs: RankedPairs) -> Moves:
 
 
 def overlap(pairs: RankedPairs) -> Values:
-    """Share of each query's new top 10 that was in its old one, shape [queries]."""
+    """Return the share of each query's new top 10 that was in its old top 10, shape [queries]."""
     top = pairs.ranks <= _TOP
     queries, count = pairs.query_of, len(pairs.query_ids)
     both = np.bincount(queries[top & (pairs.source_rank <= _TOP)], minlength=count)

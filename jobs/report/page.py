@@ -1,4 +1,4 @@
-"""The page: what was found, in the order in which a person asks."""
+"""Render the page: the findings in the order in which a reader asks for them."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from jobs.console import plural
 from jobs.evaluation.compare import Comparison, p_text
 from jobs.report import figures
 from jobs.report.examples import Example, Shown
 from jobs.report.findings import Findings, Judged
 from jobs.tune.tables import amount, duration, money
 
-_OPEN = 2  # examples of each kind that stand open
+_OPEN = 2  # examples of each kind that are unfolded
 
 
 def render(found: Findings) -> str:
-    """The whole HTML file: no script, nothing fetched."""
+    """Return the whole HTML file, without scripts and external resources."""
     style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
     body = "".join(
         part
@@ -43,7 +44,7 @@ def _head(found: Findings) -> Iterable[str]:
         (f"{ran.get('queries_ranked', len(found.pairs.query_ids)):,}", "queries ranked"),
         (f"{ran.get('pairs_ranked', len(found.pairs.logits)):,}", "pairs ranked"),
         (_count(ran.get("pairs_scored")), "pairs scored"),
-        (_count(ran.get("store_hits")), "looked up, not scored"),
+        (_count(ran.get("store_hits")), "pairs found in store"),
         (_count(ran.get("pairs_rejected")), "pairs rejected"),
         (duration(seconds.get("total")), "from start to end"),
         (amount(ran.get("tokens")), "tokens read"),
@@ -54,19 +55,19 @@ def _head(found: Findings) -> Iterable[str]:
 
 
 def headline(found: Findings) -> str:
-    """The one sentence to remember."""
+    """Return the result in one sentence."""
     if found.judged is not None and found.judged.comparisons:
         row = found.judged.comparisons[0]
         verdict = "helped" if row.low > 0 else "did harm" if row.high < 0 else "made no clear difference"
         return (
             f"Reranking {verdict}: {row.measure} went from {row.before:.3f} to <b>{row.after:.3f}</b> "
             f"({row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}); "
-            f"{row.won:,} queries gained, {row.lost:,} lost, {row.unchanged:,} stayed the same."
+            f"{plural(row.won, 'query')} gained, {row.lost:,} lost, {row.unchanged:,} stayed the same."
         )
     told = f"{found.moves.new_first:.0%} of the queries have another document on top"
     if not found.cut:
-        told += f", and {1 - found.moves.kept:.0%} of the new top 10 come from below the old one"
-    return f"{told}. Whether that is better only judgements can tell: <code>--qrels</code>."
+        told += f", and {1 - found.moves.kept:.0%} of the new top 10 documents were not in the old top 10"
+    return f"{told}. Give judgements (<code>--qrels</code>) to see whether the new order is better."
 
 
 def _help(found: Findings) -> Iterable[str]:
@@ -80,11 +81,12 @@ def _help(found: Findings) -> Iterable[str]:
             ("", "before", "after", "difference", "95 % interval", "p", "won", "lost", "same"), map(_cells, rows)
         )
         yield _figure(
-            figures.intervals(rows), "Right of the line reranking helps; an interval that crosses it proves nothing."
+            figures.intervals(rows),
+            "Reranking helps where the interval is right of the line. If it crosses the line, it may be chance.",
         )
         yield _figure(
             figures.changes(judged.changes, judged.measure),
-            f"Each query's change in {judged.measure}, the largest gain first: a mean hides who pays for it.",
+            f"Each query's change in {judged.measure}, sorted from the largest gain to the largest loss.",
         )
     else:
         values = ((row["measure"], f"{row['after']:.4f}") for row in judged.summary["measures"])
@@ -98,16 +100,16 @@ def _depth(found: Findings) -> Iterable[str]:
     if has_quality and found.judged is not None:
         yield _figure(
             depth_curve(found, found.judged),
-            "Only the first candidates are reranked, the rest keep their order behind them. The band is the 95 % "
+            "Only the first candidates are reranked, the rest follow in their old order. The band is the 95 % "
             "interval of the difference from the first stage.",
         )
     elif not found.cut:
         yield _figure(
             figures.found_within(found.moves.within, found.moves.depths),
-            "Where the curve is flat, deeper candidates hardly ever reach the top 10.",
+            "Where the curve is flat, deeper candidates hardly ever reach the new top 10.",
         )
     else:
-        yield "<p>The output holds the best of each query only, so other depths cannot be told.</p>"
+        yield "<p>Other depths cannot be compared: --top-k or --min-score cut the output.</p>"
         return
     measure = (found.judged.measure, "difference") if has_quality and found.judged else ()
     priced = found.depths[0]["usd"] is not None
@@ -125,12 +127,12 @@ def _depth(found: Findings) -> Iterable[str]:
 
 
 def depth_curve(found: Findings, judged: Judged) -> str:
-    """The figure of quality by depth, as SVG."""
+    """Return the figure of quality by depth as SVG."""
     return figures.depth_curve(found.depths, judged.measure, found.depths[0]["before"])
 
 
 def _scores(found: Findings) -> Iterable[str]:
-    scored = np.isfinite(found.pairs.logits)  # not below --depth
+    scored = np.isfinite(found.pairs.logits)  # NaN: below --depth, not scored
     scores = found.pairs.scores[scored]
     series = [
         ("candidates kept" if found.cut else "all candidates", scores, "other"),
@@ -142,8 +144,8 @@ def _scores(found: Findings) -> Iterable[str]:
     low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95]).tolist() if len(scores) else (0, 0, 0)
     yield _figure(
         figures.distributions(series),
-        f"Half of all scores lie below {middle:.3f}, nine in ten between {low:.3f} and {high:.3f}. A lowest score "
-        "(<code>--min-score</code>) works where the histograms stand apart.",
+        f"Half of all scores are below {middle:.3f}, nine in ten are between {low:.3f} and {high:.3f}. A threshold "
+        "(<code>--min-score</code>) works if relevant documents score clearly higher than the others.",
     )
 
 
@@ -152,10 +154,10 @@ def _moves(found: Findings) -> Iterable[str]:
     yield "<h2>What moved?</h2>"
     if not found.cut:
         told = f"{moves.new_first:.0%} of the queries have another document on top"
-        yield f"<p>{told}; of the old top 10, {moves.kept:.0%} are in the new one.</p>"
+        yield f"<p>{told}; {moves.kept:.0%} of the old top 10 documents are still in the top 10.</p>"
     yield _figure(
         figures.movement(moves.shares, moves.labels),
-        "Where the documents at each new rank stood before; columns add up to 100 %.",
+        "Each column shows where the documents at that new rank were before; a column adds up to 100 %.",
     )
 
 
@@ -167,12 +169,12 @@ def _examples(found: Findings) -> Iterable[str]:
         yield from _cards(found.wins, "of the top 10 kept")
     else:
         yield "<h2>The largest gains</h2>" + ("" if found.wins else "<p>No query gained.</p>")
-        yield "<p class=soft>The three best before and after; a document without a mark is not judged.</p>"
+        yield "<p class=soft>The three best documents before and after. A document without a mark has no judgement.</p>"
         yield from _cards(found.wins, found.judged.measure)
         yield "<h2>The largest losses</h2>" + ("" if found.losses else "<p>No query lost.</p>")
         yield from _cards(found.losses, found.judged.measure)
     if found.texts_from is None:
-        yield "<p class=soft>The texts were not found, so only ids are shown: give <code>--source IN</code>.</p>"
+        yield "<p class=soft>Only ids are shown, because the texts were not found: give <code>--source IN</code>.</p>"
 
 
 def _cards(examples: Sequence[Example], measure: str) -> Iterable[str]:
@@ -204,10 +206,10 @@ def _document(shown: Shown, other: str) -> str:
 def _rejections(found: Findings) -> Iterable[str]:
     yield "<h2>What could not be ranked?</h2>"
     if not found.rejected:
-        yield "<p>Nothing: every candidate that was read is ranked.</p>"
+        yield "<p>Nothing: all candidates are ranked.</p>"
         return
     rows = ((escape(reason), f"{count:,}", escape(query)) for reason, count, query in found.rejected)
-    yield _table(("reason", "rows", "such as query_id"), rows)
+    yield _table(("reason", "rows", "example query_id"), rows)
 
 
 def _foot(found: Findings) -> Iterable[str]:

@@ -1,11 +1,11 @@
-"""One figure of the page as a picture of its own, light and dark: what a README shows."""
+"""Turn one figure of the page into a standalone SVG with light and dark colours, as a README shows it."""
 
 import re
 from importlib.resources import files
 
 
 def standalone(figure: str) -> str:
-    """The SVG of a figure with the colours and letters of the page in it."""
+    """Return the SVG of a figure with the colours and fonts of the page inlined."""
     style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
     colours, _, rules = style.partition("* { box-sizing")
     marks = "\n".join(re.findall(r"^svg [.\w].*$", rules, re.MULTILINE))

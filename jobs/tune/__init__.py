@@ -1,1 +1,1 @@
-"""`rerank tune`: what depth, threshold and mixture are worth, from logits that are already there."""
+"""`rerank tune`: compare depths, thresholds and mixtures, using the logits of a finished run."""

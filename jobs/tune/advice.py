@@ -1,4 +1,4 @@
-"""From the measurements to one line of flags, or to the words that reranking does not pay."""
+"""Turn the measurements into one recommended command line, or the verdict that reranking does not pay."""
 
 import shlex
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A way of mixing: what it is worth on queries that its weight was not chosen on, against not mixing."""
+    """One way of mixing, compared with no mixture on held-out queries; `chosen` is the setting of each fold."""
 
     name: str
     chosen: tuple[str, ...]
@@ -33,7 +33,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to run. `gain` is against the first stage, on queries that nothing was chosen on."""
+    """What to run. `gain` compares it with the first stage, on held-out queries."""
 
     setting: Setting
     verdict: Verdict
@@ -42,10 +42,10 @@ class Advice:
 
 
 def advise(tuner: Tuner, measure: str) -> Advice:
-    """Choose depth and mixture, and say what the choice is worth.
+    """Choose depth and mixture, and measure the choice on held-out queries.
 
-    Values are held out: each fifth of the queries is reranked with what was chosen on the other four. A mixture is
-    taken where its interval against no mixture lies above 0.
+    Each fifth of the queries is reranked with the setting chosen on the other four fifths. A mixture is chosen only if
+    the interval of its gain over no mixture is above 0.
     """
     first = tuner.values(Setting(0))
     plain, _ = tuner.held_out(tuner.choose)
@@ -65,7 +65,7 @@ def advise(tuner: Tuner, measure: str) -> Advice:
 
 
 def command_line(setting: Setting, manifest: Mapping[str, Any], *, longest: int, min_score: float | None) -> str:
-    """The recommended `rerank run` line: the model as the run had it, then what was found here."""
+    """Return the recommended `rerank run` line: the model of the run, then the chosen options."""
     model = manifest.get("model", {})
     words = ["rerank", "run", str(manifest.get("source", "IN")), str(manifest.get("output", "OUT")), "--overwrite"]
     name = model.get("name", model.get("model", BUNDLED))

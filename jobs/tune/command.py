@@ -1,4 +1,4 @@
-"""`rerank tune`: tables of what depth, threshold and mixture are worth, and one recommended line."""
+"""`rerank tune`: tables that compare depths, thresholds and mixtures, and one recommended line."""
 
 import json
 from dataclasses import asdict
@@ -21,7 +21,7 @@ from jobs.tune.threshold import sweep, worth_setting
 from rerank.errors import InputError
 from rerank.paths import locate
 
-_FEW = 25  # queries below which cross-validation says little
+_FEW = 25  # below this many queries cross-validation is unreliable
 _NAMED = 1000
 
 
@@ -31,25 +31,26 @@ def tune(
         str | None,
         typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
     ] = None,
-    measure: Annotated[str, typer.Option(help="What to go by, as ir-measures writes it.")] = "nDCG@10",
+    measure: Annotated[str, typer.Option(help="Measure to optimise, named as in ir-measures.")] = "nDCG@10",
     source: Annotated[
         str | None,
         typer.Option(metavar="IN", help="Candidate sets whose column `score` is the first stage's, to mix with."),
     ] = None,
-    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of what one actor runs on.")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one actor per hour.")] = None,
     pairs_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Of one actor; as OUT was made if not given.")
+        float | None, typer.Option(min=0.001, help="Speed of one actor; by default as measured by the run.")
     ] = None,
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Find depth, threshold and mixture from the logits of a run; nothing is scored."""
+    """Recommend depth, threshold and mixture from the logits of a finished run; nothing is scored."""
     with exit_codes():
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
         _check_whole(output)
         pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
         if not pairs.query_ids:
-            raise InputError(f"{output}: none of its queries is judged; judged are {names_of(judge.query_ids, most=3)}")
+            judged = names_of(judge.query_ids, most=3)
+            raise InputError(f"{output}: no query has judgements; the judgements are for queries such as {judged}")
         rates = rates_of(manifest, pairs_per_second=pairs_per_second, usd_per_hour=usd_per_hour)
         summary = study(pairs, judge, manifest, rates)
         if as_json:
@@ -59,17 +60,17 @@ def tune(
 
 
 def _check_whole(uri: str) -> None:
-    """Raise InputError where the folder holds the best of each query only: what was cut off cannot be judged."""
+    """Raise InputError if --top-k or --min-score left pairs out: what was left out cannot be judged."""
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
-            f"{uri}: holds the best of each query only; rank again without --top-k and --min-score (nothing is scored "
-            "again where the scores are kept)"
+            f"{uri}: was cut by --top-k or --min-score, but tuning needs all candidates: run it again without these "
+            "options (pairs in the score store are not scored again)"
         )
 
 
 def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:
-    """All that the command finds, as JSON values; `recommended` is null where reranking does not pay."""
+    """Return all results of the command as JSON values; `recommended` is None if reranking does not pay."""
     measure = judge.measures[0]
     missing = sorted(set(judge.query_ids).difference(pairs.query_ids))
     tuner = Tuner(pairs, judge)
@@ -98,12 +99,12 @@ def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rat
 
 
 def depth_curve(tuner: Tuner, measure: str, rates: Rates) -> list[dict[str, Any]]:
-    """Quality and cost at each depth, compared with the first stage."""
+    """Return quality and cost at each depth, compared with the first stage."""
     first = tuner.values(Setting(0))[:, None]
     rows = []
     for depth in tuner.depths:
-        found = compare([measure], first, tuner.values(Setting(depth))[:, None])[0]
-        rows.append({"depth": depth, **asdict(found), **asdict(cost_of(tuner.pairs, depth, rates))})
+        comparison = compare([measure], first, tuner.values(Setting(depth))[:, None])[0]
+        rows.append({"depth": depth, **asdict(comparison), **asdict(cost_of(tuner.pairs, depth, rates))})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What reranking costs, from what a run spent: tokens, seconds of one actor, money."""
+"""The cost of reranking, estimated from a finished run: tokens, seconds of one actor, money."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _QUERIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one pair costs; None where the run does not tell, as when all its scores were looked up."""
+    """Cost of one pair; None if the run cannot tell, for example because all its scores were looked up."""
 
     tokens_per_pair: float | None
     seconds_per_pair: float | None
@@ -22,7 +22,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of 1,000 queries. `seconds` are those of one actor; two take half as long and cost the same."""
+    """Cost of 1,000 queries. `seconds` are for one actor; two actors take half as long and cost the same."""
 
     pairs: float
     tokens: float | None
@@ -31,7 +31,7 @@ class Cost:
 
 
 def rates_of(manifest: Mapping[str, Any], *, pairs_per_second: float | None, usd_per_hour: float | None) -> Rates:
-    """The rates of a run by its manifest; `pairs_per_second` of one actor is measured by it where not given."""
+    """Return the rates from a run's manifest; `pairs_per_second` of one actor overrides the speed measured there."""
     scored = manifest.get("pairs_scored", 0)
     engine_seconds = manifest.get("seconds", {}).get("score", 0)
     seconds = engine_seconds / scored if scored and engine_seconds else None
@@ -43,7 +43,7 @@ def rates_of(manifest: Mapping[str, Any], *, pairs_per_second: float | None, usd
 
 
 def cost_of(pairs: RankedPairs, depth: int, rates: Rates) -> Cost:
-    """What reranking the first `depth` candidates costs."""
+    """Return the cost of reranking the first `depth` candidates."""
     per_query = float(np.count_nonzero(pairs.source_rank <= depth)) / max(1, len(pairs.query_ids))
     count = _QUERIES * per_query
     seconds = None if rates.seconds_per_pair is None else count * rates.seconds_per_pair

@@ -1,4 +1,4 @@
-"""Settings that could be run, what each is worth per query, and the choice among them that cross-validation judges."""
+"""Measure settings (depth and mixture) per query, and choose among them with cross-validation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DEPTHS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000)
 WEIGHTS = tuple(weight / 10 for weight in range(1, 10))
 FOLDS = 5
 
-# The shallowest depth that keeps this much of the best gain: what lies below it costs more than it brings.
+# The shallowest depth with this share of the best gain is chosen: deeper candidates cost more than they gain.
 _ENOUGH = 0.95
 _SEED = 20
 
@@ -31,7 +31,7 @@ class Setting:
 
 
 class Tuner:
-    """One measure of every judged query under any setting; each setting is ranked and measured once."""
+    """Measures every judged query under any setting; each setting is ranked and measured once."""
 
     def __init__(self, pairs: RankedPairs, judge: Judge) -> None:
         self.pairs = pairs
@@ -41,19 +41,19 @@ class Tuner:
 
     @cached_property
     def depths(self) -> tuple[int, ...]:
-        """5, 10, 20 … and all."""
+        """The depths to compare: 5, 10, 20 … and all candidates."""
         return (*(depth for depth in DEPTHS if depth < self.pairs.deepest), self.pairs.deepest)
 
     @cached_property
     def mixes(self) -> dict[FusionMethod, tuple[ScoreFusion, ...]]:
-        """The mixtures that can be computed; normalised scores only where the first stage's are known."""
+        """The mixtures to compare; those of scores only if the first stage's scores are known."""
         methods = [
             method for method in FusionMethod if method is FusionMethod.RRF or self.pairs.source_scores is not None
         ]
         return {method: tuple(ScoreFusion(method, weight) for weight in WEIGHTS) for method in methods}
 
     def values(self, setting: Setting) -> Values:
-        """The measure of each judged query, shape [queries]."""
+        """Return the measure of each judged query, shape [queries]."""
         if setting not in self._known:
             order = self.pairs.order(depth=setting.depth, fusion=setting.mix)
             ranking = self.pairs.ranking(order, top=self._judge.depth)
@@ -61,28 +61,31 @@ class Tuner:
         return self._known[setting]
 
     def mean(self, setting: Setting, rows: Rows) -> float:
-        """The measure over some of the queries."""
+        """Return the mean of the measure over these queries."""
         return float(self.values(setting)[rows].mean())
 
     def choose_depth(self, rows: Rows) -> int:
-        """The shallowest depth with 95 % of the best gain on these queries; 0 where no depth gains."""
+        """Return the shallowest depth with 95 % of the best gain on these queries; 0 if no depth gains."""
         gains = {depth: self.mean(Setting(depth), rows) - self.mean(Setting(0), rows) for depth in self.depths}
         best = max(gains.values())
         return next((depth for depth, gain in gains.items() if best > 0 and gain >= _ENOUGH * best), 0)
 
     def choose(self, rows: Rows, methods: Sequence[FusionMethod] = ()) -> Setting:
-        """The best on these queries: no mixture at the depth chosen there, or one of these methods, there or at all."""
+        """Return the best setting for these queries.
+
+        Candidates are no mixture at the chosen depth, or a mixture by one of `methods` at that depth or at full depth.
+        """
         depth = self.choose_depth(rows)
-        mixes = [how for method in methods for how in self.mixes[method]]
+        mixes = [mix for method in methods for mix in self.mixes[method]]
         settings = [
             Setting(depth),
-            *(Setting(wide, how) for wide in (depth, self.pairs.deepest) if wide for how in mixes),
+            *(Setting(mix_depth, mix) for mix_depth in (depth, self.pairs.deepest) if mix_depth for mix in mixes),
         ]
-        # Among equals the first wins: mixing, and mixing deeper, must earn its place.
+        # max() returns the first of equals, so a mixture or a deeper one is chosen only if it is better.
         return max(settings, key=lambda setting: self.mean(setting, rows))
 
     def held_out(self, choose: Callable[[Rows], Setting]) -> tuple[Values, list[Setting]]:
-        """Each query's value under what was chosen on the other folds' queries; and what was chosen, fold by fold."""
+        """Return each query's value under the setting chosen on the other folds, and the setting of each fold."""
         values = np.empty(self.queries)
         chosen = []
         for fold in self.folds:
@@ -93,7 +96,7 @@ class Tuner:
 
     @cached_property
     def folds(self) -> list[Rows]:
-        """The queries in five random parts, the same every time."""
+        """The queries in five random parts, the same in every call."""
         shuffled = np.random.default_rng(_SEED).permutation(self.queries)
         return [part for part in np.array_split(shuffled, FOLDS) if len(part)]
 

@@ -1,4 +1,4 @@
-"""What `rerank tune` prints for a person."""
+"""Print the results of `rerank tune` as tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.console import plural
 from jobs.evaluation.compare import p_text
 from jobs.evaluation.rankings import names_of
 from jobs.tune.settings import FOLDS
@@ -16,47 +17,49 @@ Summary = Mapping[str, Any]
 def show(console: Console, summary: Summary) -> None:
     """Print three tables and the recommendation."""
     console.print(
-        f"{summary['queries']:,} judged queries, {summary['measure']}: first stage {summary['first_stage']:.4f}\n"
+        f"{plural(summary['queries'], 'judged query')}, {summary['measure']} of the first stage: "
+        f"{summary['first_stage']:.4f}\n"
     )
-    console.print("How deep? (cost per 1,000 queries, of one actor)")
+    console.print("Which depth? (cost per 1,000 queries on one actor)")
     console.print(_depths(summary))
-    console.print("\nWhich lowest score? (all candidates of the judged queries)")
+    console.print("\nWhich --min-score? (over all candidates of the judged queries)")
     console.print(_thresholds(summary))
-    console.print(f"\nMix with the first stage? (weights chosen on other queries, {FOLDS} folds; against no mixture)")
+    console.print(f"\nMix with the first stage? (weights from {FOLDS}-fold cross-validation; compared with no mixture)")
     console.print(_mixtures(summary))
     if summary["missing_count"]:
         missing = names_of(summary["missing"], most=5)
-        console.print(f"{summary['missing_count']:,} queries judged but not in the run, counted as 0: {missing}")
+        count = plural(summary["missing_count"], "query")
+        console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
     if not summary["source_scores_known"]:
-        console.print("The first stage's scores are not known, so only ranks are mixed: give --source IN.")
+        console.print("Only ranks are mixed: the first stage's scores are not known (give --source IN to mix them).")
     console.print()
     for line in conclusion(summary):
         console.print(line)
 
 
 def conclusion(summary: Summary) -> list[str]:
-    """The verdict in words, and the recommended line where there is one."""
+    """Return the verdict in words, and the recommended line if there is one."""
     gain, queries = summary["gain"], summary["queries"]
-    told = (
+    result = (
         f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
-        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}) on queries that nothing was chosen on."
+        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}), measured on held-out queries."
     )
     if summary["verdict"] == "pays":
-        lines = [f"Reranking pays: {told}", *_savings(summary), summary["recommended"]]
+        lines = [f"Reranking pays: {result}", *_savings(summary), summary["recommended"]]
     elif summary["verdict"] == "harms":
-        lines = [f"Reranking does not pay, the first stage alone is better: {told} Keep the first stage's order."]
+        lines = [f"Reranking does not pay, the first stage alone is better: {result} Keep the first stage's order."]
     else:
         lines = [
-            f"Reranking does not pay, as far as {queries:,} queries can tell: {told} "
+            f"Reranking does not clearly pay on {plural(queries, 'query')}: {result} "
             "Keep the first stage's order, or judge more queries."
         ]
     if summary["few_queries"]:
-        lines.insert(0, f"{queries:,} judged queries are few: choices made on them may not hold for others.")
+        lines.insert(0, f"{plural(queries, 'judged query')}: too few to be sure that these choices hold for others.")
     return lines
 
 
 def _savings(summary: Summary) -> list[str]:
-    """What the chosen depth saves against reranking everything."""
+    """Return what the chosen depth saves compared with reranking all candidates."""
     deepest = summary["depths"][-1]
     chosen = next((row for row in summary["depths"] if row["depth"] == summary["chosen"]["depth"]), deepest)
     if chosen is deepest or summary["chosen"]["mix"] is not None:
@@ -96,27 +99,27 @@ def _thresholds(summary: Summary) -> Table:
 
 def _mixtures(summary: Summary) -> Table:
     table = _table(
-        "mixture", "chosen weights (the model's share)", summary["measure"], "difference", "95 % interval", "p"
+        "mixture", "weight of the model, chosen per fold", summary["measure"], "difference", "95 % interval", "p"
     )
     none = summary["mixtures"][0]["against_none"]["before"]
     table.add_row("none", "", f"{none:.4f}", *[""] * 3)
     for row in summary["mixtures"]:
-        found = row["against_none"]
+        comparison = row["against_none"]
         chosen = ", ".join(word.removeprefix(f"{row['name']}:") for word in row["chosen"])
-        interval = f"{found['low']:+.4f} … {found['high']:+.4f}"
+        interval = f"{comparison['low']:+.4f} … {comparison['high']:+.4f}"
         table.add_row(
             row["name"],
             chosen,
-            f"{found['after']:.4f}",
-            f"{found['difference']:+.4f}",
+            f"{comparison['after']:.4f}",
+            f"{comparison['difference']:+.4f}",
             interval,
-            p_text(found["p_value"]),
+            p_text(comparison["p_value"]),
         )
     return table
 
 
 def amount(count: float | None) -> str:
-    """A count in three digits: 950, 12.3k, 4.56M; ? where it is not known."""
+    """Format a count with three digits: 950, 12.3k, 4.56M; ? if it is unknown."""
     if count is None:
         return "?"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -126,14 +129,14 @@ def amount(count: float | None) -> str:
 
 
 def money(usd: float | None) -> str:
-    """Dollars, small ones with four decimals; ? where no price is known."""
+    """Format dollars, small amounts with four decimals; ? if the price is unknown."""
     if usd is None:
         return "?"
     return f"{usd:,.2f}" if usd >= 0.1 else f"{usd:.4f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them; ? where they are not known."""
+    """Format seconds as seconds, minutes or hours; ? if they are unknown."""
     if seconds is None:
         return "?"
     if seconds < 90:

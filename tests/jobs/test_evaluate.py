@@ -67,9 +67,9 @@ def test_a_person_reads_before_and_after(files: tuple[Path, Path]) -> None:
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["RR@10", "0.3333", "0.5000", "+0.1667"] in [line[:4] for line in lines]
     assert "3 judged queries" in shown.stdout
-    assert "1 queries judged but not in the run, counted as 0: q9" in shown.stdout
-    assert "1 queries in the run but not judged, left out: q3" in shown.stdout
-    assert "unjudged in the top 10: 42.9% before, 42.9% after" in shown.stdout
+    assert "1 query with judgements but not in the run, counted as 0: q9" in shown.stdout
+    assert "1 query in the run but without judgements, left out: q3" in shown.stdout
+    assert "documents without judgement in the top 10: 42.9% before, 42.9% after" in shown.stdout
 
 
 def test_a_baseline_may_be_any_run(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_output_that_was_cut_is_not_compared_with_itself(tmp_path: Path) -> None
     ranked = write_ranked(tmp_path / "out", top_k=2)
     shown = command(*evaluated(ranked, write_qrels(tmp_path / "qrels.parquet")), *measured("RR"))
     assert shown.exit_code == 0
-    assert "no comparison: the run holds the best of each query only" in shown.stdout
+    assert "no comparison: the run was cut by --top-k or --min-score" in shown.stdout
     assert ["RR", "0.5000"] in [line.split() for line in shown.stdout.splitlines()]
 
 
@@ -149,12 +149,12 @@ def test_cranfield_has_trec_evals_numbers() -> None:
             "no column '_id' to read as 'doc_id'; found query_id,",
         ),
         (("out", "qrels.parquet", "--column", "first.doc_id=_id"), "expected a column of the run, or baseline.…"),
-        (("out", "qrels.parquet", "--column", "baseline.doc_id=_id"), "--baseline names, and there is none"),
+        (("out", "qrels.parquet", "--column", "baseline.doc_id=_id"), "but no --baseline is given"),
         (
             ("run.trec", "qrels.parquet", "--column", "doc_id=_id"),
-            "run.trec: a TREC run has no names of columns",
+            "run.trec: a TREC run has no column names",
         ),
-        (("out", "other.qrels"), "out: none of its 3 queries is judged; its query ids are such as q1, q2, q3"),
+        (("out", "other.qrels"), "out: no query has judgements: it holds 3 queries such as q1, q2, q3"),
     ],
 )
 def test_refusals_are_one_sentence(

@@ -77,7 +77,7 @@ def test_rows_that_lie_apart(tmp_path: Path) -> None:
     whole = pairs_table(ROWS)
     write_parts(whole.take(list(range(0, 20, 2)) + list(range(1, 20, 2))), tmp_path / "in", cuts=[], row_group_size=7)
     planned = make_plan(open_input(str(tmp_path / "in"), regroup=True), ScorerConfig())
-    assert (planned["layout"], planned["queries"], planned["pairs"]) == ("pairs, to be gathered", 4, 20)
+    assert (planned["layout"], planned["queries"], planned["pairs"]) == ("pairs, to be grouped by query", 4, 20)
     assert (planned["sampled_pairs"], planned["pairs_to_score"], planned["splits"]) == (20, 20, 1)
 
 
@@ -88,6 +88,6 @@ def test_a_run_with_its_texts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q0", "q1"], "query": ["what?", "who?"]}), tmp_path / "q.parquet")
     given = open_input(str(tmp_path / "run"), corpus=str(tmp_path / "c.parquet"), queries=str(tmp_path / "q.parquet"))
     planned = make_plan(given, ScorerConfig())
-    assert (planned["layout"], planned["files"], planned["queries"]) == ("run, to be gathered", 3, 2)
+    assert (planned["layout"], planned["files"], planned["queries"]) == ("run, to be joined with its texts", 3, 2)
     assert (planned["sampled_pairs"], planned["pairs_to_score"]) == (3, 2)
     assert planned["rejected_share"] == pytest.approx(1 / 3, abs=1e-4), "a document that the corpus lacks"

@@ -51,7 +51,7 @@ def test_ls_reports_damage(folder):
     part.write_bytes(part.read_bytes()[:-9])
     shown = command("ls", folder)
     assert shown.exit_code == 0
-    assert f"damaged, its pairs will be scored again: {part}" in shown.stderr
+    assert f"damaged part, its pairs will be scored again: {part}" in shown.stderr
     assert shown.stdout.splitlines()[1].split()[4:8:3] == ["10", "1"]
 
 
@@ -59,7 +59,7 @@ def test_compact_says_what_it_did(folder):
     done = command("compact", folder)
     assert done.exit_code == 0
     assert json.loads(done.stdout)[FIRST]["parts_after"] == 1
-    assert f"{FIRST}: 20 pairs, 2 parts of " in done.stderr
+    assert f"{FIRST}: 20 pairs, 2 parts (" in done.stderr
 
 
 def test_rm_deletes_one_model(folder):
@@ -81,7 +81,7 @@ def test_rm_asks(folder):
     [
         ((), "give either --model FINGERPRINT or --all"),
         (("--all", "--model", FIRST), "give either --model FINGERPRINT or --all"),
-        (("--model", "c" * 32), f"no scores of a model '{'c' * 32}', there are {FIRST}, {SECOND}"),
+        (("--model", "c" * 32), f"no scores of model '{'c' * 32}', only of {FIRST}, {SECOND}"),
     ],
 )
 def test_rm_refuses_what_is_unclear(folder, arguments, sentence):

@@ -52,7 +52,7 @@ def printed(folder: Path) -> str:
 
 def test_says_what_changed_and_what_to_open(printed: str, folder: Path) -> None:
     assert re.search(r"nDCG@10 .* 0\.\d{3} .* -0\.\d{3}", printed), "the ranking is worse than BM25's"
-    assert "10 pairs in 2 s: 7 scored, 3 looked up" in printed
+    assert "10 pairs in 2 s: 7 scored, 3 found in the score store" in printed
     assert f"Open {folder / 'report.html'} in a browser" in printed
     assert "Reranking did harm: nDCG@10 went from" in (folder / "report.html").read_text(encoding="utf-8")
 

@@ -89,10 +89,10 @@ def test_judgements_are_the_same_in_every_format(tmp_path: Path) -> None:
     [
         ("a.qrels", "q 0 d", "line 1: TREC judgements have 4 columns, query_id 0 doc_id relevance; found 3: 'q 0 d'"),
         ("a.qrels", "q 0 d yes", "line 1: relevance must be a whole number, got 'yes'"),
-        ("a.tsv", "q\td\t1", "line 1: BEIR judgements have a header and 3 columns between tabs"),
+        ("a.tsv", "q\td\t1", "line 1: BEIR judgements have a header and 3 tab-separated columns"),
         ("a.qrels", "\n", "holds no judgements"),
         ("a.qrels", "q 0 d 1\nq 0 d 2", "query_id 'q' has two different judgements of doc_id 'd'"),
-        ("a.json", "{}", "by the suffix '.json': expected .parquet, .tsv"),
+        ("a.json", "{}", "unknown suffix '.json' for judgements: expected .parquet, .tsv"),
         ("a.parquet", "no", "not readable as Parquet"),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_is_no_judgements_is_a_sentence(tmp_path: Path, name: str, content:
         ("a.trec", "q Q0 d 1 2.0", "line 1: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; found 5"),
         ("a.trec", "q Q0 d 1 high t", "line 1: score must be a number, got 'high'"),
         ("a.trec", "", "holds no lines"),
-        ("a.trec", "q Q0 d 1 2 t\nq Q0 d 2 1 t", "query_id 'q' holds doc_id 'd' twice"),
+        ("a.trec", "q Q0 d 1 2 t\nq Q0 d 2 1 t", "query_id 'q' has doc_id 'd' twice"),
         ("a.parquet", "no", "not readable as Parquet"),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_is_no_run_is_a_sentence(tmp_path: Path, name: str, content: str, s
 
 def test_a_table_without_an_order_is_no_run(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"no run: expected our ranked output .*; found query_id, doc_id$"):
+    with pytest.raises(InputError, match=r"not a run: expected our ranked output .*; found query_id, doc_id$"):
         read_run(str(tmp_path / "a.parquet"))
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"], "score": ["high"]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="rank and score must be numbers, found string"):

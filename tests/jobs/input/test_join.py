@@ -33,15 +33,15 @@ def partitioned(*tables: pa.Table) -> list[pa.Table]:
     return parts
 
 
-def gather_here(gathering: RunJoin) -> list[dict[str, Any]]:
-    """Candidate sets as a run with Ray gathers them."""
-    schemas = shuffled_schemas(gathering)
-    rows = [table for at in range(len(gathering.rows.row_groups)) for table in gathering.read_rows(at)]
-    if gathering.corpus is not None and gathering.queries is not None:
-        texts = [table for at in range(len(gathering.corpus.row_groups)) for table in gathering.read_documents(at)]
+def group_without_ray(join: RunJoin) -> list[dict[str, Any]]:
+    """Candidate sets as a run with Ray groups them."""
+    schemas = shuffled_schemas(join)
+    rows = [table for at in range(len(join.rows.row_groups)) for table in join.read_rows(at)]
+    if join.corpus is not None and join.queries is not None:
+        texts = [table for at in range(len(join.corpus.row_groups)) for table in join.read_documents(at)]
         rows = [with_documents(part, schema=schemas[0]) for part in partitioned(*rows, *texts)]
-        rows += [table for at in range(len(gathering.queries.row_groups)) for table in gathering.read_queries(at)]
-    sets = [candidate_sets(part, schema=schemas[-1], ids=gathering.id_types) for part in partitioned(*rows)]
+        rows += [table for at in range(len(join.queries.row_groups)) for table in join.read_queries(at)]
+    sets = [candidate_sets(part, schema=schemas[-1], ids=join.id_types) for part in partitioned(*rows)]
     assert len({table.schema for table in sets}) == 1
     return [row for table in sets for row in table.to_pylist()]
 
@@ -77,10 +77,10 @@ run_row = st.tuples(st.none() | st.sampled_from(["q1", "q2", "q3"]), st.none() |
 def test_a_run_gets_its_texts_and_keeps_every_row(run: list[tuple[Any, ...]], row_group_size: int) -> None:
     with TemporaryDirectory() as folder:
         rows = [{"query_id": q, "doc_id": d, "score": s, "tag": str(at)} for at, (q, d, s) in enumerate(run)]
-        gathering = write_run(Path(folder), rows, row_group_size=row_group_size)
-        sets = gather_here(gathering)
-    assert len(gathering.query_ids) == len(sets) == len({row[0] for row in run})
-    assert gathering.pairs == len(run)
+        join = write_run(Path(folder), rows, row_group_size=row_group_size)
+        sets = group_without_ray(join)
+    assert len(join.query_ids) == len(sets) == len({row[0] for row in run})
+    assert join.pairs == len(run)
     for found in sets:
         mine = [(s, at, d) for at, (q, d, s) in enumerate(run) if q == found["query_id"]]
         mine.sort(key=lambda row: (float("inf") if row[0] is None or row[0] != row[0] else -row[0], row[1]))
@@ -108,12 +108,12 @@ def test_pairs_in_any_order_keep_the_order_of_their_rows(rows: list[tuple[Any, .
     table = table.set_column(0, "query_id", table["query_id"].cast(pa.string()))
     with TemporaryDirectory() as folder:
         write_parts(table, Path(folder), cuts=[3], row_group_size=2)
-        gathering = open_unclustered(folder, renames={}, limit=limit)
-        sets = gather_here(gathering)
+        join = open_unclustered(folder, renames={}, limit=limit)
+        sets = group_without_ray(join)
     wanted = list(dict.fromkeys(row[0] for row in rows))[:limit]
-    assert gathering.query_ids.to_pylist() == wanted
+    assert join.query_ids.to_pylist() == wanted
     assert {found["query_id"] for found in sets} == set(wanted)
-    assert gathering.pairs == sum(len(found["candidates"]) for found in sets)
+    assert join.pairs == sum(len(found["candidates"]) for found in sets)
     for found in sets:
         mine = [row for row in rows if row[0] == found["query_id"]]
         assert found["query"] == mine[0][1]
@@ -127,12 +127,12 @@ def test_ids_keep_the_type_that_they_have_in_the_run(tmp_path: Path) -> None:
     pq.write_table(pa.table({"doc_id": [2**40], "text": ["t"]}), tmp_path / "corpus")
     pq.write_table(pa.table({"query_id": [7], "query": ["q"]}), tmp_path / "queries")
     places = {name: str(tmp_path / name) for name in ("corpus", "queries")}
-    gathering = open_run(str(tmp_path / "run"), **places, renames={}, limit=None)
-    (found,) = gather_here(gathering)
+    join = open_run(str(tmp_path / "run"), **places, renames={}, limit=None)
+    (found,) = group_without_ray(join)
     assert (found["query_id"], found["candidates"][0]["text"]) == (7, "t")
 
     pq.write_table(pa.table({"doc_id": ["x"], "text": ["t"]}), tmp_path / "corpus")
-    with pytest.raises(InputError, match=r"doc_id is int64 in .*run and string in .*corpus, expected one type"):
+    with pytest.raises(InputError, match=r"doc_id must be .*, but is int64 in .*run and string in .*corpus"):
         open_run(str(tmp_path / "run"), **places, renames={}, limit=None)
 
 
@@ -142,7 +142,7 @@ def test_ids_may_be_any_that_64_bits_hold(tmp_path: Path) -> None:
         {"query_id": pa.array(ids, pa.uint64()), "query": ["a", "b", "a"], "doc_id": pa.array(docs, pa.uint64())}
     )
     pq.write_table(table.append_column("text", pa.array(["x", "y", "z"])), tmp_path / "pairs")
-    found = gather_here(open_unclustered(str(tmp_path / "pairs"), renames={}, limit=None))
+    found = group_without_ray(open_unclustered(str(tmp_path / "pairs"), renames={}, limit=None))
     assert {row["query_id"]: [candidate["doc_id"] for candidate in row["candidates"]] for row in found} == {
         2**64 - 1: [2**53 + 1, 2**63 + 3],
         5: [2**53 + 2],
@@ -155,7 +155,7 @@ def test_each_table_has_renames_of_its_own(tmp_path: Path) -> None:
     pq.write_table(pa.table({"_id": ["q"], "text": ["question"]}), tmp_path / "queries")
     renames = {"query_id": "qid", "corpus.doc_id": "_id", "queries.query_id": "_id", "queries.query": "text"}
     places = {name: str(tmp_path / name) for name in ("corpus", "queries")}
-    (found,) = gather_here(open_run(str(tmp_path / "run"), **places, renames=renames, limit=None))
+    (found,) = group_without_ray(open_run(str(tmp_path / "run"), **places, renames=renames, limit=None))
     assert (found["query"], found["candidates"][0]["text"]) == ("question", "document")
     with pytest.raises(ConfigError, match="expected a column of the run, or corpus"):
         open_run(str(tmp_path / "run"), **places, renames={"docs.text": "body"}, limit=None)

@@ -1,4 +1,4 @@
-"""A join with Ray gives what a join without it gives, and a run over it ranks that."""
+"""Grouping with Ray gives what grouping without it gives, and a run over it ranks that."""
 
 import random
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from jobs.formats.columns import Layout
 from jobs.input import shuffle
 from jobs.input.candidates import open_input
 from jobs.input.join import open_unclustered
-from jobs.input.shuffle import gather
+from jobs.input.shuffle import group_by_query
 from rerank.errors import ConfigError, InputError
 from rerank.paths import locate
-from tests.jobs.input.test_join import gather_here, write_run
+from tests.jobs.input.test_join import group_without_ray, write_run
 from tests.jobs.processes import summary_of
 
 pytestmark = pytest.mark.ray
@@ -45,7 +45,7 @@ def by_query(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("shared_driver")
-def test_a_shuffle_gathers_what_one_process_does(
+def test_a_shuffle_groups_as_one_process_does(
     tmp_path: Path, run_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_run(tmp_path, run_rows, row_group_size=16)
@@ -53,13 +53,13 @@ def test_a_shuffle_gathers_what_one_process_does(
     pairs = pairs.append_column("query", pairs["query_id"]).append_column("text", pairs["doc_id"])
     pq.write_table(pairs, tmp_path / "pairs.parquet", row_group_size=50)
     unclustered = open_unclustered(str(tmp_path / "pairs.parquet"), renames={}, limit=None)
-    for name, gathering, size in (("run", run, 4_000), ("pairs", unclustered, 400)):
+    for name, join, size in (("run", run, 4_000), ("pairs", unclustered, 400)):
         monkeypatch.setattr(shuffle, "_BYTES_PER_PARTITION", size)
-        assert shuffle._partitions(gathering) > 2
-        source = gather(gathering, locate(str(tmp_path / "out" / name)))
+        assert shuffle._partitions(join) > 2
+        source = group_by_query(join, locate(str(tmp_path / "out" / name)))
         assert len({group.path for group in source.row_groups}) > 1
         rows = [row for group in source.row_groups for table in source.read(group) for row in table.to_pylist()]
-        assert by_query(rows) == by_query(gather_here(gathering))
+        assert by_query(rows) == by_query(group_without_ray(join))
 
 
 def test_a_run_with_its_texts_is_ranked(
@@ -92,7 +92,7 @@ def test_a_run_with_its_texts_is_ranked(
 def test_pairs_in_any_order_are_refused_with_the_way_out(tmp_path: Path) -> None:
     table = pa.table({"query_id": ["b", "a", "b"], "query": ["B", "A", "B"], "doc_id": [1, 1, 2], "text": list("xyz")})
     pq.write_table(table, tmp_path / "in.parquet")
-    with pytest.raises(InputError, match=r"'b' do not lie together; .* or give --regroup"):
+    with pytest.raises(InputError, match=r"'b' are not next to each other; .* or give --regroup"):
         open_input(str(tmp_path / "in.parquet"))
     given = open_input(str(tmp_path / "in.parquet"), regroup=True)
     assert (given.queries, given.pairs) == (2, 3)
@@ -101,8 +101,8 @@ def test_pairs_in_any_order_are_refused_with_the_way_out(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"corpus": "c"}, "--corpus and --queries go together"),
-        ({"corpus": "c", "queries": "q", "regroup": True}, "are for a run"),
+        ({"corpus": "c"}, "--corpus and --queries must be given together"),
+        ({"corpus": "c", "queries": "q", "regroup": True}, "cannot be combined with --layout or --regroup"),
         ({"layout": Layout.QUERIES, "regroup": True}, "--regroup is for the pairs layout"),
     ],
 )

@@ -76,7 +76,7 @@ def test_rows_that_are_not_clustered_are_found_and_named(tmp_path: Path) -> None
     table = pairs_table(make_rows([3, 3, 3]))
     write_parts(pa.concat_tables([table, table.slice(0, 2)]), tmp_path, cuts=[], row_group_size=4)
     source = open_source(str(tmp_path))
-    with pytest.raises(InputError, match=r"not clustered by query: those of query_id 'q0' do not lie together"):
+    with pytest.raises(InputError, match=r"not clustered by query: those of query_id 'q0' are not next to each other"):
         check_clustered(source, scan(source))
 
 

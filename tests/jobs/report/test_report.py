@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from jobs.console import plural
 from jobs.evaluation.ranked import read_ranked
 from jobs.report import figures
 from jobs.report.command import register
@@ -93,10 +94,10 @@ def test_with_judgements_it_says_whether_it_helped(output: Path, tmp_path: Path)
         "What could not be ranked?",
     ]
     assert "Reranking made no clear difference: RR went from 0.333 to 0.500" in page.text
-    assert "1 queries gained, 0 lost, 2 stayed the same" in page.text
-    assert "judged but not in the run, counted as 0: q9" in page.text
+    assert "1 query gained, 0 lost, 2 stayed the same" in page.text
+    assert "with judgements but not in the run, counted as 0: q9" in page.text
     assert "text of c" in page.text and "1. c relevant (grade 2) rank 3 before" in page.text
-    assert "No query lost." in page.text and "Nothing: every candidate that was read is ranked." in page.text
+    assert "No query lost." in page.text and "Nothing: all candidates are ranked." in page.text
     assert f"texts from {candidates}" in page.text
 
 
@@ -104,8 +105,8 @@ def test_without_judgements_it_says_what_moved(output: Path) -> None:
     page = page_of(output)
     assert page.headings[0] == "How deep, at what cost?"
     assert "33% of the queries have another document on top" in page.text
-    assert "Whether that is better only judgements can tell" in page.text
-    assert "The texts were not found, so only ids are shown" in page.text
+    assert "to see whether the new order is better" in page.text
+    assert "Only ids are shown, because the texts were not found" in page.text
 
 
 def test_texts_come_from_the_input_that_the_manifest_names_under_its_column_names(output: Path, tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_texts_that_the_output_carries_are_read_from_it(output: Path, tmp_path: 
 def test_output_that_was_cut_is_not_compared(tmp_path: Path) -> None:
     output = write_ranked(tmp_path / "out", top_k=2)
     page = page_of(output, "--qrels", write_qrels(tmp_path / "qrels.parquet"))
-    assert "no comparison: the run holds the best of each query only" in page.text
-    assert "so other depths cannot be told" in page.text
+    assert "no comparison: the run was cut by --top-k or --min-score" in page.text
+    assert "Other depths cannot be compared" in page.text
     assert "Reranking helped" not in page.text and "The largest gains" not in page.headings
 
 
@@ -152,7 +153,7 @@ def test_refusals_are_one_sentence(output: Path, tmp_path: Path) -> None:
     (tmp_path / "other.qrels").write_text("x 0 a 1\n")
     for arguments, sentence in (
         ((tmp_path / "nowhere",), "no such file or directory"),
-        ((output, "--qrels", tmp_path / "other.qrels"), "none of its 3 queries is judged"),
+        ((output, "--qrels", tmp_path / "other.qrels"), "no query has judgements: it holds 3 queries"),
         ((output, "--output", tmp_path / "no" / "folder" / "page.html"), "cannot be written"),
     ):
         refused = command(*arguments)
@@ -186,7 +187,7 @@ def test_ticks_are_round_and_inside() -> None:
 @pytest.mark.parametrize("count", [1, 299, 5_000])
 def test_many_queries_are_drawn_as_few_bars(count: int) -> None:
     svg = figures.changes(np.linspace(-0.5, 0.5, count), "nDCG@10")
-    assert svg.count("<rect") <= 300 and f"{count:,} queries" in svg
+    assert svg.count("<rect") <= 300 and plural(count, "query") in svg
 
 
 @pytest.mark.skipif(not CRANFIELD.exists(), reason="Cranfield is not there")

@@ -169,8 +169,8 @@ def test_a_good_model_pays(synthetic: Callable[..., tuple[Path, Path]]) -> None:
 def test_noise_does_not_pay(synthetic: Callable[..., tuple[Path, Path]]) -> None:
     output, qrels = synthetic(model=0.0, first=2.0, with_scores=False)
     shown = command(output, "--qrels", qrels)
-    assert "Reranking does not pay" in shown.stdout.splitlines()[-1]
-    assert "only ranks are mixed: give --source IN" in shown.stdout
+    assert "Reranking does not" in shown.stdout.splitlines()[-1]
+    assert "(give --source IN to mix them)" in shown.stdout
     assert "rerank run" not in shown.stdout
     summary = summary_of(output, "--qrels", qrels)
     assert summary["verdict"] != "pays" and summary["recommended"] is None
@@ -202,8 +202,11 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     for arguments, sentence in (
         ((candidates,), "--qrels is missing: give a file of judgements"),
         ((candidates, "--qrels", qrels), "column 'logit' is missing"),
-        ((ranked, "--qrels", tmp_path / "other.qrels"), "none of its queries is judged; judged are x"),
-        ((cut, "--qrels", qrels), "holds the best of each query only; rank again without"),
+        (
+            (ranked, "--qrels", tmp_path / "other.qrels"),
+            "no query has judgements; the judgements are for queries such as x",
+        ),
+        ((cut, "--qrels", qrels), "was cut by --top-k or --min-score, but tuning needs all"),
         ((ranked, "--qrels", qrels, "--source", tmp_path / "gone.parquet"), "no such file or directory"),
     ):
         refused = command(*arguments)
