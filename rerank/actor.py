@@ -15,7 +15,7 @@ from rerank.engines import Engine
 from rerank.errors import EngineLostError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
-from rerank.ranking.options import WHOLE, RankingOptions
+from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
 from rerank.types import RerankRequest, RerankResult
@@ -32,7 +32,7 @@ class RerankActor:
         self,
         config: ScorerConfig,
         *,
-        options: RankingOptions = WHOLE,
+        options: RankingOptions = DEFAULT_OPTIONS,
         on_block: Callable[[pa.Table], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
         store: ScoreStore | None = None,

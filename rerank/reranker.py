@@ -18,7 +18,7 @@ from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
-from rerank.ranking.options import WHOLE, RankingOptions
+from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.ranking.rank import best_first, rank, relevance_scores, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
@@ -65,7 +65,7 @@ class Reranker:
         self,
         table: pa.Table,
         *,
-        options: RankingOptions = WHOLE,
+        options: RankingOptions = DEFAULT_OPTIONS,
         save_scores: SaveScores | None = None,
         attempts: ScoringAttempts | None = None,
         on_progress: OnProgress | None = None,

@@ -21,7 +21,7 @@ _REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A full model's refusal. Until `until`, requests that ask for as much or more would be refused too."""
+    """A full model's refusal, reused until `until` for requests with at least as many documents and no more time."""
 
     error: OverloadedError
     documents: int

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
 from rerank.engines.device.choices import pick_device, pick_dtype
-from rerank.engines.forward.prepacked import PrepackedLinear, can_reorder_weights
+from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
 
 _SIDE, _PRODUCTS = 2048, 8
 _DEFAULT_BATCH = 32
@@ -139,7 +139,7 @@ def peak_flops(config: ScorerConfig) -> float:
     dtype = pick_dtype(config.dtype, device)
     states = torch.randn(_SIDE, _SIDE, device=device).to(dtype)
     layer = torch.nn.Linear(_SIDE, _SIDE, bias=False, device=device, dtype=dtype)
-    layers = [layer, PrepackedLinear(layer)] if can_reorder_weights(device, dtype) else [layer]
+    layers = [layer, OneDnnLinear(layer)] if can_reorder_weights(device, dtype) else [layer]
     best = float("inf")
     with torch.inference_mode():
         for product in layers * _PRODUCTS:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from jobs.formats.columns import Layout
 from jobs.input.join import RunJoin, open_run, open_unclustered
 from jobs.input.limit import first_queries
-from jobs.input.scan import check_clustered, scan
+from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import Rows
 from rerank.errors import ConfigError
@@ -79,6 +79,6 @@ def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
 
 def counted(source: Source) -> Input:
     """Count the candidate sets of a source. Raises InputError if the rows of a query are not next to each other."""
-    scanned = scan(source)
-    check_clustered(source, scanned)
-    return Input(source, scanned.queries, source.pairs, scanned.repeated)
+    ids = read_query_ids(source)
+    check_clustered(source, ids)
+    return Input(source, ids.queries, source.pairs, ids.repeated)

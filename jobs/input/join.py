@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from jobs.formats.columns import Kind, Layout
 from jobs.formats.renames import by_table
-from jobs.input.scan import RUNS, THREADS
+from jobs.input.query_ids import RUNS, THREADS
 from jobs.input.source import RowGroup, Source, open_source, open_table
 from jobs.input.splits import query_ids
 from rerank.arrays import offsets_of

@@ -52,7 +52,7 @@ class Source:
     schema: pa.Schema
     renames: dict[str, str]
     row_groups: tuple[RowGroup, ...]
-    is_ours: bool = False  # written by an earlier step of the same run
+    is_intermediate: bool = False  # written by an earlier step of the same run
 
     @property
     def pairs(self) -> int:
@@ -121,7 +121,7 @@ def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | 
 def reopen_source(folder: Location, names: Sequence[str]) -> Source:
     """Open candidate sets that an earlier step wrote in the `queries` layout, whose reject reasons are trusted."""
     schema, groups = _read_footers(folder, [folder.join(name).path for name in names], {})
-    return replace(_source(folder, Layout.QUERIES, schema, {}, groups), is_ours=True)
+    return replace(_source(folder, Layout.QUERIES, schema, {}, groups), is_intermediate=True)
 
 
 def _read_footers(location: Location, files: list[str], renames: dict[str, str]) -> tuple[pa.Schema, Groups]:

@@ -88,7 +88,7 @@ def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
 
 
 def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
-    if source.is_ours:
+    if source.is_intermediate:
         yield from source.read(*source.row_groups[split.start : split.stop])
         return
     repeated, first = np.array(split.repeated, dtype=np.int64), 0

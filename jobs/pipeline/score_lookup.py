@@ -49,12 +49,12 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     missing.
     """
     from rerank.encoding.tokenizer import load_encoder
-    from rerank.engines.declared import check_declared
+    from rerank.engines.check_config import check_config
     from rerank.engines.device.choices import pick_device, pick_dtype
 
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
     encoder = load_encoder(scorer)
-    check_declared(scorer)
+    check_config(scorer)
     identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
     return scorer.model_copy(update={"dtype": dtype}), identity, encoder
 

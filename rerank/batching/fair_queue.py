@@ -1,7 +1,7 @@
 """Fair queue: split the tokens of each batch evenly across the queued requests.
 
-A small request fits into its share, so that it is done after its first batch, however large the others are; what it
-leaves of its share goes to the others.
+A small request fits into its share, so one batch finishes it, however large the others are. The rest of its share goes
+to the others.
 """
 
 import asyncio

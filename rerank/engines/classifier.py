@@ -9,7 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
-from rerank.engines.declared import check_classifier, check_declared
+from rerank.engines.check_config import check_classifier, check_config
 from rerank.engines.forward.families import is_known
 from rerank.errors import ModelError
 
@@ -38,7 +38,7 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    check_declared(config)
+    check_config(config)
     try:
         model, tokenizer = _load_plain(config, dtype) or _load_any(config, device, dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:

@@ -18,9 +18,9 @@ from rerank.engines.device.cores import available_cores
 from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
 from rerank.engines.device.thread_lanes import ThreadLanes
 from rerank.engines.forward.families import family_of, is_stateless
+from rerank.engines.forward.onednn_linear import bound_kernels, can_reorder_weights, reorder_weights
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.engines.forward.padded import PaddedForward
-from rerank.engines.forward.prepacked import bound_kernels, can_reorder_weights, reorder_weights
 
 
 class Forward(Protocol):

@@ -37,8 +37,8 @@ OnProgress = Callable[[int], None]
 class FaultIsolation:
     """The scoring of one block: `logits` (NaN if there is none) and Reason `codes`, both [pairs].
 
-    `rows` are the candidate rows of the pairs, ascending. Pieces are ranges of rows, so that they stay the same when
-    some pairs have been scored meanwhile. `name` is unique among the blocks of a run.
+    `rows` are the candidate rows of the pairs, ascending. Pieces are ranges of rows, not of pairs: a retry cuts the
+    same pieces although fewer pairs are left. `name` is unique among the blocks of a run.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class RankingOptions:
         return fuse(logits, sets.source_rank, sets.offsets, self.fusion, source_scores=scores)
 
 
-WHOLE = RankingOptions()  # score all candidates, sort by logit, keep all
+DEFAULT_OPTIONS = RankingOptions()  # score all candidates, sort by logit, keep all
 
 
 def source_scores(candidates: pa.Table) -> FusedScores | None:

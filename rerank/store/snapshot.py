@@ -40,9 +40,10 @@ class Snapshot:
     def open(cls, store: ScoreStore, cache: Path | str, *, parts: Sequence[Part] | None = None) -> "Snapshot":
         """Return the snapshot of these parts, by default of all current ones, from the local folder `cache`.
 
-        If it is not there, the first process builds it and the others of this node wait for it. It starts from the
-        largest snapshot of some of the parts, so that only the remaining parts are read. Raises InputError if the store
-        cannot be opened, OutputError if it cannot be copied to `cache`.
+        If it is not there, the first process builds it and the others of this node wait for it. The build extends the
+        largest snapshot that holds only some of these parts, so that only the other parts are read.
+
+        Raises InputError if the store cannot be opened, OutputError if it cannot be copied to `cache`.
         """
         folder = Path(cache) / store.fingerprint
         folder.mkdir(parents=True, exist_ok=True)

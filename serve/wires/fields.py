@@ -1,4 +1,4 @@
-"""Field types that several protocols share. Their JSON schemas are documentation; `read` writes the error messages."""
+"""Field types that several protocols share. Their JSON schemas are for the OpenAPI page."""
 
 import json
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ _OBJECT: dict[str, Any] = {"type": "object", "properties": {"text": _TEXT}, "req
 class Refused:
     """Marks an option that is refused because the server cannot honour it; `reason` completes the error message.
 
-    Values that ask for nothing pass: null, false, an empty text, list or object, and the values in `neutral`, which ask
-    for what the server does anyway. So do the values in `client_defaults`, which a client sends without being told to.
+    These values are accepted all the same:
+
+    - null, false, an empty text, list or object
+    - `neutral`: values that ask for what the server does anyway
+    - `client_defaults`: values that a client sends by itself
     """
 
     reason: str

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.formats.columns import Layout
-from jobs.input.scan import scan
+from jobs.input.query_ids import read_query_ids
 from jobs.input.source import open_source
 from rerank.errors import InputError
 from tests.fakes import candidate_sets
@@ -69,7 +69,7 @@ def test_lists_and_texts_may_have_any_of_arrows_types(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "in.parquet")
     source = open_source(str(tmp_path))
     (read,) = source.read(source.row_groups[0])
-    assert (source.layout, scan(source).queries, read.to_pylist()) == (Layout.QUERIES, 2, table.to_pylist())
+    assert (source.layout, read_query_ids(source).queries, read.to_pylist()) == (Layout.QUERIES, 2, table.to_pylist())
 
 
 def test_what_cannot_be_read_any_more_is_a_sentence(tmp_path: Path) -> None:

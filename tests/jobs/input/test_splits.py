@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.input.scan import check_clustered, scan
+from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import open_source
 from jobs.input.splits import plan_splits, read_split
 from rerank.errors import InputError
@@ -41,7 +41,7 @@ def test_splits_give_every_query_whole_and_once(
         source = open_source(folder)
         splits = plan_splits(source, target_pairs=target_pairs)
         tables = [table for split in splits for table in read_split(source, split)]
-        found = scan(source)
+        found = read_query_ids(source)
     read = [
         (row["query_id"], row["query"], [(c["doc_id"], c["text"]) for c in row["candidates"]])
         for row in pa.concat_tables(tables).to_pylist()
@@ -77,7 +77,7 @@ def test_rows_that_are_not_clustered_are_found_and_named(tmp_path: Path) -> None
     write_parts(pa.concat_tables([table, table.slice(0, 2)]), tmp_path, cuts=[], row_group_size=4)
     source = open_source(str(tmp_path))
     with pytest.raises(InputError, match=r"not clustered by query: those of query_id 'q0' are not next to each other"):
-        check_clustered(source, scan(source))
+        check_clustered(source, read_query_ids(source))
 
 
 def test_carried_columns_become_candidate_fields(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.formats.columns import Layout
 from jobs.input.limit import first_queries
-from jobs.input.scan import scan
+from jobs.input.query_ids import read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import plan_splits, read_split
 from jobs.pipeline.summary import Expected, check_nothing_lost
@@ -31,7 +31,7 @@ RERANKER = Reranker(engine=HashEngine())
 
 def rank_source(source: Source, *, target_pairs: int = 10) -> tuple[pa.Table, pa.Table]:
     """What a run without Ray ranks and rejects; checks its own sums as a run does."""
-    found = scan(source)
+    found = read_query_ids(source)
     splits = plan_splits(source, target_pairs=target_pairs, repeated=found.repeated)
     blocks = [
         RERANKER.rank_table(prepare(table, RERANKER.encoder)) for split in splits for table in read_split(source, split)
@@ -148,9 +148,9 @@ def test_more_repeats_than_a_message_names_are_all_found(tmp_path: Path) -> None
     ids = [f"q{n}" for n in range(5_000)] * 2
     lists = pa.array([[]] * len(ids), pa.list_(pa.struct([("doc_id", pa.string()), ("text", pa.string())])))
     pq.write_table(pa.table({"query_id": ids, "query": ids, "candidates": lists}), tmp_path / "in.parquet")
-    found = scan(open_source(str(tmp_path)))
+    found = read_query_ids(open_source(str(tmp_path)))
     assert found.repeated.tolist() == list(range(5_000, 10_000))
-    assert found.named == ("q0", "q1", "q2")
+    assert found.examples == ("q0", "q1", "q2")
 
 
 def test_a_row_whose_query_differs_is_rejected(tmp_path: Path) -> None:

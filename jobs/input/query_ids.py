@@ -1,4 +1,4 @@
-"""Scan the query ids of a source: count its queries, and find ids that occur in more than one place."""
+"""QueryIds the query ids of a source: count its queries, and find ids that occur in more than one place."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from rerank.errors import InputError
 from rerank.ranking.candidates import combined
 
 THREADS, RUNS = 8, 32  # threads that read ids, and the least number of row group runs they share
-_NAMED = 3
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class QueryIds:
     """The number of queries, the positions of those whose id occurred before, and the first few such ids.
 
     Positions count queries from 0 in source order: rows in the `queries` layout, runs of equal ids in `pairs`.
@@ -27,10 +27,10 @@ class Scan:
 
     queries: int
     repeated: Rows
-    named: tuple[object, ...]
+    examples: tuple[object, ...]
 
 
-def scan(source: Source) -> Scan:
+def read_query_ids(source: Source) -> QueryIds:
     """Read only the `query_id` column, in threads; holds one id per query in memory."""
     with ThreadPoolExecutor(THREADS) as pool:
         heads = list(pool.map(lambda run: _heads(source, *run), source.runs(RUNS)))
@@ -38,16 +38,16 @@ def scan(source: Source) -> Scan:
         heads = _without_continued(heads)
     ids = pa.chunked_array(heads, type=source.schema.field("query_id").type)
     repeated = _repeated(ids)
-    named = ids.take(pa.array(repeated[:1000])).unique().slice(0, _NAMED)
-    return Scan(len(ids), repeated, tuple(named.to_pylist()))
+    examples = ids.take(pa.array(repeated[:1000])).unique().slice(0, _EXAMPLES)
+    return QueryIds(len(ids), repeated, tuple(examples.to_pylist()))
 
 
-def check_clustered(source: Source, scanned: Scan) -> None:
+def check_clustered(source: Source, ids: QueryIds) -> None:
     """Raise InputError if the rows of a query in the `pairs` layout are not next to each other."""
-    if source.layout is Layout.PAIRS and len(scanned.repeated):
-        named = ", ".join(repr(query_id) for query_id in scanned.named)
+    if source.layout is Layout.PAIRS and len(ids.repeated):
+        examples = ", ".join(repr(query_id) for query_id in ids.examples)
         raise InputError(
-            f"{source.location.uri}: rows are not clustered by query: those of query_id {named} are not next to each "
+            f"{source.location.uri}: rows are not clustered by query: those of query_id {examples} are not next to each "
             "other; sort the table by query_id, or give --regroup to group the rows while reading"
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from rerank.engines.forward.prepacked import PrepackedLinear, bound_kernels, can_reorder_weights, reorder_weights
+from rerank.engines.forward.onednn_linear import OneDnnLinear, bound_kernels, can_reorder_weights, reorder_weights
 
 CPU = torch.device("cpu")
 needs_kernels = pytest.mark.skipif(not can_reorder_weights(CPU, torch.float32), reason="this processor is none of x86")
@@ -29,7 +29,7 @@ def test_logits_stay_the_same(model_folder):
     expected = model(**batch()).logits
     reorder_weights(model)
     kinds = [type(module) for module in model.modules()]
-    assert PrepackedLinear in kinds and nn.Linear not in kinds
+    assert OneDnnLinear in kinds and nn.Linear not in kinds
     torch.testing.assert_close(model(**batch()).logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -59,7 +59,7 @@ def test_bf16_is_rounded_once(then):
     states = torch.randn(7, 5, 96).bfloat16()
     exact = nn.functional.linear(states.double(), layer.weight.double(), layer.bias.double())
     exact = nn.functional.gelu(exact) if then == "gelu" else exact
-    got = PrepackedLinear(layer, then=then)(states)
+    got = OneDnnLinear(layer, then=then)(states)
     assert got.dtype == torch.bfloat16 and got.shape == (7, 5, 48)
     torch.testing.assert_close(got.double(), exact, atol=1e-3, rtol=2**-8)
 

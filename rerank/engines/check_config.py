@@ -7,7 +7,7 @@ from rerank.encoding.tokenizer import load_settings
 from rerank.errors import ModelError
 
 
-def check_declared(config: ScorerConfig) -> None:
+def check_config(config: ScorerConfig) -> None:
     """Raise ModelError where config.json alone tells that the model is no cross-encoder; loads no weights."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSES
 

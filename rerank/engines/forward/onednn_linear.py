@@ -15,7 +15,7 @@ _MOST_KERNELS = 128
 _TOKENS = 2_048  # the weights are ordered for batches of this size; all other sizes work too
 
 
-class PrepackedLinear(nn.Module):
+class OneDnnLinear(nn.Module):
     """A linear layer, optionally followed by GELU, for inference on a CPU."""
 
     def __init__(self, linear: nn.Linear, *, then: str = "none") -> None:
@@ -54,11 +54,11 @@ def reorder_weights(model: nn.Module) -> None:
     """Replace the linear layers of a transformers model, and the GELU after them in BERT's kind of layers."""
     for module in list(model.modules()):
         if _is_gelu(getattr(module, "intermediate_act_fn", None)) and type(module.dense) is nn.Linear:
-            module.dense = PrepackedLinear(module.dense, then="gelu")
+            module.dense = OneDnnLinear(module.dense, then="gelu")
             module.intermediate_act_fn = nn.Identity()
         for name, child in module.named_children():
             if type(child) is nn.Linear:
-                setattr(module, name, PrepackedLinear(child))
+                setattr(module, name, OneDnnLinear(child))
 
 
 def _is_gelu(activation: Any) -> bool:
