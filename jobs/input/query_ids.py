@@ -47,8 +47,8 @@ def check_clustered(source: Source, ids: QueryIds) -> None:
     if source.layout is Layout.PAIRS and len(ids.repeated):
         examples = ", ".join(repr(query_id) for query_id in ids.examples)
         raise InputError(
-            f"{source.location.uri}: rows are not clustered by query: those of query_id {examples} are not next to each "
-            "other; sort the table by query_id, or give --regroup to group the rows while reading"
+            f"{source.location.uri}: rows are not clustered by query: those of query_id {examples} are not next to "
+            "each other; sort the table by query_id, or give --regroup to group the rows while reading"
         )
 
 
