@@ -60,7 +60,7 @@ class Reader:
         """Run it as an interpreter session: every line must give what the page shows."""
         session = doctest.DocTestParser().get_doctest(block.text, {}, block.place, block.place, 0)
         differences: list[str] = []
-        outcome = doctest.DocTestRunner().run(session, out=differences.append)
+        outcome = doctest.DocTestRunner(verbose=False).run(session, out=differences.append)
         assert outcome.attempted
         assert not differences, "".join(differences)
 
