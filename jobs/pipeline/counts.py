@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xxhash import xxh3_64_hexdigest
 
 from jobs.pipeline.writer import count
@@ -113,7 +114,10 @@ class CountsReporter:
 
 def start_counting() -> CountsReporter:
     """Start the counts actor; a reporter of it may travel to the workers."""
-    return CountsReporter(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(CountsActor).remote())
+    # On the driver's node: the counts are lost with the actor's node, but the run ends with the driver's anyway.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    start = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+    return CountsReporter(start(CountsActor).remote())
 
 
 def block_digest(ranked: pa.Table) -> str:
