@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -12,7 +11,6 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-import uvicorn
 from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner
@@ -28,7 +26,7 @@ from rerank.errors import OverloadedError, UnavailableError
 from serve.http.api import create_api
 from serve.http.endpoint import Server
 from serve.models import Models
-from tests.serve.standins import LengthScorer
+from tests.serve.standins import LengthScorer, in_a_thread
 
 BODIES = [{"query": "q", "documents": ["a", "bb"]}, {"query": "q", "documents": ["ccc"]}]
 
@@ -40,17 +38,8 @@ def scorer() -> LengthScorer:
 
 @pytest.fixture
 def url(scorer: LengthScorer) -> Iterator[str]:
-    api = create_api(Server(Models({"length": scorer})))
-    server = uvicorn.Server(uvicorn.Config(api, port=(port := free_port()), log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.02)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    with in_a_thread(create_api(Server(Models({"length": scorer})))) as address:
+        yield address
 
 
 def test_requests_have_as_many_documents_as_asked_for() -> None:
