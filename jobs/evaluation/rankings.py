@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.evaluation.measures import Ranking, Values
 from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
 from jobs.formats.text import read_lines, suffix_of
-from jobs.pipeline.publish import MANIFEST
+from jobs.pipeline.publish import MANIFEST, check_finished
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
@@ -73,7 +73,8 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
 
 
 def read_manifest(location: Location) -> dict[str, Any]:
-    """Read the manifest of an output folder; empty if there is none."""
+    """Read the manifest of an output folder; empty if there is none. Raises InputError if it is half published."""
+    check_finished(location)
     path = location.join(MANIFEST).path
     try:
         with location.filesystem.open_input_stream(path) as stream:

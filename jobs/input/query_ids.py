@@ -1,4 +1,4 @@
-"""QueryIds the query ids of a source: count its queries, and find ids that occur in more than one place."""
+"""Read the query ids of a source: count its queries, and find ids that occur in more than one place."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

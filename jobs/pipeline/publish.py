@@ -32,7 +32,7 @@ from pyarrow import fs
 
 from jobs.console import say
 from jobs.pipeline.staging import ERRORS, STAGING, Staging
-from rerank.errors import OutputError
+from rerank.errors import InputError, OutputError
 from rerank.paths import Location
 from rerank.store.folder import TEMPORARY, Folder
 
@@ -95,10 +95,26 @@ def finish_interrupted(output: Location) -> None:
 
     The caller holds the lock.
     """
+    for folder in _committed(output):
+        if _switch(output, folder):
+            say(f"{output.uri}: an earlier run had been stopped while it published; its result is in place now")
+
+
+def check_finished(output: Location) -> None:
+    """Raise InputError if a run was stopped between its commit and its manifest: only some files are in place."""
+    if output.join(MANIFEST).info().type == fs.FileType.NotFound and any(_committed(output)):
+        raise InputError(
+            f"{output.uri}: a run was stopped while it published its result here, and some files are not in place; "
+            "start it again, it finishes that first"
+        )
+
+
+def _committed(output: Location) -> Iterator[Location]:
+    """Yield the staging folders of committed results whose switch has not ended."""
     for entry in Folder(output.filesystem, output.join(STAGING).path).listing():
         folder = output.join(STAGING, entry.base_name)
-        if folder.join(JOURNAL).info().type == fs.FileType.File and _switch(output, folder):
-            say(f"{output.uri}: an earlier run had been stopped while it published; its result is in place now")
+        if folder.join(JOURNAL).info().type == fs.FileType.File:
+            yield folder
 
 
 @contextmanager

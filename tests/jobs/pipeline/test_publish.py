@@ -11,9 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.pipeline.output import check_output, stage
-from jobs.pipeline.publish import JOURNAL, MANIFEST, REPORT, PartReport, WrittenFile, locked, publish
+from jobs.pipeline.publish import (
+    JOURNAL,
+    MANIFEST,
+    REPORT,
+    PartReport,
+    WrittenFile,
+    check_finished,
+    locked,
+    publish,
+)
 from jobs.pipeline.staging import ERRORS, STAGING
-from rerank.errors import OutputError
+from rerank.errors import InputError, OutputError
 from rerank.paths import Location, locate
 from tests.jobs.pipeline.interrupted import (
     LAST,
@@ -107,6 +116,16 @@ def test_a_switch_that_is_killed_again_and_again_is_finished(output: Location) -
         assert kills < 20
     assert kills > 1
     assert (files_in(output), manifest_in(output)) == (NEW, NEW)
+
+
+def test_a_half_moved_result_is_not_taken_for_a_whole_one(output: Location) -> None:
+    check_finished(output)
+    assert kill_while_publishing(output, COMMIT + 2, earlier=True)
+    assert manifest_in(output) is None
+    with pytest.raises(InputError, match="a run was stopped while it published its result here"):
+        check_finished(output)
+    check_output(output, overwrite=True)
+    check_finished(output)
 
 
 def test_a_finished_switch_is_not_done_again(tmp_path: Path) -> None:
