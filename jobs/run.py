@@ -63,7 +63,9 @@ def run(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Score each pair by itself, for bit-identical scores; slower.")
     ] = False,
-    actors: Annotated[int | None, typer.Option(min=1, help="Number of actors; one per GPU if not given.")] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Number of actors; one per GPU, or per eight CPUs, if not given.")
+    ] = None,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or this machine if not given.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
