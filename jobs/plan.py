@@ -34,9 +34,7 @@ _MEASURED_PAIRS = 64
 
 def plan(
     source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
-    layout: Annotated[
-        Layout | None, typer.Option(help="Layout of IN; recognised from its column types if not given.")
-    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; told by its columns if not given.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="The documents of a run (doc_id, text), if IN is a run.")] = None,
     queries: Annotated[str | None, typer.Option(help="The queries of a run (query_id, query), if IN is a run.")] = None,

@@ -35,7 +35,7 @@ def run(
     mix: Annotated[
         str | None, typer.Option(metavar="METHOD:WEIGHT", help="Rank by both stages' scores: scores:0.7, rrf:0.5.")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; told by its column types if not given.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of IN; told by its columns if not given.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rerank only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="For a run as IN: its documents (doc_id, text).")] = None,
     queries: Annotated[str | None, typer.Option(help="For a run as IN: its queries (query_id, query).")] = None,
