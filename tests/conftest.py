@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.models import FAMILIES
-from tests.processes import adopt_orphans, kill_all, started, surviving
+from tests.processes import kill_all, started, surviving
 
 _TO_END_S = 60  # for processes of a Ray that was shut down
 
@@ -43,11 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def nothing_survives() -> Iterator[None]:
     """Fail a session whose tests leave processes behind, and end those. Ray keeps its files in a temporary folder."""
-    adopt_orphans()
     folder = mkdtemp(prefix="ray-")  # not in pytest's own: sockets lie in it, whose paths must be short
     os.environ["RAY_TMPDIR"] = folder
     yield
-    left = surviving(patience_s=_TO_END_S)
+    left = surviving(folder, patience_s=_TO_END_S)
     kill_all(list(left))
     rmtree(folder, ignore_errors=True)
     assert not left, f"tests left processes behind: {left}"

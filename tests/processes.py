@@ -1,18 +1,16 @@
 """Processes that tests start: each ends with its test, with everything that it started itself."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from jobs.bench.memory import descendants
 
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _OF_MULTIPROCESSING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
 
 
@@ -48,21 +46,31 @@ def sigterm_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own, so that `surviving` finds it. Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def surviving(folder: str, *, patience_s: float) -> dict[int, str]:
+    """Return process ids and command lines of processes of this session that do not end within `patience_s`.
 
-
-def surviving(*, patience_s: float) -> dict[int, str]:
-    """Return process ids and command lines of the descendants of this process that do not end within `patience_s`."""
+    These are the descendants of this process, and those that lost their parent but have RAY_TMPDIR=`folder` in their
+    environment or a file in it open, as all processes of Ray have. Linux only; elsewhere none are found.
+    """
     deadline = time.monotonic() + patience_s
     while True:
         commands = {pid: " ".join(words).strip() for pid, words in descendants(os.getpid()).items()}
+        for path in Path("/proc").glob("[0-9]*"):
+            if path.name != str(os.getpid()) and _uses(path, folder):
+                with suppress(OSError):
+                    commands[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         left = {pid: line for pid, line in commands.items() if line and not any(n in line for n in _OF_MULTIPROCESSING)}
         if not left or time.monotonic() > deadline:
             return left  # a process that has ended has no command line
         time.sleep(0.1)
+
+
+def _uses(process: Path, folder: str) -> bool:
+    with suppress(OSError):  # the process has ended, or is another user's
+        if f"RAY_TMPDIR={folder}".encode() in (process / "environ").read_bytes():
+            return True
+        return any(str(file.readlink()).startswith(folder) for file in (process / "fd").iterdir())
+    return False
 
 
 def kill_all(processes: Sequence[int]) -> None:

@@ -69,7 +69,7 @@ def test_a_classifier_with_two_labels_is_refused(folder_of, tmp_path):
 
     shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
     BertForSequenceClassification(BertConfig.from_pretrained(tmp_path, num_labels=2)).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="has 2 scores per pair, a cross-encoder has 1"):
+    with pytest.raises(ModelError, match="gives 2 scores per pair, a cross-encoder gives 1"):
         load_engine(on_cpu(tmp_path))
 
 
