@@ -12,9 +12,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from tests.models import FAMILIES
-from tests.processes import kill_all, started, surviving
+from tests.processes import kill_all, sigterm_kept, started, surviving
 
 _TO_END_S = 60  # for processes of a Ray that was shut down
 
@@ -80,3 +81,53 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def model_folder(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> Path:
     """A tiny model of each family in turn."""
     return folder_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_address() -> Iterator[str]:
+    """The address of a Ray cluster that all tests may use: starting one takes as long as several jobs on it."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
+    with sigterm_kept():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def shared_cluster(shared_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that start meanwhile join the shared cluster."""
+    monkeypatch.setenv("RAY_ADDRESS", shared_address)
+
+
+@pytest.fixture(scope="module")
+def shared_driver(shared_address: str) -> Iterator[None]:
+    """This process is connected to the shared cluster, and jobs that it runs keep that connection.
+
+    Ray gives each driver workers of its own. Jobs of one driver share them, and what those have imported.
+    """
+    import ray
+
+    from jobs.pipeline.cluster import connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "disconnect"):
+            patch.setattr(f"jobs.pipeline.job.{name}", lambda **_: None)
+        with sigterm_kept():
+            connect(address=shared_address, verbose=False)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture
+def rerank_here(shared_driver: None) -> Callable[..., Result]:
+    """Run `rerank run` in this process, on the shared cluster."""
+    from jobs.cli import app
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+    return run

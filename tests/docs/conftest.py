@@ -1,4 +1,4 @@
-"""A folder with all the files that the pages name, one Ray cluster and one server for all of them."""
+"""A folder with all the files that the pages name, one Ray connection and one server for all of them."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from jobs.bench.server.process import our_server
@@ -46,30 +45,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[str]:
-    """The address of a Ray cluster that all commands share."""
-    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster.address
-    cluster.shutdown()
-
-
-@pytest.fixture(scope="package")
 def server() -> Iterator[str]:
     """The address of `serve run serve.app:build`."""
     with our_server(ScorerConfig()) as url:
         yield url
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Callable[[tuple[str, ...]], str]:
     """Runs a `rerank` command in the reader's folder, once for all pages that show it; gives what it printed."""
 
     @cache
     def run(words: tuple[str, ...]) -> str:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_ADDRESS", request.getfixturevalue("cluster"))
-            result = CliRunner().invoke(app, words[1:])
+        request.getfixturevalue("shared_driver")
+        result = CliRunner().invoke(app, words[1:])
         assert result.exit_code == 0, f"{' '.join(words)}: {result.stderr} {result.exception!r}"
         return result.stdout
 
