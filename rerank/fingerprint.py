@@ -13,10 +13,12 @@ from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairTemplate
 from rerank.errors import ModelError
 
-_SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model", ".py"})
+_SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".jinja", ".metadata"})
 _NOT_LOADED = re.compile(r"\..*|onnx|openvino|checkpoint-\d+|__pycache__")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 4 << 20
+# Fields that older fingerprints do not have. With these values they are left out, so that old scores stay usable.
+_LATER = {"deterministic": False, "kind": "sequence classifier", "text_format": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,13 @@ class ModelIdentity:
     truncation: str = "longest_first"
     passages: str = "whole"
     deterministic: bool = False
+    kind: str = "sequence classifier"
+    text_format: str = ""  # the encoder's: prompts, a chat template that is no PairTemplate, query expansion
 
     @property
     def fingerprint(self) -> str:
-        """Return 32 hexadecimal digits: a hash of all fields, except `name` and a false `deterministic`."""
-        excluded = {"name"} if self.deterministic else {"name", "deterministic"}
+        """Return 32 hexadecimal digits: a hash of all fields, except `name` and later ones with their defaults."""
+        excluded = {"name"} | {field for field, default in _LATER.items() if getattr(self, field) == default}
         fields = {field: value for field, value in self.as_json().items() if field not in excluded}
         return xxh3_128(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -51,8 +55,18 @@ class ModelIdentity:
         return asdict(self)
 
 
-def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, dtype: str) -> ModelIdentity:
-    """Return the identity of the scorer; `max_length` and `template` are its encoder's, `dtype` is its engine's.
+def identify(
+    config: ScorerConfig,
+    *,
+    max_length: int,
+    template: PairTemplate,
+    dtype: str,
+    kind: str = "sequence classifier",
+    text_format: str = "",
+) -> ModelIdentity:
+    """Return the identity of the scorer.
+
+    `max_length`, `template` and `text_format` are its encoder's, `dtype` is its engine's.
 
     A Hub model is identified by its commit, a folder by the content of its files, which are read completely at 2 GB/s
     or more (0.02 s for the bundled model). Raises ModelError if the model does not exist.
@@ -67,6 +81,8 @@ def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, d
         dtype,
         trust_remote_code=config.trust_remote_code,
         deterministic=config.deterministic,
+        kind=kind,
+        text_format=text_format,
     )
 
 

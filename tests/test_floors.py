@@ -19,7 +19,7 @@ HOUSE = {
     "rerank": [
         ["errors", "arrays"],
         ["types", "config", "paths", "ranking"],
-        ["encoding", "store", "results"],
+        ["model_files", "encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
         ["reranker"],

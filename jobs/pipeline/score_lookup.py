@@ -48,14 +48,21 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
     missing.
     """
-    from rerank.encoding.tokenizer import load_encoder
+    from rerank.engines import kind_of, load_encoder
     from rerank.engines.check_config import check_config
     from rerank.engines.device.choices import pick_device, pick_dtype
 
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
     encoder = load_encoder(scorer)
     check_config(scorer)
-    identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
+    identity = identify(
+        scorer,
+        max_length=encoder.max_length,
+        template=encoder.template,
+        dtype=dtype,
+        kind=kind_of(scorer).value,
+        text_format=encoder.text_format,
+    )
     return scorer.model_copy(update={"dtype": dtype}), identity, encoder
 
 

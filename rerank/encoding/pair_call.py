@@ -11,6 +11,7 @@ from rerank.arrays import IntArray, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
+from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 _PAIRS_AT_ONCE = 256  # an encoding needs a hundred times the memory of its text
@@ -25,6 +26,8 @@ class PairCallEncoder:
     """
 
     unit = "pair"
+    relevance = Relevance.SIGMOID
+    text_format = ""
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
         """Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""

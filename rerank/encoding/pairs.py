@@ -17,6 +17,7 @@ from tokenizers import Encoding, Tokenizer
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
+from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 # A text with more characters per token of max_length than this is cut before it is tokenised, because an encoding needs
@@ -108,7 +109,17 @@ class PairEncoder(Protocol):
 
     @property
     def max_length(self) -> int:
-        """Return the most tokens that a pair may have."""
+        """Return the most tokens that a pair may have; of texts that are encoded by themselves, a text."""
+        ...
+
+    @property
+    def relevance(self) -> Relevance:
+        """Return what the relevance score of a logit means."""
+        ...
+
+    @property
+    def text_format(self) -> str:
+        """Return what else changes the token ids besides template and limit, for fingerprints; empty if nothing."""
         ...
 
     def encode(
@@ -135,6 +146,8 @@ class Encoder:
     """One model's tokeniser, template and length limit."""
 
     unit = "text"
+    relevance = Relevance.SIGMOID
+    text_format = ""
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
         """Learn the tokeniser's template. Raises UnjoinableError, and ModelError if max_length is too small."""

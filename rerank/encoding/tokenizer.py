@@ -17,9 +17,11 @@ _log = logging.getLogger(__name__)
 _UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10^30
 
 
-@lru_cache(maxsize=4)
-def load_encoder(config: ScorerConfig) -> PairEncoder:
-    """Return the encoder of a model, cached in this process; warns if it is the slow one. Raises ModelError."""
+def load_pair_encoder(config: ScorerConfig) -> PairEncoder:
+    """Return the encoder of a model that reads pairs joined by its tokeniser; warns if it is the slow one.
+
+    Raises ModelError.
+    """
     try:
         tokenizer, model = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:

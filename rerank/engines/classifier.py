@@ -2,7 +2,6 @@
 
 import inspect
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from rerank.encoding.tokenizer import load_settings, load_tokenizer
 from rerank.engines.check_config import check_classifier, check_config
 from rerank.engines.forward.families import is_known
 from rerank.errors import ModelError
+from rerank.model_files import ModelFiles
 
 # Files that make sentence-transformers do more than load the classifier and pass it the tokeniser's output.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"
@@ -57,7 +57,7 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
     """
     from transformers import AutoModelForSequenceClassification
 
-    if config.trust_remote_code or any(_holds(config, name) for name in (_MODULES, _ADAPTER)):
+    if config.trust_remote_code or any(ModelFiles.of(config).path(name) for name in (_MODULES, _ADAPTER)):
         return None
     settings = load_settings(config)
     if not all(map(is_known, settings.architectures or [""])):
@@ -70,20 +70,6 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return model, tokenizer
-
-
-def _holds(config: ScorerConfig, name: str) -> bool:
-    """Return whether the model's folder, or its repository on the Hub, has a file of this name."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    folder = Path(config.location).expanduser()
-    if folder.is_dir():
-        return (folder / name).exists()
-    try:
-        return bool(hf_hub_download(config.location, name, revision=config.revision))
-    except EntryNotFoundError:
-        return False
 
 
 def _load_any(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

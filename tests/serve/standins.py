@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from jobs.bench.server.process import free_port
-from rerank.ranking.rank import relevance_scores
+from rerank.ranking.relevance import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server

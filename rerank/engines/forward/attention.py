@@ -1,11 +1,13 @@
 """Attention over a packed sequence: concatenated rows of tokens, where each row attends only to itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.nn.attention.varlen import varlen_attn
 
 from rerank.arrays import Offsets
 from rerank.engines.device.choices import to_device
@@ -87,10 +89,22 @@ def attend(
         tiles = packing.tiles(heads, key_heads)
         return tiles.attend(query, key, value, scale=scale, window=window, first=first)
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
-    attended = varlen_attn(
-        *(query, key, value, starts, packing.starts, longest, packing.longest),
-        scale=scale,
-        window_size=window,
-        enable_gqa=heads != key_heads,
-    )
+    options: dict[str, Any] = {"scale": scale, "window_size": window}
+    varlen_attn, shares_keys = _cuda_kernel()
+    if shares_keys:
+        options["enable_gqa"] = heads != key_heads
+    elif heads != key_heads:
+        key, value = (states.repeat_interleave(heads // key_heads, dim=1) for states in (key, value))
+    attended = varlen_attn(query, key, value, starts, packing.starts, longest, packing.longest, **options)
     return cast(torch.Tensor, attended)
+
+
+@cache
+def _cuda_kernel() -> tuple[Callable[..., Any], bool]:
+    """Return torch's function for CUDA, and whether several query heads may share a key head (from torch 2.12).
+
+    It is imported here because that takes 1.7 seconds, which only CUDA needs.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn, "enable_gqa" in signature(varlen_attn).parameters

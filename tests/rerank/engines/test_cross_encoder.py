@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from rerank.config import ScorerConfig
-from rerank.encoding.tokenizer import load_encoder
-from rerank.engines import load_engine
+from rerank.engines import load_encoder, load_engine
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device
 from rerank.errors import ConfigError, ModelError
@@ -34,7 +33,13 @@ def test_the_description_tells_what_runs(folder_of):
     folder = folder_of("bert")
     description = load_engine(on_cpu(folder)).description
     assert description.pop("torch")
-    assert description == {"model": str(folder), "engine": "packed", "device": "cpu", "dtype": "float32"}
+    assert description == {
+        "model": str(folder),
+        "kind": "sequence classifier",
+        "engine": "packed",
+        "device": "cpu",
+        "dtype": "float32",
+    }
 
 
 @pytest.mark.parametrize("packed", [True, False])
