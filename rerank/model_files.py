@@ -1,6 +1,7 @@
 """Read what a model's files declare, from its folder or from its repository on the Hub, without loading weights."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +43,12 @@ class ModelFiles:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as problem:
             raise ModelError(f"cannot load {self.location!r}: {name} is not JSON: {problem}") from problem
+
+
+def transformer_folder(modules: Sequence[dict[str, Any]]) -> str:
+    """Return the folder of the first module in modules.json with a slash behind it; empty for the model's own."""
+    path = str(modules[0].get("path", "")) if modules else ""
+    return f"{path}/" if path else ""
 
 
 @lru_cache(maxsize=256)

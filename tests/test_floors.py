@@ -19,7 +19,8 @@ HOUSE = {
     "rerank": [
         ["errors", "arrays"],
         ["types", "config", "paths", "ranking"],
-        ["model_files", "encoding", "store", "results"],
+        ["model_files"],
+        ["encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
         ["reranker"],

@@ -27,10 +27,11 @@ class PairCallEncoder:
 
     unit = "pair"
     relevance = Relevance.SIGMOID
-    text_format = ""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
+        """`prompt` is put before each query.
+
+        Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""
         tokenizer.no_padding()
         limit = min(max_length, _PROBE_TOKENS)
         tokenizer.enable_truncation(limit, strategy="longest_first")
@@ -41,12 +42,13 @@ class PairCallEncoder:
         if len(kinds) != 1:
             raise ModelError(f"pairs of this tokeniser must have a single token type, got {sorted(kinds)}")
         self._tokenizer = tokenizer
+        self.text_format = prompt
         self._lock = Lock()  # the truncation length is a state of the tokeniser
         self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(PairCallEncoder, max_length=self.max_length), (self._tokenizer,)
+        return partial(PairCallEncoder, max_length=self.max_length, prompt=self.text_format), (self._tokenizer,)
 
     def encode(
         self,
@@ -61,6 +63,7 @@ class PairCallEncoder:
         most = pair_limit(limits, self.max_length, special_count=special_count)
         if limits.document is not None:
             documents = self._heads(documents, limits.document)
+        queries = [self.text_format + query for query in queries]
         texts = [(queries[query], documents[document]) for query, document in zip(query_of, document_of, strict=True)]
         rows = Ragged.from_rows(self._call(texts, most, strict=limits.strict))
         return EncodedPairs(

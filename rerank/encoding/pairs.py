@@ -147,10 +147,13 @@ class Encoder:
 
     unit = "text"
     relevance = Relevance.SIGMOID
-    text_format = ""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Learn the tokeniser's template. Raises UnjoinableError, and ModelError if max_length is too small."""
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
+        """Learn the tokeniser's template. `prompt` is put before each query.
+
+        Raises UnjoinableError, and ModelError if max_length is too small.
+        """
+        self.text_format = prompt
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -171,30 +174,20 @@ class Encoder:
         limits: TokenLimits = AS_THE_MODEL,
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`."""
-        return self.pair(self.tokenize(queries), self.tokenize(documents), query_of, document_of, limits)
+        return self.pair(
+            self.tokenize([self.text_format + query for query in queries]),
+            self.tokenize(documents),
+            query_of,
+            document_of,
+            limits,
+        )
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
         """Return the token ids of each text without special tokens; multithreaded, and it releases Python's GIL.
 
         Of a text that is far longer than max_length, only the beginning is read.
         """
-        return Ragged.from_rows(self._ids(texts, max(_SHORTEST_CUT, _CHARACTERS_PER_TOKEN * self.max_length)))
-
-    def _ids(self, texts: Sequence[str], characters: int) -> list[list[int]]:
-        """Return the ids of each text; of longer ones than `characters`, only those of the head if they fill a pair."""
-        heads = [text if len(text) <= characters else _head(text, characters) for text in texts]
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
-        enough = self.max_length + _TOKENS_BESIDE_A_CUT
-        short = [
-            row
-            for row, (text, head, ids) in enumerate(zip(texts, heads, rows, strict=True))
-            if len(head) < len(text) and len(ids) < enough
-        ]
-        if short:
-            again = self._ids([texts[row] for row in short], 8 * characters)
-            for row, ids in zip(short, again, strict=True):
-                rows[row] = ids
-        return rows
+        return Ragged.from_rows(token_ids(self._tokenizer, texts, max_length=self.max_length))
 
     def pair(
         self,
@@ -216,6 +209,30 @@ class Encoder:
             untruncated = queries.lengths[query_of] + full_lengths[document_of]
             refuse_truncated(query_lengths + document_lengths < untruncated, most)
         return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
+
+
+def token_ids(
+    tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int, characters: int | None = None
+) -> list[list[int]]:
+    """Return the token ids of each text, without the special tokens that the tokeniser adds; multithreaded.
+
+    Of a text with far more characters than `max_length` tokens have, only the beginning is read, if that is enough to
+    fill `max_length`. `characters`: how many are far more.
+    """
+    characters = characters or max(_SHORTEST_CUT, _CHARACTERS_PER_TOKEN * max_length)
+    heads = [text if len(text) <= characters else _head(text, characters) for text in texts]
+    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
+    enough = max_length + _TOKENS_BESIDE_A_CUT
+    short = [
+        row
+        for row, (text, head, ids) in enumerate(zip(texts, heads, rows, strict=True))
+        if len(head) < len(text) and len(ids) < enough
+    ]
+    if short:
+        again = token_ids(tokenizer, [texts[row] for row in short], max_length=max_length, characters=8 * characters)
+        for row, ids in zip(short, again, strict=True):
+            rows[row] = ids
+    return rows
 
 
 def _head(text: str, characters: int) -> str:

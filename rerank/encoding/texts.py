@@ -183,6 +183,8 @@ def _filler(tokenizer: Any, role: Role) -> int | None:
     """Return the id of the token that expands queries. Raises ModelError if the tokeniser has none."""
     if role.expansion is None:
         return None
+    if tokenizer.padding_side != "right":
+        raise ModelError("the model expands queries, and its tokeniser would fill them in front of the text")
     if role.expansion.token is not None:
         filler = tokenizer.convert_tokens_to_ids(role.expansion.token)
     else:

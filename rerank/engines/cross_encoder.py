@@ -12,10 +12,13 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.classifier import Classifier, load_classifier
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import family_of, is_stateless
+from rerank.engines.forward.last_token import LastTokenModel
 from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.engines.forward.padded import PaddedForward
+from rerank.engines.hidden_state import load_hidden_state
 from rerank.engines.kinds import Kind, kind_of
+from rerank.engines.language_model import load_language_model
 from rerank.engines.runner import BatchRunner
 
 
@@ -71,15 +74,24 @@ class CrossEncoderEngine:
         return Scores(logits, sum(self._forward.computed_tokens(lengths[batch]) for batch in batches))
 
 
-_LOADERS = {Kind.CLASSIFIER: load_classifier}
+_LOADERS = {
+    Kind.CLASSIFIER: load_classifier,
+    Kind.LANGUAGE_MODEL: load_language_model,
+    Kind.HIDDEN_STATE: load_hidden_state,
+}
 
 
 def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
     """Return the fastest forward for this model and device; models of unknown families run unchanged."""
-    kind: type[PackedForward | PaddedForward] = PaddedForward
     if family_of(loaded.model) is not None:
-        if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
-            kind = PackedForward
         if can_reorder_weights(device, dtype):
-            reorder_weights(loaded.model)
-    return kind(loaded.model, device, takes_types=loaded.takes_types)
+            reorder_weights(loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model)
+        if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
+            return PackedForward(loaded.model, device, takes_types=loaded.takes_types)
+    return PaddedForward(
+        loaded.model,
+        device,
+        takes_types=loaded.takes_types,
+        pads_left=loaded.pads_left,
+        takes_positions=loaded.takes_positions,
+    )

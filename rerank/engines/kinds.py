@@ -8,7 +8,7 @@ from typing import Any
 
 from rerank.config import ScorerConfig
 from rerank.errors import ModelError
-from rerank.model_files import ModelFiles
+from rerank.model_files import ModelFiles, transformer_folder
 
 
 class Kind(StrEnum):
@@ -32,9 +32,9 @@ _VECTOR_MODULES = frozenset({"Transformer", "Pooling", "Dense", "Normalize"})
 class Declared:
     """What a model's files say about it.
 
-    `modules` are the class names in modules.json, in order; none without that file. `library_type` is the class of
-    sentence-transformers that saved the model, empty if its files do not say. `has_modules_of` names packages whose
-    classes appear in modules.json.
+    `modules` are the class names in modules.json, in order, none without that file, and `packages` those that they come
+    from. `library_type` is the class of sentence-transformers that saved the model, and `task` what its Transformer
+    module is for; both are empty if the files do not say.
     """
 
     architectures: tuple[str, ...]
@@ -57,8 +57,7 @@ def declared_by(files: ModelFiles) -> Declared:
     """Return what these files declare. Raises ModelError if there is no config.json, UnavailableError if no Hub."""
     config = files.json("config.json")
     modules: list[dict[str, Any]] = files.json("modules.json") or []
-    if not isinstance(config, dict):
-        # Since version 5.4 sentence-transformers may keep the transformer in a folder of its own.
+    if not isinstance(config, dict):  # sentence-transformers may keep the transformer in a folder of its own
         config = files.json(f"{transformer_folder(modules)}config.json")
     if not isinstance(config, dict):
         raise ModelError(f"cannot load {files.location!r}: it has no config.json")
@@ -75,12 +74,6 @@ def declared_by(files: ModelFiles) -> Declared:
         out_features=(files.json(f"{dense[-1]}/config.json") or {}).get("out_features") if dense else None,
         is_multimodal="vision_config" in config or "audio_config" in config,
     )
-
-
-def transformer_folder(modules: Sequence[dict[str, Any]]) -> str:
-    """Return the folder of the first module in modules.json with a slash behind it; empty for the model's own."""
-    path = str(modules[0].get("path", "")) if modules else ""
-    return f"{path}/" if path else ""
 
 
 def kind_of(config: ScorerConfig) -> Kind:

@@ -67,6 +67,7 @@ def packed_attention(
     packing: Packing,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers' layers: takes (1, heads, tokens, width) each, returns (1, tokens, heads,
@@ -77,7 +78,7 @@ def packed_attention(
     reach = -1 if sliding_window is None else sliding_window - 1  # a window counts the token itself
     window = (reach, 0 if module.is_causal else reach)
     states = (each[0].transpose(0, 1) for each in (query, key, value))
-    return attend(*states, packing=packing, scale=scaling, window=window)[None], None
+    return attend(*states, packing=packing, scale=scaling, window=window, softcap=softcap)[None], None
 
 
 def attend(
@@ -89,17 +90,20 @@ def attend(
     scale: float | None = None,
     window: Window = EVERYTHING,
     first: bool = False,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
-    tokens before and after itself a token sees, -1 for all; a `first` token sees all. Uses `Tiles` on a CPU, otherwise
+    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores. Uses `Tiles` on a CPU, otherwise
     CUDA's kernel, which needs half precision.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
         tiles = packing.tiles(heads, key_heads)
-        return tiles.attend(query, key, value, scale=scale, window=window, first=first)
+        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap)
+    if softcap is not None:
+        raise ValueError("torch's kernel for packed rows on CUDA cannot bound the scores of attention")
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
     key_starts = packing.starts
     if packing.attended is not None:

@@ -52,8 +52,8 @@ def positions_of(body: Any) -> Callable[[Packed], Offsets] | None:
 
 
 def is_packable_decoder(architecture: str) -> bool:
-    """Return whether a language model of this class name runs packed without its vocabulary head."""
-    return f"{architecture.removesuffix('ForCausalLM')}Model" in _DECODERS
+    """Return whether a language model of this class name, with or without its head, can be packed."""
+    return architecture.removesuffix("ForCausalLM").removesuffix("Model") + "Model" in _DECODERS
 
 
 def _is_changed(config: Any) -> bool:
@@ -137,7 +137,7 @@ def _decoder(model: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 # By class name and the config's classifier_pooling.
-_FAMILIES = {
+_FAMILIES: dict[tuple[str, str | None], Family] = {
     ("BertForSequenceClassification", None): Family(_from_zero, _first, _bert),
     ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),
     ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),

@@ -15,7 +15,7 @@ LATE = {
     "plain": {},
     "limits": {"query_length": 8, "document_length": 12},
     "prompts": {"prompts": {"query": "[Q] ", "document": "search: "}},
-    "fixed": {"query_expansion": {"strategy": "fixed", "length": 24}},
+    "fixed": {"query_expansion": {"strategy": "fixed", "length": 24}},  # filled with the mask token
     "fixed and attended": {"query_expansion": {"strategy": "fixed", "length": 24, "attend": True}},
     "at least": {"query_expansion": {"strategy": "min", "length": 16}, "query_length": 20},
     "skiplist": {"skiplist": PUNCTUATION},
@@ -44,10 +44,16 @@ def ours(folder, **options):
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "qwen3"])
 @pytest.mark.parametrize("name", LATE)
-def test_late_interaction(folder_of, tmp_path, family, name):
+def test_late_interaction_equals_its_library(folder_of, tmp_path, family, name):
     from sentence_transformers import MultiVectorEncoder
 
+    options = LATE[name]
+    if "query_expansion" in options:
+        if family == "qwen3":
+            pytest.skip("its tokeniser pads on the left, where no text can be filled up")
+        if family != "xlm-roberta":
+            options = {**options, "query_expansion": {**options["query_expansion"], "token": "[MASK]"}}
     folder = tmp_path / "model"
-    make_late_interaction(folder_of(family), folder, **LATE[name])
+    make_late_interaction(folder_of(family), folder, **options)
     reranker, logits = ours(folder)
     np.testing.assert_allclose(logits, pairwise(MultiVectorEncoder(str(folder), device="cpu")), rtol=0, atol=1e-4)
