@@ -18,7 +18,7 @@ FLOORS = ("rerank", "jobs", "serve")
 HOUSE = {
     "rerank": [
         ["errors", "arrays"],
-        ["types", "config", "paths", "ranking"],
+        ["types", "config", "paths", "ranking", "max_similarity"],
         ["model_files"],
         ["encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],

@@ -10,8 +10,14 @@ WIDTH = 16  # of the vectors
 
 
 def make_late_interaction(
-    body: Path, folder: Path, *, skiplist: list[str] | None = None, skipped_tasks: list[str] | None = None,
-    similarity: str = "maxsim", prompts: dict[str, str] | None = None, **options: Any,
+    body: Path,
+    folder: Path,
+    *,
+    skiplist: list[str] | None = None,
+    skipped_tasks: list[str] | None = None,
+    similarity: str = "maxsim",
+    prompts: dict[str, str] | None = None,
+    **options: Any,
 ) -> None:
     """Save a MultiVectorEncoder on the transformer in `body`; `options` are those of its Transformer module."""
     import torch
@@ -22,7 +28,10 @@ def make_late_interaction(
     torch.manual_seed(7)
     transformer = Transformer(str(body), **options)
     dense = Dense(
-        transformer.get_embedding_dimension(), WIDTH, bias=False, activation_function=torch.nn.Identity(),
+        transformer.get_embedding_dimension(),
+        WIDTH,
+        bias=False,
+        activation_function=torch.nn.Identity(),
         module_input_name="token_embeddings",
     )
     mask = MultiVectorMask(skiplist, skiplist_tasks=skipped_tasks)
@@ -55,8 +64,17 @@ def make_stanford(body: Path, folder: Path, *, metadata: dict[str, Any]) -> None
     (folder / "artifact.metadata").write_text(json.dumps(metadata))
 
 
-def make_vectors(body: Path, folder: Path, *, pooling: str = "mean", similarity: str = "cosine", normalizes: bool = True,
-    dense: bool = False, prompts: dict[str, str] | None = None, **options: Any) -> None:
+def make_vectors(
+    body: Path,
+    folder: Path,
+    *,
+    pooling: str = "mean",
+    similarity: str = "cosine",
+    normalizes: bool = True,
+    dense: bool = False,
+    prompts: dict[str, str] | None = None,
+    **options: Any,
+) -> None:
     """Save a SentenceTransformer on the transformer in `body`; `options` are those of its Transformer module."""
     import torch
     from sentence_transformers import SentenceTransformer

@@ -3,7 +3,7 @@
 Read as sentence-transformers reads them, also from files that PyLate or Stanford's ColBERT saved.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class TextRoles:
             settings = {**_stanford_settings(metadata), **settings}
         expansion = _expansion(settings.get("query_expansion"))
         is_old = not modules or library.get("model_type") == "ColBERT"  # those of Stanford and PyLate always normalise
-        is_late = is_old or any(module["type"].endswith("MultiVectorMask") for module in modules)
+        is_late = is_old or _has(modules, "MultiVectorMask")
         similarity = library.get("similarity_fn_name")
         if is_late:
             similarity = similarity if similarity in _LATE_SIMILARITIES else "maxsim"
@@ -99,8 +99,12 @@ class TextRoles:
             max_length=settings.get("max_seq_length"),
             lowers_case=bool(settings.get("do_lower_case")),
             similarity=similarity or "cosine",
-            is_normalized=similarity in {None, "cosine"} or is_old or any(m["type"].endswith("Normalize") for m in modules),
+            is_normalized=similarity in {None, "cosine"} or is_old or _has(modules, "Normalize"),
         )
+
+
+def _has(modules: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(module["type"].endswith(name) for module in modules)
 
 
 def _prompts(library: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

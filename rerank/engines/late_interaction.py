@@ -8,9 +8,9 @@ import torch
 from rerank.arrays import Offsets, offsets_of
 from rerank.config import ScorerConfig
 from rerank.engines.classifier import load_errors
-from rerank.engines.library import use_safetensors
 from rerank.engines.device.choices import to_device
-from rerank.engines.text_engine import TextEngine, Texts
+from rerank.engines.library import use_safetensors
+from rerank.engines.texts.engine import TextEngine, Texts
 from rerank.errors import ModelError
 
 

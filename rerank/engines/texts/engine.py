@@ -19,8 +19,8 @@ from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_we
 from rerank.engines.forward.text_states import TextStates, TextStatesPacked, TextStatesPadded, can_pack
 from rerank.engines.kinds import kind_of
 from rerank.engines.runner import BatchRunner, Rows
-from rerank.engines.vector_cache import VectorCache
-from rerank.maxsim import NO_VECTORS, chunks_of, sum_of_maxima
+from rerank.engines.texts.vector_cache import VectorCache
+from rerank.max_similarity import NO_VECTORS, chunks_of, sum_of_maxima
 
 
 class TextModel(Protocol):
@@ -120,7 +120,8 @@ class TextEngine:
         chosen = texts.take(rows)
         lengths = chosen.tokens.lengths
         batches, outputs = self._runner.run(lengths, partial(self._encode_batch, chosen))
-        names, new = list(missing), {}
+        names = list(missing)
+        new: dict[str, torch.Tensor] = {}
         for batch, (vectors, counts) in zip(batches, outputs, strict=True):
             parts = vectors.to(self._stored_dtype).split(counts.tolist())
             new |= {names[row]: part.clone() for row, part in zip(batch, parts, strict=True)}
