@@ -31,8 +31,9 @@ AS_THE_MODEL = TokenLimits()
 class RerankRequest:
     """One query and its documents, in first-stage order.
 
-    `query` may also be a tuple with a query for each document: independent pairs, scored as one request. `top_k` is the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may
-    take; None: no limit. `token_limits` truncates texts further than the model does.
+    `query` may also be a tuple with a query for each document: independent pairs, scored as one request. `top_k` is
+    the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may take; None:
+    no limit. `token_limits` truncates texts further than the model does.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, if there are
     several queries but not one for each document, or if `top_k` or `timeout_s` is not positive.

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rerank.errors import DeadlineError, RerankError, TooLongError
+from rerank.errors import RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.codec import decode, encode, sends_msgpack, wants_json
 from serve.http.limits import Deadline, Limits, check_limits, read_bytes
@@ -43,9 +43,18 @@ class Server:
     def close(self, record: RequestRecord, failure: ErrorResponse | None, status: int) -> None:
         """Log and measure a finished request."""
         record.close(status, failure.code if failure else None)
-        for sink in (self.local, self.sink):
-            if sink is not None:
-                measure(record, sink)
+        for sink in self._sinks:
+            measure(record, sink)
+        self.measure_keys()
+
+    def measure_keys(self) -> None:
+        """Measure the state of the keys file."""
+        for sink in self._sinks:
+            sink.set("rerank_keys_file_errors", self.api_keys.file_errors if self.api_keys else 0)
+
+    @property
+    def _sinks(self) -> tuple[Sink, ...]:
+        return (self.local,) if self.sink is None else (self.local, self.sink)
 
 
 class Endpoint:
@@ -111,12 +120,9 @@ class Endpoint:
         ranking = check_limits(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
         record.model, record.documents = name, len(ranking.documents)
-        late = DeadlineError(deadline.message("the answer was not ready"))
         try:
-            async with deadline.enforced(late):
+            async with deadline.enforced():
                 result = await scorer.rerank(ranking)
-        except DeadlineError:  # the model's own counts from when it got the request
-            raise late from None
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.ranked(result)

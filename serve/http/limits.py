@@ -9,7 +9,7 @@ from math import ceil
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from rerank.errors import InputError, RerankError
+from rerank.errors import DeadlineError, InputError, RerankError
 from rerank.types import RerankRequest
 from serve.errors import LimitError, SlowUploadError, TooLargeError
 from serve.wires import ParsedRequest
@@ -45,29 +45,30 @@ class Deadline:
         tenths = ceil(10 * (self.at - asyncio.get_running_loop().time()))
         return min(self.timeout_s, max(1, tenths) / 10)
 
-    def message(self, problem: str) -> str:
-        """Return the message of an error at the deadline."""
-        return f"{problem} within {self.timeout_s:g} seconds"
-
     @asynccontextmanager
-    async def enforced(self, error: RerankError) -> AsyncIterator[None]:
-        """Cancel the block at the deadline, and raise `error`."""
+    async def enforced(
+        self, problem: str = "the answer was not ready", kind: type[RerankError] = DeadlineError
+    ) -> AsyncIterator[None]:
+        """Cancel the block at the deadline, and raise an error of this kind with this problem and the time limit."""
         try:
             async with asyncio.timeout_at(self.at) as limit:
                 yield
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise error from None
+            raise kind(f"{problem} within {self.timeout_s:g} seconds") from None
 
 
 async def read_bytes(request: Request, limits: Limits, deadline: Deadline) -> bytes:
-    """Return the body of a request. Raises TooLargeError as soon as it is too large, SlowUploadError at the deadline."""
+    """Return the body of a request.
+
+    Raises TooLargeError as soon as it is too large, SlowUploadError if it is not there at the deadline.
+    """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limits.body_bytes:
         raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
-    async with deadline.enforced(SlowUploadError(deadline.message("the request body did not arrive"))):
+    async with deadline.enforced("the request body did not arrive", SlowUploadError):
         async for chunk in request.stream():
             body += chunk
             if len(body) > limits.body_bytes:

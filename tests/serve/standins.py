@@ -31,6 +31,7 @@ class LengthScorer:
     seconds: float = 0
     left: BaseException | None = None
     timings: Timings = field(default_factory=Timings)
+    runs: bool = True
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         self.asked.append(request)
@@ -49,6 +50,9 @@ class LengthScorer:
 
     async def describe(self) -> dict[str, Any]:
         return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}
+
+    async def is_running(self) -> bool:
+        return self.runs
 
 
 def calling(server: Server) -> Callable[..., httpx.Response]:
