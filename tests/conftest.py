@@ -25,6 +25,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests that may be made longer."""
+    parser.addoption("--storm", type=int, default=400, help="requests that tests/serve/http/test_storm.py sends")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Tear all fixtures down when SIGTERM stops the session, so that no process is left behind."""
 

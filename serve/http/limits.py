@@ -14,6 +14,8 @@ from rerank.types import RerankRequest
 from serve.errors import LimitError, SlowUploadError, TooLargeError
 from serve.wires import ParsedRequest
 
+_DIGITS = 18  # of a Content-Length; Python refuses to read a number of thousands of digits
+
 
 class Limits(BaseModel):
     """Maximum sizes of a request and the longest time for a response; larger requests are refused."""
@@ -65,7 +67,7 @@ async def read_bytes(request: Request, limits: Limits, deadline: Deadline) -> by
     Raises TooLargeError as soon as it is too large, SlowUploadError if it is not there at the deadline.
     """
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
         raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
     async with deadline.enforced("the request body did not arrive", SlowUploadError):

@@ -14,6 +14,7 @@ async def upload(
     path: str,
     pieces: AsyncIterator[bytes] | Sequence[bytes],
     *,
+    method: str = "POST",
     headers: Mapping[str, str] | None = None,
     leaves: bool = False,
 ) -> tuple[int, dict[str, str], bytes]:
@@ -35,7 +36,7 @@ async def upload(
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
