@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rerank.errors import OverloadedError, UnavailableError
+from rerank.errors import OverloadedError, RerankError, UnavailableError
 from serve.http.endpoint import Server
 from serve.http.limits import Deadline
 from serve.http.response_schemas import errors
@@ -109,18 +109,19 @@ class _Readiness:
 async def _runs(scorer: Scorer) -> bool:
     """Return whether a model answers, or is only too busy to answer."""
     try:
-        async with asyncio.timeout(_DESCRIBE_S):
-            await scorer.describe()
-        return True
+        with suppress(TimeoutError):  # its queue may be full
+            async with asyncio.timeout(_DESCRIBE_S):
+                await scorer.describe()
+                return True
+        async with asyncio.timeout(_RUNNING_S):
+            return await scorer.is_running()
     except OverloadedError:
         return True
-    except TimeoutError:  # its queue may be full
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RUNNING_S):
-                return await scorer.is_running()
+    except (RerankError, TimeoutError):
+        return False
     except Exception:
-        _log.warning("a model cannot be asked whether it runs", exc_info=True)
-    return False
+        _log.exception("a model cannot be asked whether it runs")
+        return False
 
 
 async def describe_all(models: Models) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.engines import Scores
-from rerank.errors import EngineLostError, InputError
+from rerank.errors import EngineLostError, InputError, UnavailableError
 from rerank.ranking.options import RankingOptions
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
@@ -72,7 +72,7 @@ def test_the_description_names_what_runs(config):
     assert description["max_length"] == 96
 
 
-def test_a_lost_engine_fails_the_health_check_from_then_on(config):
+def test_a_lost_engine_fails_the_health_check_and_blames_one_batch(config):
     class Lost(LongestFirst):
         gone = False
 
@@ -88,9 +88,10 @@ def test_a_lost_engine_fails_the_health_check_from_then_on(config):
         assert [found.index for found in (await actor.rerank(request)).ranked] == [1, 0]
         actor.check_health()
         engine.gone = True
-        for _ in range(2):
-            with pytest.raises(EngineLostError, match="answers no more"):
-                await actor.rerank(request)
+        with pytest.raises(EngineLostError, match="answers no more"):
+            await actor.rerank(request)
+        with pytest.raises(UnavailableError, match="was lost, a new one"):
+            await actor.rerank(request)
         with pytest.raises(EngineLostError, match="answers no more"):
             actor.check_health()
 
