@@ -116,9 +116,7 @@ class RerankActor:
             scored = await self._batcher.score(request)
         except EngineLostError as problem:
             if self._engine_lost not in (None, problem):
-                raise UnavailableError(
-                    "the model's engine was lost, and a new one is started, retry later"
-                ) from problem
+                raise UnavailableError("the model's engine was lost, a new one is started, retry later") from problem
             self._engine_lost = problem
             raise
         return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)

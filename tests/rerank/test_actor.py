@@ -90,7 +90,7 @@ def test_a_lost_engine_fails_the_health_check_and_blames_one_batch(config):
         engine.gone = True
         with pytest.raises(EngineLostError, match="answers no more"):
             await actor.rerank(request)
-        with pytest.raises(UnavailableError, match="was lost, a new one"):
+        with pytest.raises(UnavailableError, match="engine was lost, a new one is started"):
             await actor.rerank(request)
         with pytest.raises(EngineLostError, match="answers no more"):
             actor.check_health()
