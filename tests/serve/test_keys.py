@@ -40,7 +40,7 @@ def keys():
 
 
 def test_the_file_holds_names_and_hashes_only(file):
-    mine, yours = make(file, "me"), make(file, "you")
+    mine, yours = make(file, "me"), make_here(file, "you")
     assert mine != yours and mine not in file.read_text() and yours not in file.read_text()
     assert list(read_keys(file).digests) == ["me", "you"]
     keys = ApiKeys(file)
@@ -48,7 +48,7 @@ def test_the_file_holds_names_and_hashes_only(file):
 
 
 def test_deleting_a_line_revokes_its_key_without_a_restart(file):
-    mine, yours = make(file, "me"), make(file, "you")
+    mine, yours = make_here(file, "me"), make_here(file, "you")
     keys = ApiKeys(file)
     file.write_text("".join(line for line in file.open() if not line.startswith("me")) + "# nobody else\n")
     with pytest.raises(UnauthorizedError, match="unknown or was revoked"):
