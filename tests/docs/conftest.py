@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,6 +28,13 @@ TEXTS = {
     "sockets": "Sockets are end points of a connection.",
 }
 QUERIES = {"q1": ("how do I copy a dictionary?", "copy"), "q2": ("sort a list in place", "sort")}
+
+
+class LocalActor(RerankActor):
+    """An actor in this process that is called as through a handle of Serve, which makes all methods asynchronous."""
+
+    async def describe(self) -> dict[str, Any]:
+        return super().describe()
 
 
 @pytest.fixture(scope="package")
@@ -55,7 +63,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server() -> Iterator[str]:
     """The address of the application that `serve run serve.app:build` starts, here in a thread."""
     (model,) = parse_settings({}).models
-    with in_a_thread(create_api(Server(Models({model.name: RerankActor(model.scorer)})))) as url:
+    with in_a_thread(create_api(Server(Models({model.name: LocalActor(model.scorer)})))) as url:
         yield url
 
 

@@ -12,7 +12,6 @@ from serve.http.limits import Limits
 from serve.keys import ApiKeys
 from serve.models import Models
 from tests.processes import sigterm_kept
-from tests.serve.replicas import STAND_IN
 from tests.serve.standins import LengthScorer, calling
 
 ENVIRONMENT = {
@@ -21,13 +20,6 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # with Ray's 15, replicas hardly start while other tests keep the cores busy
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
-}
-ARGUMENTS = {
-    "models": [
-        {"name": "org/first", "aliases": ["default"], "model": "docs-mini", "dtype": "float32", "threads": 1},
-        {"name": "tight", "model": STAND_IN, "num_cpus": 0.1, "max_waiting_pairs": 1_000},
-    ],
-    "limits": {"documents": 900},
 }
 
 
@@ -70,9 +62,18 @@ def ray_address() -> Iterator[str]:
 @pytest.fixture(scope="package")
 def server(ray_address: str) -> Iterator[httpx.Client]:
     """A client of `serve run`, with its key. Tests that use it belong to the xdist group "server"."""
+    from tests.serve.replicas import STAND_IN
+
+    arguments = {
+        "models": [
+            {"name": "org/first", "aliases": ["default"], "model": "docs-mini", "dtype": "float32", "threads": 1},
+            {"name": "tight", "model": STAND_IN, "num_cpus": 0.1, "max_waiting_pairs": 1_000},
+        ],
+        "limits": {"documents": 900},
+    }
     environment = {**ENVIRONMENT, "RAY_ADDRESS": ray_address}
     with (
-        serve_run("tests.serve.replicas:build", ARGUMENTS, environment=environment) as url,
+        serve_run("tests.serve.replicas:build", arguments, environment=environment) as url,
         httpx.Client(base_url=url, headers={"Authorization": "Bearer secret"}, timeout=60) as client,
     ):
         yield client
