@@ -17,7 +17,9 @@ TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shall
 BODIES = [{"query": f"copy a dictionary {row}", "documents": TEXTS[: row % 3 + 1] * (row + 1)} for row in range(5)]
 ELASTIC = [{**body, "model": "elastic"} for body in BODIES]
 SMALL = {"model": STAND_IN, "num_cpus": 0.1}
+LIMITS = {"timeout_s": 180}  # for machines on which a replica takes long to start
 ARGUMENTS = {
+    "limits": LIMITS,
     "models": [
         {"name": "steady", **SMALL, "min_replicas": 2, "max_replicas": 2},
         {
@@ -28,7 +30,7 @@ ARGUMENTS = {
             "upscale_delay_s": 1,
             "downscale_delay_s": 1,
         },
-    ]
+    ],
 }
 
 
@@ -39,7 +41,7 @@ def http(server, ray_address) -> Iterator[httpx.Client]:
         ray.init(ray_address, log_to_driver=False, logging_level="ERROR")
     try:
         ray_serve.run(build(ARGUMENTS), name=NAME, route_prefix=f"/{NAME}")
-        with httpx.Client(base_url=f"{server.base_url}/{NAME}", headers=server.headers, timeout=60) as client:
+        with httpx.Client(base_url=f"{server.base_url}/{NAME}", headers=server.headers, timeout=200) as client:
             yield client
         ray_serve.delete(NAME, _blocking=False)
     finally:
@@ -87,7 +89,7 @@ def test_replicas_come_with_load_and_go_without_it(http):
 def test_a_redeploy_with_another_setting_fails_no_request(http):
     before = running("steady") | running("elastic")
     with asking(http, BODIES, clients=1) as steady, asking(http, ELASTIC, clients=1) as elastic:
-        ray_serve.run(build({**ARGUMENTS, "limits": {"documents": 20}}), name=NAME, route_prefix=f"/{NAME}")
+        ray_serve.run(build({**ARGUMENTS, "limits": {**LIMITS, "documents": 20}}), name=NAME, route_prefix=f"/{NAME}")
         steady.wait_for_more(5)
         elastic.wait_for_more(5)
     assert set(steady.statuses) == set(elastic.statuses) == {200}
