@@ -33,10 +33,13 @@ class InterruptedFileSystem:
     ) -> None:
         self._filesystem = filesystem
         self.type_name = type_name or filesystem.type_name
-        self._left = at
         self._interrupt = interrupt or self._die
-        self._is_dead = False
+        self.start(at)
         self._backwards = backwards  # no filesystem says in which order it deletes the files of a folder
+
+    def start(self, at: int) -> None:
+        """Be alive until change number `at`; -1 is never."""
+        self._left, self._is_dead = at, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._filesystem, name)
