@@ -27,7 +27,7 @@ def run_lines(batches: Iterable[pa.Table]) -> Iterator[str]:
     last: np.int64 | None = None  # last key of the previous batch, whose query may continue
     for rows in batches:
         ids = [combined(rows.column(column)).cast(pa.string()) for column in COLUMNS[:2]]
-        for column, name in zip(ids, COLUMNS, strict=False):
+        for column, name in zip(ids, COLUMNS[:2], strict=True):
             check_ids(column, name)
         rank = combined(rows.column("rank"))
         keys = strictly_descending(_keys(np.nan_to_num(rows.column("logit").to_numpy())), rank.to_numpy() == 1, last)

@@ -78,7 +78,7 @@ def publish(
             ) from problem
         staging.check()
         try:
-            is_complete = _switch(output, folder)
+            is_complete = _switch(output, folder, trec=trec)
         except TrecError as problem:
             with suppress(OSError):
                 place.delete(JOURNAL)
@@ -157,9 +157,10 @@ def locked(output: Location) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _switch(output: Location, folder: Location, *, with_trec: bool = True) -> bool:
+def _switch(output: Location, folder: Location, *, trec: Location | None = None, with_trec: bool = True) -> bool:
     """Put the committed result of `folder` in place of the earlier one; each step can be repeated after a kill.
 
+    `trec` is the place of the TREC run if it is known; otherwise the journal tells it, but without secrets.
     Returns False, with nothing changed, if a file of the result is missing or the journal is none of ours. Raises
     OutputError.
     """
@@ -175,7 +176,7 @@ def _switch(output: Location, folder: Location, *, with_trec: bool = True) -> bo
             if _existing(output, names) | staged != set(names):
                 return False
             if with_trec and "trec" in journal:
-                place_trec(folder, **journal["trec"])
+                place_trec(folder, **journal["trec"], place=trec)
             try:
                 _remove_earlier(output, names)
                 _move(names, staged, folder, output)

@@ -118,10 +118,13 @@ def as_json(staged: Location, target: Location) -> dict[str, str]:
     return {"staged": basename(staged.path), "target": target.path if is_local else target.uri}
 
 
-def place_trec(folder: Location, staged: str, target: str) -> None:
-    """Copy the staged TREC run to its place. A copy can be repeated, and leads to other disks. Raises TrecError."""
+def place_trec(folder: Location, staged: str, target: str, *, place: Location | None = None) -> None:
+    """Copy the staged TREC run to `place`, by default to the path or URI `target`. Raises TrecError.
+
+    Unlike a rename a copy can be repeated, and can lead to another disk.
+    """
     try:
-        place = locate(target)
+        place = place or locate(target)
         Folder(place.filesystem, dirname(place.path)).copy(
             basename(place.path), folder.join(staged), temporary=f"{TEMPORARY}{basename(folder.path)}"
         )

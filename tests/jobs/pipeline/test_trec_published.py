@@ -144,6 +144,17 @@ def test_the_run_file_changes_with_the_result_wherever_it_is_killed(
     assert seen == {("old", True), ("new", False)}
 
 
+def test_the_journal_holds_no_secrets_and_the_run_needs_none_from_it(
+    tmp_path: Path, output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URI that a journal holds is without the password, and cannot be opened."""
+    monkeypatch.setattr("jobs.pipeline.trec_run.locate", None)
+    staging, target = stage(output), locate(str(tmp_path / "run.trec"))
+    Path(staging.trec(target).path).write_text("new")
+    publish(staging, [], {"names": []}, overwrite=True, trec=replace(target, uri="s3://key:***@bucket/run.trec"))
+    assert (tmp_path / "run.trec").read_text() == "new"
+
+
 def test_a_run_file_that_cannot_be_written_publishes_nothing(
     tmp_path: Path, output: Location, filesystem: InterruptedFileSystem
 ) -> None:
