@@ -50,7 +50,9 @@ def run(
         str | None, typer.Option(help="Score store, to share scores between runs; OUT/_scores if not given.")
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Do not look scores up, and do not keep them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result when done.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result, and the file of --trec, when done.")
+    ] = False,
     max_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Largest share of rejected pairs; beyond it exit code 3.")
     ] = 0.01,

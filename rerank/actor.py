@@ -12,7 +12,7 @@ from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine
-from rerank.errors import EngineLostError
+from rerank.errors import EngineLostError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
@@ -109,11 +109,14 @@ class RerankActor:
 
         Cancelling the call drops the pairs that are not scored yet. Raises OverloadedError at once if too many pairs
         are queued, DeadlineError after `timeout_s` seconds, TooLongError (see `TokenLimits`), ModelError if a logit is
-        not finite, and EngineLostError, after which `check_health` raises it too.
+        not finite, and EngineLostError for the requests of the batch in which the engine was lost. From then on
+        `check_health` raises it too, and other requests, which cannot be the cause, raise UnavailableError.
         """
         try:
             scored = await self._batcher.score(request)
         except EngineLostError as problem:
+            if self._engine_lost not in (None, problem):
+                raise UnavailableError("the model's engine was lost, a new one is started, retry later") from problem
             self._engine_lost = problem
             raise
         return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)

@@ -198,19 +198,20 @@ class Reranker:
 
     def encode(self, request: RerankRequest) -> EncodedPairs:
         """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`."""
-        count = len(request.documents)
-        rows = np.arange(count, dtype=np.int32)
-        return self.encoder.encode([request.query], request.documents, np.zeros_like(rows), rows, request.token_limits)
+        rows = np.arange(len(request.documents), dtype=np.int32)
+        queries, query_of = _distinct(request.queries)
+        if len(query_of) == 1:
+            query_of = np.zeros_like(rows)
+        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """Return the pairs of all requests; each distinct document is tokenised once."""
-        documents = [document for request in requests for document in request.documents]
-        row_of = {document: row for row, document in enumerate(dict.fromkeys(documents))}
+        documents, document_of = _distinct([document for request in requests for document in request.documents])
         return self.encoder.encode(
-            [request.query for request in requests],
-            list(row_of),
+            [query for request in requests for query in request.queries],
+            documents,
             np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
-            np.fromiter(map(row_of.__getitem__, documents), dtype=np.int32, count=len(documents)),
+            document_of,
         )
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
@@ -250,9 +251,15 @@ def _requests(
     return tuple(requests)
 
 
+def _distinct(texts: Sequence[str]) -> tuple[list[str], IntArray]:
+    """Return the distinct texts, and for each text the number of its distinct text."""
+    row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    return list(row_of), np.fromiter(map(row_of.__getitem__, texts), dtype=np.int32, count=len(texts))
+
+
 def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:
     texts = tuple(request.documents[document.index] for document in result.ranked)
-    return RankedTexts(request.query, result.ranked, texts, len(request.documents), result.tokens)
+    return RankedTexts(request.queries[0], result.ranked, texts, len(request.documents), result.tokens)
 
 
 def _without_internal_columns(sets: CandidateSets) -> CandidateSets:

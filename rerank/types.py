@@ -31,29 +31,42 @@ AS_THE_MODEL = TokenLimits()
 class RerankRequest:
     """One query and its documents, in first-stage order.
 
-    `top_k` is the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may
-    take; None: no limit. `token_limits` truncates texts further than the model does.
+    `query` may also be a tuple with a query for each document: independent pairs, scored as one request. `top_k` is
+    the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may take; None:
+    no limit. `token_limits` truncates texts further than the model does.
 
-    Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, or if `top_k` or
-    `timeout_s` is not positive.
+    Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, if there are
+    several queries but not one for each document, or if `top_k` or `timeout_s` is not positive.
     """
 
-    query: str
+    query: str | tuple[str, ...]
     documents: tuple[str, ...]
     top_k: int | None = None
     timeout_s: float | None = None
     token_limits: TokenLimits = AS_THE_MODEL
 
     def __post_init__(self) -> None:
-        _check_text("query", self.query)
+        if isinstance(self.query, tuple):
+            for index, query in enumerate(self.query):
+                _check_text(f"query[{index}]", query)
+        else:
+            _check_text("query", self.query)
         if not self.documents:
             raise InputError("documents must hold at least one document, got none")
         for index, document in enumerate(self.documents):
             _check_text(f"documents[{index}]", document)
+        if isinstance(self.query, tuple) and len(self.query) != len(self.documents):
+            count, expected = len(self.query), len(self.documents)
+            raise InputError(f"query must be one text or as many as documents ({expected}), got {count}")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, got {self.top_k}")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise InputError(f"timeout_s must be above 0, got {self.timeout_s:g}")
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """Return the query of all documents, or the queries of each of them."""
+        return self.query if isinstance(self.query, tuple) else (self.query,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Ingress:
 
     def __init__(self, settings: Settings, deployments: dict[str, DeploymentHandle]) -> None:
         """Take the models' handles by public name. Raises ConfigError if other machines can connect without a key."""
+        _log_to_stdout()
         fixed = keys_from_environment()
         api_keys = ApiKeys(settings.keys_file, fixed=fixed) if settings.keys_file or fixed else None
         if api_keys is None:
@@ -47,7 +48,6 @@ class Ingress:
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
         may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
         self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, api_keys, RaySink())
-        _log_to_stdout()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_api(self._server)

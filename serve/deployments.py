@@ -2,20 +2,45 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Any
 
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from grpc import RpcError, StatusCode
+from ray import serve
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from rerank.errors import EngineLostError, OverloadedError, RerankError, UnavailableError
+from rerank.errors import DeadlineError, EngineLostError, OverloadedError, RerankError, UnavailableError
 from rerank.types import RerankRequest, RerankResult
+from serve.errors import KilledWorkersError
 
 _log = logging.getLogger("rerank.serve")
 
+_DEATHS = 2  # one may be a coincidence, such as a lost node; Ray's memory monitor kills the largest process
+_SUSPECTS_AT_ONCE = 8  # retried at a time: those beside a deadly request would be part of its second death, too
+_REMEMBER_S = 600.0
+_MOST_REMEMBERED = 10_000
+_DIED = (
+    RayActorError,
+    OutOfMemoryError,
+    NodeDiedError,
+    WorkerCrashedError,
+    LocalRayletDiedError,
+    RpcError,  # a call that was broken off; Serve replaces it only where its code is UNAVAILABLE
+)
 _REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only a few requests in that time
 
 
@@ -43,40 +68,115 @@ def _timeout_of(request: RerankRequest) -> float:
     return inf if request.timeout_s is None else request.timeout_s
 
 
+class _ReplicaDiedError(UnavailableError):
+    """The replica's process ended while it had the request."""
+
+
+class _Deaths:
+    """The deaths of replicas and engines that a request was part of, by a hash of its content, for ten minutes."""
+
+    def __init__(self) -> None:
+        self._deaths: OrderedDict[int, tuple[int, float]] = OrderedDict()  # count and time of the last one
+
+    def check(self, request: RerankRequest) -> None:
+        """Raise KilledWorkersError for a request that was part of too many deaths."""
+        if self._deaths and self._count(request) >= _DEATHS:
+            raise KilledWorkersError(
+                f"{_DEATHS} processes of the model died or lost their device while they scored this request, "
+                "so it is not tried again for some minutes"
+            )
+
+    def add(self, request: RerankRequest) -> None:
+        """Count a death."""
+        count = self._count(request) + 1
+        self._deaths[_hash(request)] = (count, monotonic())
+        self._deaths.move_to_end(_hash(request))
+        if len(self._deaths) > _MOST_REMEMBERED:
+            self._deaths.popitem(last=False)
+
+    def forget(self, request: RerankRequest) -> None:
+        """Forget a request that was answered: the deaths had another cause."""
+        if self._deaths:
+            self._deaths.pop(_hash(request), None)
+
+    def _count(self, request: RerankRequest) -> int:
+        count, last = self._deaths.get(_hash(request), (0, 0.0))
+        return count if monotonic() - last < _REMEMBER_S else 0
+
+
+def _hash(request: RerankRequest) -> int:
+    return hash((request.query, request.documents, request.token_limits))
+
+
 class DeploymentScorer:
     """A model behind a Serve handle.
 
     A request that a replica lost is sent once more, to another replica or to the next one that starts; ranking has no
-    side effects, so repeating it is safe. While the model is full, not every request is sent to it: under heavy
-    overload, refusing must cost almost nothing.
+    side effects, so repeating it is safe. A request that was part of two deaths is refused, because it may be their
+    cause. While the model is full, not every request is sent to it: under heavy overload, refusing must cost almost
+    nothing.
     """
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._controller = ThreadPoolExecutor(1, thread_name_prefix="controller")  # it may not answer
         self._refusal: _Refusal | None = None
+        self._deaths = _Deaths()
+        self._free_for_suspects = asyncio.Semaphore(_SUSPECTS_AT_ONCE)
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError. Cancelling the call cancels the work in the replica."""
         if self._refusal is not None:
             self._refusal.check(request)
+        self._deaths.check(request)
         try:
-            result: RerankResult = await self._call("rerank", request)
+            result: RerankResult = await self._rank(request)
         except OverloadedError as error:
             self._refusal = _Refusal.of(error, request)
             raise
+        self._deaths.forget(request)
         return result
 
     async def describe(self) -> dict[str, Any]:
         """Return the model, its device, data type and length limit. Raises UnavailableError."""
-        description: dict[str, Any] = await self._call("describe")
+        try:
+            description: dict[str, Any] = await _result_of(self._handle.describe.remote())
+        except (UnavailableError, EngineLostError) as lost:
+            _log_retry("describe", lost)
+            description = await _result_of(self._handle.describe.remote())
         return description
 
-    async def _call(self, method: str, *arguments: Any) -> Any:
+    async def is_running(self) -> bool:
+        """Return whether a replica of the model runs, however busy it is."""
+        return await asyncio.get_running_loop().run_in_executor(self._controller, self._has_running_replicas)
+
+    async def _rank(self, request: RerankRequest) -> Any:
         try:
-            return await _result_of(getattr(self._handle, method).remote(*arguments))
-        except (UnavailableError, EngineLostError) as lost:
-            _log.warning("retrying %s after: %r", method, lost.__cause__ or lost)
-        return await _result_of(getattr(self._handle, method).remote(*arguments))
+            return await self._send(request)
+        except (_ReplicaDiedError, EngineLostError) as lost:
+            _log_retry("rerank", lost)
+            async with self._free_for_suspects:
+                return await self._send(request)
+        except UnavailableError as lost:
+            _log_retry("rerank", lost)
+            return await self._send(request)
+
+    async def _send(self, request: RerankRequest) -> Any:
+        try:
+            return await _result_of(self._handle.rerank.remote(request))
+        except (_ReplicaDiedError, EngineLostError):
+            self._deaths.add(request)
+            self._deaths.check(request)
+            raise
+
+    def _has_running_replicas(self) -> bool:
+        application = serve.status().applications.get(self._handle.app_name)
+        deployment = application and application.deployments.get(self._handle.deployment_name)
+        return bool(deployment and deployment.replica_states.get("RUNNING"))
+
+
+def _log_retry(method: str, lost: RerankError) -> None:
+    _log.warning("retrying %s after: %r", method, lost.__cause__ or lost)
 
 
 async def _result_of(response: Any) -> Any:
@@ -89,8 +189,19 @@ async def _result_of(response: Any) -> Any:
     except RayTaskError as failure:  # wraps what the actor raised
         if isinstance(failure.cause, RerankError):
             raise failure.cause from None
+        if isinstance(failure.cause, RayError | RayServeException):
+            raise _error_of(failure.cause) from failure
         raise
-    except BackPressureError as error:
-        raise OverloadedError("too many requests are waiting for this model, retry later") from error
-    except (DeploymentUnavailableError, ReplicaUnavailableError, RayActorError, ObjectLostError) as error:
-        raise UnavailableError("the model is not running at the moment, retry later") from error
+    except (RayError, RayServeException, RpcError, RuntimeError) as error:  # Serve raises RuntimeError for some codes
+        raise _error_of(error) from error
+
+
+def _error_of(error: Exception) -> RerankError:
+    """Return the RerankError for an error of Ray, Serve or gRPC."""
+    code = error.code() if isinstance(error, RpcError) else None
+    if isinstance(error, BackPressureError) or code == StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError("too many requests are waiting for this model, retry later")
+    if code == StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError("the model did not answer in time")
+    kind = _ReplicaDiedError if isinstance(error, _DIED) else UnavailableError
+    return kind("the model is not running at the moment, retry later")

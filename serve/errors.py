@@ -26,6 +26,18 @@ class TooLargeError(RerankError):
     code = "too_large"
 
 
+class SlowUploadError(RerankError):
+    """A request body that did not arrive within the time limit."""
+
+    code = "slow_upload"
+
+
+class KilledWorkersError(RerankError):
+    """A request that was being scored when two replicas died or lost their device; it is not tried again."""
+
+    code = "killed_worker"
+
+
 class UnauthorizedError(RerankError):
     """The API key is missing or unknown."""
 
@@ -54,7 +66,9 @@ _STATUS: dict[type[RerankError], int] = {
     InputError: 400,
     UnauthorizedError: 401,
     UnknownModelError: 404,
+    SlowUploadError: 408,
     TooLargeError: 413,
+    KilledWorkersError: 422,
     OverloadedError: 429,
     ModelError: 500,
     EngineLostError: 503,
@@ -77,6 +91,8 @@ class ErrorResponse:
     def headers(self) -> dict[str, str]:
         """Return the response headers that the status requires."""
         headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        if self.status == 408:
+            headers["Connection"] = "close"  # the rest of the body may still arrive, and nobody reads it
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
 

@@ -19,6 +19,10 @@ class Scorer(Protocol):
         """Return the model, its device, data type and length limit. Raises UnavailableError."""
         ...
 
+    async def is_running(self) -> bool:
+        """Return whether the model runs, however busy it is. It need not answer for that."""
+        ...
+
 
 @dataclass(frozen=True)
 class Models:

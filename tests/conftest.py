@@ -25,6 +25,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests that may be made longer."""
+    parser.addoption("--storm", type=int, default=400, help="requests that tests/serve/http/test_storm.py sends")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Tear all fixtures down when SIGTERM stops the session, so that no process is left behind."""
 
@@ -35,10 +40,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist notes the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the files that start Ray first: of two workers, the last to finish should have little left to do."""
+    """Run the files that start Ray first: of two workers, the last to finish should have little left to do.
+
+    One worker runs all tests of a file, or of a group of files that is marked as such, to share what they start.
+    """
     ray_files = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in ray_files)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 import typer
 
+from jobs.bench.durability import durability
 from jobs.bench.job import job
 from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
@@ -18,3 +19,4 @@ app.command("sweep")(sweep)
 app.command("serve")(serve)
 app.command("soak")(soak)
 app.command("tokenize")(tokenize)
+app.command("durability")(durability)

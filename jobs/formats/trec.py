@@ -13,6 +13,7 @@ from rerank.ranking.candidates import combined
 
 COLUMNS = ["query_id", "doc_id", "rank", "logit"]
 _TAG = "rerank"
+_WHITE_SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]"  # RE2's \s alone knows five characters of ASCII
 _APART = 1 << 40  # more than the number of float32 values between any two logits
 
 
@@ -25,7 +26,9 @@ def run_lines(batches: Iterable[pa.Table]) -> Iterator[str]:
     """
     last: np.int64 | None = None  # last key of the previous batch, whose query may continue
     for rows in batches:
-        ids = [_checked(combined(rows.column(column)).cast(pa.string()), column) for column in COLUMNS[:2]]
+        ids = [combined(rows.column(column)).cast(pa.string()) for column in COLUMNS[:2]]
+        for column, name in zip(ids, COLUMNS[:2], strict=True):
+            check_ids(column, name)
         rank = combined(rows.column("rank"))
         keys = strictly_descending(_keys(np.nan_to_num(rows.column("logit").to_numpy())), rank.to_numpy() == 1, last)
         last = keys[-1]
@@ -34,12 +37,15 @@ def run_lines(batches: Iterable[pa.Table]) -> Iterator[str]:
         yield "".join(pc.binary_join_element_wise(*columns, " ").to_pylist())
 
 
-def _checked(ids: pa.Array, name: str) -> pa.Array:
-    broken = pc.match_substring_regex(ids, r"\s|^$")
+def check_ids(ids: pa.Array | pa.ChunkedArray, name: str) -> None:
+    """Raise OutputError if an id is empty or contains white space, as Python's `split` has it; nulls are ignored."""
+    if pa.types.is_integer(ids.type):
+        return
+    texts = ids.cast(pa.large_string())
+    broken = pc.match_substring_regex(texts, rf"{_WHITE_SPACE}|^$")
     if pc.any(broken).as_py():
-        value = ids.filter(broken)[0].as_py()
+        value = texts.filter(broken)[0].as_py()
         raise OutputError(f"a TREC run cannot hold the {name} {value!r}: its columns are separated by white space")
-    return ids
 
 
 def strictly_descending(

@@ -20,7 +20,7 @@ from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lo
 from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
 from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
-from jobs.pipeline.trec_run import check_trec, write_trec
+from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
 from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
@@ -73,7 +73,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     check_output(output, overwrite=config.overwrite)
     trec = locate(config.trec) if config.trec else None
     if trec is not None:
-        check_trec(trec, output)
+        check_trec(trec, output, overwrite=config.overwrite)
     job_input = open_input(
         config.source,
         layout=config.layout,
@@ -85,6 +85,9 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     )
     if config.options.fusion is not None:
         check_mixable(job_input.source, config.options.fusion)
+    if trec is not None:
+        check_trec_ids(job_input.source)
+    check_output(output, overwrite=config.overwrite)  # again, for reading the ids of a large input takes minutes
     staging = stage(output)
     outcome = _execute(config, job_input, staging, engine, encoder)
     sums = add_up(outcome.parts)
@@ -96,8 +99,8 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
     if trec is not None:
-        write_trec(trec, staging.folder, outcome.parts, config.output_layout)
-    publish(staging, outcome.parts, summary, overwrite=config.overwrite)
+        write_trec(staging.trec(trec), staging.folder, outcome.parts, config.output_layout)
+    publish(staging, outcome.parts, summary, overwrite=config.overwrite, trec=trec)
     return summary
 
 

@@ -73,22 +73,31 @@ def stage(output: Location) -> Staging:
     filesystem, root = output.filesystem, output.join(STAGING)
     staging = Staging(output, root.join(uuid.uuid4().hex[:8]))
     try:
-        filesystem.create_dir(root.path, recursive=True)
+        Folder(filesystem, root.path).create()
         with locked(output):
+            earlier = Folder(filesystem, root.path).listing()
+            # Before anything is deleted: as long as there is a staging folder, the next run takes these files over.
+            Folder(filesystem, staging.folder.join(ERRORS).path).create()
+            with filesystem.open_output_stream(staging.folder.join(MARK).path):
+                pass
             # In this order: a run commits first and looks for its mark after that. So it either finds the mark gone and
             # switches nothing, or its commit is seen here.
-            earlier = Folder(filesystem, root.path).listing()
             for mark in filesystem.get_file_info([f"{entry.path}/{MARK}" for entry in earlier]):
                 if mark.type == fs.FileType.File:
                     filesystem.delete_file(mark.path)
             finish_interrupted(output)
-            filesystem.delete_dir(root.path)
-            filesystem.create_dir(staging.folder.join(ERRORS).path, recursive=True)
-            with filesystem.open_output_stream(staging.folder.join(MARK).path):
-                pass
+            for entry in earlier:
+                _delete(filesystem, entry)
     except OSError as problem:
         raise OutputError(f"{output.uri}: cannot be written to: {problem}") from problem
     return staging
+
+
+def _delete(filesystem: fs.FileSystem, entry: fs.FileInfo) -> None:
+    if entry.type == fs.FileType.Directory:
+        Folder(filesystem, entry.path).delete_all()
+    else:
+        filesystem.delete_file(entry.path)
 
 
 def _names(output: Location) -> set[str]:

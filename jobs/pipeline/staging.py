@@ -15,6 +15,23 @@ ERRORS = "_errors"
 ATTEMPTS = "attempts"  # marker files for blocks that are being scored
 GATHERED = "gathered"  # candidate sets that a shuffle made
 MARK = "run"  # the folder belongs to its run while this file exists
+_TREC = "run.trec"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A staged file: its name relative to the output folder, and its number of rows."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartReport:
+    """The files that one write task staged, and the sums over its queries."""
+
+    files: tuple[WrittenFile, ...]
+    counts: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +47,7 @@ class Staging:
             raise OutputError(
                 f"{self.output.uri}: another run has started to write there, so this run publishes nothing"
             )
+
+    def trec(self, target: Location) -> Location:
+        """Return where the TREC run is staged that will become the file `target`."""
+        return self.folder.join(f"{_TREC}.gz" if target.path.endswith(".gz") else _TREC)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.console import plural
 from jobs.pipeline.counts import PEAK
-from jobs.pipeline.publish import PartReport
+from jobs.pipeline.staging import PartReport
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
 

@@ -1,53 +1,135 @@
-"""Write the ranked parts of a job as one TREC run file."""
+"""The TREC run of a job: its ids are checked first, it is staged with the ranked parts and put in place with them."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from posixpath import basename, dirname
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.formats.columns import Layout
-from jobs.formats.trec import COLUMNS, run_lines
-from jobs.pipeline.publish import PartReport
-from jobs.pipeline.staging import ERRORS
-from rerank.errors import OutputError
-from rerank.paths import Location
+from jobs.formats.trec import COLUMNS, check_ids, run_lines
+from jobs.input.join import RunJoin, wide_id
+from jobs.input.query_ids import RUNS, THREADS
+from jobs.input.source import RowGroup, Source
+from jobs.pipeline.staging import ERRORS, PartReport
+from rerank.errors import InputError, OutputError, RerankError
+from rerank.paths import Location, locate
 from rerank.ranking.candidates import CANDIDATES, CandidateSets
+from rerank.store.folder import TEMPORARY, Folder
+
+_BYTES_AT_ONCE = 8 << 20
 
 
-def check_trec(target: Location, output: Location) -> None:
-    """Raise OutputError if the run file cannot be written there. Call it before anything is scored."""
+class TrecError(OutputError):
+    """The TREC run of a committed result cannot be written. Nothing else of the result is in its place yet."""
+
+
+def check_trec(target: Location, output: Location, *, overwrite: bool) -> None:
+    """Raise OutputError if the run file cannot be written there, or if a file is there and `overwrite` is False."""
     if f"{target.path}/".startswith(f"{output.path}/"):
         raise OutputError(
             f"{target.uri}: lies in {output.uri}, whose files readers take for Parquet; give another path"
         )
-    if target.info().type == fs.FileType.Directory:
+    kind = target.info().type
+    if kind == fs.FileType.Directory:
         raise OutputError(f"{target.uri}: is a folder, expected a file to write the TREC run to")
+    if kind != fs.FileType.NotFound and not overwrite:
+        raise OutputError(f"{target.uri}: exists; give another path, or --overwrite to replace it")
     folder = dirname(target.path)
     if target.filesystem.type_name == "local" and target.filesystem.get_file_info(folder).type == fs.FileType.NotFound:
         raise OutputError(f"{target.uri}: there is no folder {folder} to write the TREC run to")
 
 
-def write_trec(target: Location, folder: Location, parts: Sequence[PartReport], layout: Layout) -> None:
-    """Write the ranked files in `folder` as one run file, a batch of rows at a time.
+def check_trec_ids(source: Source | RunJoin) -> None:
+    """Raise OutputError if an id has white space, which no TREC run can hold. Reads only the columns of ids.
 
-    The file appears under its name when it is complete. It is compressed if the name ends in `.gz`. Raises OutputError
-    if the file cannot be written, or if an id contains white space.
+    Candidates that a run would reject or leave out are checked too.
+    """
+    rows = source.rows if isinstance(source, RunJoin) else source
+    wanted = wide_id(source.query_ids) if isinstance(source, RunJoin) and source.is_limited else None
+
+    def check(run: tuple[RowGroup, ...]) -> None:
+        columns = ["query_id"] if rows.layout is Layout.QUERIES else ["query_id", "doc_id"]
+        for table in rows.read(*run, columns=columns):
+            if wanted is not None:
+                table = table.filter(pc.is_in(wide_id(table.column("query_id")), value_set=wanted))
+            for name in columns:
+                check_ids(table.column(name), name)
+        if rows.layout is Layout.QUERIES:
+            for doc_ids in _doc_ids(rows, run):
+                check_ids(doc_ids, "doc_id")
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(check, rows.runs(RUNS)))
+
+
+def _doc_ids(source: Source, run: tuple[RowGroup, ...]) -> Iterator[pa.Array]:
+    """Yield the doc_ids of row groups in the `queries` layout, without reading anything else of the candidates."""
+    for path, groups in groupby(run, key=lambda group: group.path):
+        chosen = list(groups)
+        rows = sum(group.rows for group in chosen)
+        try:
+            with source.location.filesystem.open_input_file(path) as opened:
+                file = pq.ParquetFile(opened, buffer_size=_BYTES_AT_ONCE)
+                columns = [_doc_id_path(file.schema, source.renames)]
+                for batch in file.iter_batches(row_groups=[group.index for group in chosen], columns=columns):
+                    yield batch.column(0).slice(0, rows).flatten().field(0)
+                    rows = max(0, rows - batch.num_rows)
+        except (OSError, pa.ArrowException) as problem:
+            raise InputError(f"{path}: cannot be read: {problem}") from problem
+
+
+def _doc_id_path(schema: pq.ParquetSchema, renames: dict[str, str]) -> str:
+    """Return the path of the doc_ids inside the candidates, which differs between writers of Parquet."""
+    lists, doc_id = (renames.get(name, name) for name in (CANDIDATES, "doc_id"))
+    paths: list[str] = [schema.column(index).path for index in range(len(schema))]
+    inner = [path for path in paths if path.startswith(f"{lists}.") and path.endswith(f".{doc_id}")]
+    return min(inner, key=lambda path: path.count("."))
+
+
+def write_trec(target: Location, folder: Location, parts: Sequence[PartReport], layout: Layout) -> None:
+    """Write the ranked files in `folder` as one run file, a batch of rows at a time, and flush it.
+
+    It is compressed if the name ends in `.gz`. Raises OutputError if the file cannot be written, or if an id contains
+    white space.
     """
     names = sorted(file.name for part in parts for file in part.files if not file.name.startswith(ERRORS))
-    filesystem = target.filesystem
-    temporary = f"{dirname(target.path)}/_tmp-{basename(target.path)}"
+    compression = "gzip" if target.path.endswith(".gz") else None
     try:
-        with filesystem.open_output_stream(
-            temporary, compression="gzip" if target.path.endswith(".gz") else None
-        ) as out:
+        with target.filesystem.open_output_stream(target.path, compression=compression) as out:
             for name in names:
                 for lines in run_lines(_ranked(folder.join(name), layout)):
                     out.write(lines.encode())
-        filesystem.move(temporary, target.path)
+        Folder(target.filesystem, dirname(target.path)).flush(basename(target.path))
     except (OSError, pa.ArrowException) as problem:
         raise OutputError(f"{target.uri}: cannot write the TREC run: {problem}") from problem
+
+
+def as_json(staged: Location, target: Location) -> dict[str, str]:
+    """Return the arguments of `place_trec` for a journal, without secrets.
+
+    A local path is absolute, because the run that finishes an interrupted one may start in another folder.
+    """
+    is_local = target.filesystem.type_name == "local"
+    return {"staged": basename(staged.path), "target": target.path if is_local else target.uri}
+
+
+def place_trec(folder: Location, staged: str, target: str, *, place: Location | None = None) -> None:
+    """Copy the staged TREC run to `place`, by default to the path or URI `target`. Raises TrecError.
+
+    Unlike a rename a copy can be repeated, and can lead to another disk.
+    """
+    try:
+        place = place or locate(target)
+        Folder(place.filesystem, dirname(place.path)).copy(
+            basename(place.path), folder.join(staged), temporary=f"{TEMPORARY}{basename(folder.path)}"
+        )
+    except (OSError, RerankError) as problem:
+        raise TrecError(f"{target}: cannot write the TREC run: {problem}") from problem
 
 
 def _ranked(part: Location, layout: Layout) -> Iterator[pa.Table]:

@@ -13,11 +13,11 @@ from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
 from jobs.formats.columns import Layout
-from jobs.pipeline.publish import PartReport, WrittenFile
-from jobs.pipeline.staging import ERRORS, Staging
+from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
 from rerank.reranker import REJECTED, USAGE
+from rerank.store.folder import Folder
 
 _BYTES_PER_PART = 64 << 20  # size of its ranked blocks in memory
 _BYTES_PER_ROW_GROUP = 16 << 20
@@ -70,6 +70,7 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
                     if rows.num_rows:
                         writer.write_table(rows)
                         rows_written += rows.num_rows
+            Folder(self._staging.folder.filesystem, self._staging.folder.path).flush(name)
         except OSError as problem:
             raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem
         return WrittenFile(name, rows_written)

@@ -22,7 +22,7 @@ from rerank.batching.throughput import ThroughputEstimate
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import lower_priority
-from rerank.errors import DeadlineError, OverloadedError
+from rerank.errors import DeadlineError, EngineLostError, OverloadedError
 from rerank.types import RerankRequest, Timings
 
 Value = TypeVar("Value")
@@ -177,11 +177,14 @@ class Batcher:
             position += len(rows)
 
     async def _score_separately(self, batch: Batch, lanes: ThreadLanes | None, error: Exception) -> None:
-        """Score each request of a failed batch by itself, so that only those that fail by themselves get an error."""
+        """Score each request of a failed batch by itself, so that only those that fail by themselves get an error.
+
+        If the engine is lost, the requests of the batch all get the same error: any of them may be the cause.
+        """
         for request, rows in batch:
             if request.done.done():
                 continue
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, EngineLostError):
                 try:
                     await self._score_batch([(request, rows)], lanes)
                     continue

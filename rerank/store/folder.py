@@ -1,18 +1,23 @@
 """A folder that other processes use at the same time: they make it, add files to it, delete files and delete it."""
 
 import errno
+import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-from rerank.paths import OBJECT_STORES, locate
+from rerank.paths import OBJECT_STORES, Location, locate
 
 TEMPORARY = "_tmp-"
 _CHANGED_MEANWHILE = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY})
+_BYTES_PER_COPY = 1 << 20
 _ATTEMPTS = 100  # against processes that do nothing but write and delete; a job writes every few seconds
 
 
@@ -39,20 +44,73 @@ class Folder:
             return entries
         return []
 
-    def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Make a file appear whole, in this folder, which is made if need be. Raises OSError."""
+    def create(self) -> None:
+        """Make this folder unless it is there. A new folder is durable when this returns. Raises OSError."""
+        places = [Path(self.path), *Path(self.path).parents] if self.filesystem.type_name == "local" else []
+        missing = list(takewhile(lambda place: not place.exists(), places))
+        self.filesystem.create_dir(self.path, recursive=True)
+        for place in reversed(missing):
+            _flush(place.parent)
+
+    def write(self, name: str, content: bytes | pa.Buffer, *, durable: bool = False) -> None:
+        """Make a file appear whole, in this folder, which is made if need be. Raises OSError.
+
+        A durable file survives a power failure from the moment that this returns.
+        """
         if self.filesystem.type_name in OBJECT_STORES:
             with self.filesystem.open_output_stream(self.path_of(name)) as stream:
                 stream.write(content)
         else:
-            _repeat_if_changed(lambda: self._write_and_rename(name, content))
+            _repeat_if_changed(lambda: self._write_and_rename(name, content, durable=durable))
 
-    def _write_and_rename(self, name: str, content: bytes | pa.Buffer) -> None:
-        temporary = self.path_of(f"{TEMPORARY}{uuid.uuid4().hex}")
-        self.filesystem.create_dir(self.path, recursive=True)
-        with self.filesystem.open_output_stream(temporary) as stream:
+    def _write_and_rename(self, name: str, content: bytes | pa.Buffer, *, durable: bool) -> None:
+        self.create()
+        with (
+            self._renamed(f"{TEMPORARY}{uuid.uuid4().hex}", name, durable=durable) as path,
+            self.filesystem.open_output_stream(path) as stream,
+        ):
             stream.write(content)
-        self.filesystem.move(temporary, self.path_of(name))
+
+    def copy(self, name: str, source: Location, *, temporary: str) -> None:
+        """Make a durable copy of a file appear whole in this folder, which must exist. Raises OSError.
+
+        On a disk its name is `temporary` until it is whole. A kill may leave that file, and the next copy replaces it.
+        """
+        if self.filesystem.type_name in OBJECT_STORES:
+            self._fill(self.path_of(name), source)
+        else:
+            with self._renamed(temporary, name, durable=True) as path:
+                self._fill(path, source)
+
+    def _fill(self, path: str, source: Location) -> None:
+        with (
+            source.filesystem.open_input_stream(source.path, compression=None) as stream,
+            self.filesystem.open_output_stream(path, compression=None) as target,
+        ):
+            shutil.copyfileobj(stream, target, _BYTES_PER_COPY)
+
+    @contextmanager
+    def _renamed(self, temporary: str, name: str, *, durable: bool) -> Iterator[str]:
+        """Yield the path of a temporary file to write, then rename it; it is deleted if writing it fails."""
+        try:
+            yield self.path_of(temporary)
+            if durable:
+                self.flush(temporary)
+            self.filesystem.move(self.path_of(temporary), self.path_of(name))
+        except OSError:
+            with suppress(OSError):
+                self.filesystem.delete_file(self.path_of(temporary))
+            raise
+        if durable:
+            self.flush()
+
+    def flush(self, name: str = "") -> None:
+        """Wait until a closed file of this folder, or the names in the folder itself, are on the disk. Raises OSError.
+
+        Does nothing on other filesystems. Object stores acknowledge a request when its effect is durable.
+        """
+        if self.filesystem.type_name == "local":
+            _flush(Path(self.path_of(name)))
 
     def read(self, name: str) -> pa.Buffer:
         """Return a file's content, from one request. Raises OSError, FileNotFoundError if the file is gone."""
@@ -90,6 +148,17 @@ def open_folder(uri: str) -> Folder:
     """Return the folder behind a local path, `file://`, `s3://`, `gs://` or `abfs://`. Raises InputError."""
     location = locate(uri)
     return Folder(location.filesystem, location.path)
+
+
+def _flush(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _repeat_if_changed(action: Callable[[], None]) -> None:

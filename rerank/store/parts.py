@@ -46,7 +46,7 @@ def list_parts(folder: Folder) -> tuple[Part, ...]:
 
 
 def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
-    """Write sorted entries as a new part. Raises OSError."""
+    """Write sorted entries as a new part, which is durable when this returns. Raises OSError."""
     columns = [pa.array(np.ascontiguousarray(column)) for column in entries]
     table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(_metadata(fingerprint)))
     content = pa.BufferOutputStream()
@@ -54,7 +54,7 @@ def write_part(folder: Folder, entries: Entries, *, fingerprint: str) -> None:
     pq.write_table(
         table, content, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
     )
-    folder.write(f"part-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet", content.getvalue())
+    folder.write(f"part-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet", content.getvalue(), durable=True)
 
 
 def read_part(folder: Folder, part: Part, *, fingerprint: str) -> Entries | Damage:

@@ -58,7 +58,7 @@ class ScoreStore:
                 raise OutputError(f"{self.uri}: cannot write to the score store: {problem}") from problem
 
     def write(self, entries: Entries) -> None:
-        """Write sorted entries as one part. Raises OSError."""
+        """Write sorted entries as one part, which is durable when this returns. Raises OSError."""
         write_part(self.folder, entries, fingerprint=self.fingerprint)
 
     def describe(self, model: Mapping[str, Any]) -> None:

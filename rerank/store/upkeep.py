@@ -71,9 +71,9 @@ def content(store: ScoreStore) -> Content:
 def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Compaction:
     """Merge all readable parts into few sorted ones that hold each pair once; damaged parts are kept as they are.
 
-    New parts are written before old ones are deleted, and only parts that were read completely are deleted: readers
-    find every pair at any time, and also after a compaction was killed. Needs 48 bytes per pair in the folder for
-    temporary files. Raises OutputError.
+    New parts are durable before old ones are deleted, and only parts that were read completely are deleted: readers
+    find every pair at any time, and also after a compaction was killed or the power failed. Needs 48 bytes per pair in
+    the folder for temporary files. Raises OutputError.
     """
     before = store.parts()
     try:

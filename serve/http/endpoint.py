@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rerank.errors import DeadlineError, RerankError, TooLongError
-from rerank.types import RerankRequest, RerankResult
+from rerank.errors import RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.codec import decode, encode, sends_msgpack, wants_json
-from serve.http.limits import Limits, check_limits, read_bytes, timeout_of
+from serve.http.limits import Deadline, Limits, check_limits, read_bytes
 from serve.keys import ApiKeys
-from serve.models import Models, Scorer
+from serve.models import Models
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
 from serve.wires import RankingResponse, Wire
@@ -24,7 +23,7 @@ from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
-_CONCURRENT_RANKINGS = 64  # per request body: more would fill the queue of an idle model, and be refused
+_CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,18 @@ class Server:
     def close(self, record: RequestRecord, failure: ErrorResponse | None, status: int) -> None:
         """Log and measure a finished request."""
         record.close(status, failure.code if failure else None)
-        for sink in (self.local, self.sink):
-            if sink is not None:
-                measure(record, sink)
+        for sink in self._sinks:
+            measure(record, sink)
+        self.measure_keys()
+
+    def measure_keys(self) -> None:
+        """Measure the state of the keys file."""
+        for sink in self._sinks:
+            sink.set("rerank_keys_file_errors", self.api_keys.file_errors if self.api_keys else 0)
+
+    @property
+    def _sinks(self) -> tuple[Sink, ...]:
+        return (self.local,) if self.sink is None else (self.local, self.sink)
 
 
 class Endpoint:
@@ -71,14 +79,19 @@ class Endpoint:
         record = RequestRecord(proxy_id or f"rerank-{uuid.uuid4().hex}", self._path)
         wire, failure = self._wire, None
         try:
-            body = await self._read(request, record)
+            record.key_name = self._server.check_key(request)
+            deadline = Deadline.of(request, self._server.limits)
+            body = await self._read(request, deadline)
             wire = wire_of(body, otherwise=wire) if self._by_body_field else wire
-            response = self._encode(request, await self._rank(request, body, wire, record), 200)
+            response = self._encode(request, await self._rank(request, body, wire, record, deadline), 200)
         except RerankError as error:
             failure = error_response(error)
         except asyncio.CancelledError:
-            self._server.close(record, None, 499)  # the client closed the connection; nginx's status for that
+            self._server.close(record, None, _CLIENT_LEFT)
             raise
+        except ClientDisconnect:  # in the middle of its request body
+            self._server.close(record, None, _CLIENT_LEFT)
+            return Response(status_code=_CLIENT_LEFT)  # nobody reads it
         except Exception:
             _log.exception("request %s failed", record.request_id)
             failure = INTERNAL
@@ -96,41 +109,21 @@ class Endpoint:
     ) -> Response:
         return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
 
-    async def _read(self, request: Request, record: RequestRecord) -> dict[str, Any]:
-        record.key_name = self._server.check_key(request)
-        content = await read_bytes(request, self._server.limits)
+    async def _read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
+        content = await read_bytes(request, self._server.limits, deadline)
         return decode(content, as_msgpack=self._msgpack and sends_msgpack(request))
 
-    async def _rank(self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord) -> Any:
-        timeout_s = timeout_of(request, self._server.limits)
+    async def _rank(
+        self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord, deadline: Deadline
+    ) -> Any:
         parsed = wire.parse(body)
-        requests = check_limits(parsed, self._server.limits, timeout_s)
+        ranking = check_limits(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
-        record.model, record.documents = name, sum(len(ranking.documents) for ranking in requests)
+        record.model, record.documents = name, len(ranking.documents)
         try:
-            results = await _rank_all(scorer, requests, timeout_s)
+            async with deadline.enforced():
+                result = await scorer.rerank(ranking)
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
-        record.ranked(results)
-        return parsed.render(RankingResponse(record.request_id, name, results))
-
-
-async def _rank_all(scorer: Scorer, requests: tuple[RerankRequest, ...], timeout_s: float) -> tuple[RerankResult, ...]:
-    """Return all rankings or none. Raises DeadlineError, or the scorer's error for the first ranking that fails."""
-    free_slots = asyncio.Semaphore(_CONCURRENT_RANKINGS)
-
-    async def rank(request: RerankRequest) -> RerankResult:
-        async with free_slots:
-            return await scorer.rerank(request)
-
-    tasks = [asyncio.create_task(rank(request)) for request in requests]
-    try:
-        async with asyncio.timeout(timeout_s) as limit:
-            return tuple(await asyncio.gather(*tasks))
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineError(f"the answer was not ready within {timeout_s:g} seconds") from None
-    finally:
-        for task in tasks:
-            task.cancel()
+        record.ranked(result)
+        return parsed.render(RankingResponse(record.request_id, name, result))

@@ -1,14 +1,20 @@
 """Request limits: maximum sizes (checked before any work) and the time limit for a response."""
 
-from dataclasses import replace
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from math import ceil
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from rerank.errors import InputError
+from rerank.errors import DeadlineError, InputError, RerankError
 from rerank.types import RerankRequest
-from serve.errors import LimitError, TooLargeError
+from serve.errors import LimitError, SlowUploadError, TooLargeError
 from serve.wires import ParsedRequest
+
+_DIGITS = 18  # of a Content-Length; Python refuses to read a number of thousands of digits
 
 
 class Limits(BaseModel):
@@ -22,29 +28,67 @@ class Limits(BaseModel):
     timeout_s: float = Field(default=60, gt=0)  # X-Request-Timeout asks for less, never for more
 
 
-async def read_bytes(request: Request, limits: Limits) -> bytes:
-    """Return the body of a request. Raises TooLargeError as soon as it is too large."""
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The time limit of a request: `timeout_s` seconds from the arrival of its headers, the upload included."""
+
+    timeout_s: float
+    at: float  # on the event loop's clock
+
+    @classmethod
+    def of(cls, request: Request, limits: Limits) -> "Deadline":
+        """Return the deadline of a request that arrives now. Raises InputError for an invalid X-Request-Timeout."""
+        timeout_s = timeout_of(request, limits)
+        return cls(timeout_s, asyncio.get_running_loop().time() + timeout_s)
+
+    @property
+    def remaining_s(self) -> float:
+        """Return the seconds that remain, rounded up to tenths: requests that arrive whole all have the same limit."""
+        tenths = ceil(10 * (self.at - asyncio.get_running_loop().time()))
+        return min(self.timeout_s, max(1, tenths) / 10)
+
+    @asynccontextmanager
+    async def enforced(
+        self, problem: str = "the answer was not ready", kind: type[RerankError] = DeadlineError
+    ) -> AsyncIterator[None]:
+        """Cancel the block at the deadline, and raise an error of this kind with this problem and the time limit."""
+        try:
+            async with asyncio.timeout_at(self.at) as limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise kind(f"{problem} within {self.timeout_s:g} seconds") from None
+
+
+async def read_bytes(request: Request, limits: Limits, deadline: Deadline) -> bytes:
+    """Return the body of a request.
+
+    Raises TooLargeError as soon as it is too large, SlowUploadError if it is not there at the deadline.
+    """
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
         raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.body_bytes:
-            raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got more")
+    async with deadline.enforced("the request body did not arrive", SlowUploadError):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limits.body_bytes:
+                raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got more")
     return bytes(body)
 
 
-def check_limits(parsed: ParsedRequest, limits: Limits, timeout_s: float) -> tuple[RerankRequest, ...]:
-    """Return the requests of a body, with their deadline. Raises LimitError naming the field."""
-    count = sum(len(request.documents) for request in parsed.requests)
-    if count > limits.documents:
-        raise LimitError(f"{parsed.field} must hold at most {limits.documents} entries, got {count}")
-    for request in parsed.requests:
-        _check_length("query", request.query, limits)
-        for index, text in enumerate(request.documents):
-            _check_length(f"{parsed.field}[{index}]", text, limits)
-    return tuple(replace(request, timeout_s=timeout_s) for request in parsed.requests)
+def check_limits(parsed: ParsedRequest, limits: Limits, timeout_s: float) -> RerankRequest:
+    """Return the request of a body, with its deadline. Raises LimitError naming the field."""
+    request = parsed.request
+    if len(request.documents) > limits.documents:
+        raise LimitError(f"{parsed.field} must hold at most {limits.documents} entries, got {len(request.documents)}")
+    for index, query in enumerate(request.queries):
+        numbered = len(request.queries) > 1
+        _check_length(f"{parsed.query_field}[{index}]" if numbered else parsed.query_field, query, limits)
+    for index, text in enumerate(request.documents):
+        _check_length(f"{parsed.field}[{index}]", text, limits)
+    return replace(request, timeout_s=timeout_s)
 
 
 def timeout_of(request: Request, limits: Limits) -> float:

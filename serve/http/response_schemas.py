@@ -71,8 +71,12 @@ _STATUSES = {
     400: "The request is invalid; the message names the field.",
     401: "The API key is missing or unknown.",
     404: "No model of this name is served.",
+    408: "The request body did not arrive in time.",
     413: "The request body is too large.",
-    422: "text-embeddings-inference: the request is invalid; the message names the field.",
+    422: (
+        "The request was being scored when two replicas died, and is not tried again. "
+        "text-embeddings-inference: the request is invalid; the message names the field."
+    ),
     429: "The queue is full; `Retry-After` says when to retry.",
     500: "The server failed.",
     503: "The model is not running at the moment; `Retry-After` says when to retry.",

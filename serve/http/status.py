@@ -1,5 +1,8 @@
 """Status routes: models, limits, metrics and health probes, and the playground page."""
 
+import asyncio
+import logging
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from rerank.errors import OverloadedError, RerankError, UnavailableError
 from serve.http.endpoint import Server
+from serve.http.limits import Deadline
 from serve.http.response_schemas import errors
-from serve.models import Models
+from serve.models import Models, Scorer
 
+_log = logging.getLogger("rerank.serve")
+
+_DESCRIBE_S, _RUNNING_S = 0.5, 0.4  # for the two questions of the readiness probe, which answers within a second
 _PLAYGROUND = Path(__file__).parent / "playground.html"
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'"
@@ -21,18 +29,20 @@ _POLICY = (
 def add_status_routes(router: APIRouter, server: Server) -> None:
     """Add /v1/models, /info and /metrics, which require an API key if the server has keys."""
 
-    @router.get("/v1/models", responses=errors(401, 503))
+    @router.get("/v1/models", responses=errors(401, 429, 503, 504))
     async def models(request: Request) -> dict[str, Any]:
         """List the models by name, in the formats of OpenAI (`data`) and of SIE (`models`)."""
         server.check_key(request)
-        return await describe_all(server.models)
+        async with Deadline.of(request, server.limits).enforced():
+            return await describe_all(server.models)
 
-    @router.get("/info", responses=errors(401, 503))
+    @router.get("/info", responses=errors(401, 429, 503, 504))
     async def info(request: Request) -> dict[str, Any]:
         """Describe the first model and the limits, in the format of text-embeddings-inference."""
         server.check_key(request)
         name, scorer = server.models.find(None)
-        description = await scorer.describe()
+        async with Deadline.of(request, server.limits).enforced():
+            description = await scorer.describe()
         return {
             "model_id": name,
             "model_sha": None,
@@ -49,11 +59,13 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
     async def metrics(request: Request) -> Response:
         """Return the metrics of this ingress replica; Ray's metrics endpoints have those of all replicas."""
         server.check_key(request)
+        server.measure_keys()
         return Response(server.local.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def add_open_routes(api: FastAPI, server: Server) -> None:
     """Add the playground and the probes, which never require an API key."""
+    readiness = _Readiness(server.models)
 
     @api.get("/", include_in_schema=False)
     async def playground() -> Response:
@@ -61,9 +73,11 @@ def add_open_routes(api: FastAPI, server: Server) -> None:
 
     @api.get("/readyz", responses=errors(503))
     async def ready() -> dict[str, str]:
-        """Return 200 once every model that is never scaled to zero answers, and 503 until then."""
-        for name in set(server.models.names) - server.models.may_sleep:
-            await server.models.find(name)[1].describe()
+        """Return 200 if every model that is never scaled to zero runs, however busy it is; 503 otherwise.
+
+        The answer comes within a second.
+        """
+        await readiness.check()
         return {"status": "ok"}
 
     @api.get("/health")
@@ -71,6 +85,44 @@ def add_open_routes(api: FastAPI, server: Server) -> None:
     async def health() -> dict[str, str]:
         """Return 200 while this process runs."""
         return {"status": "ok"}
+
+
+class _Readiness:
+    """Whether the models run. However many ask, the models are asked once at a time: a probe needs no API key."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._check: asyncio.Task[list[str]] | None = None
+
+    async def check(self) -> None:
+        """Raise UnavailableError if a model that is never scaled to zero does not run."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._missing())
+        if missing := await asyncio.shield(self._check):
+            raise UnavailableError(f"not ready, these models do not run at the moment: {', '.join(missing)}")
+
+    async def _missing(self) -> list[str]:
+        names = [name for name in self._models.names if name not in self._models.may_sleep]
+        running = await asyncio.gather(*(_runs(self._models.find(name)[1]) for name in names))
+        return [name for name, runs in zip(names, running, strict=True) if not runs]
+
+
+async def _runs(scorer: Scorer) -> bool:
+    """Return whether a model answers, or is only too busy to answer."""
+    try:
+        with suppress(TimeoutError):  # its queue may be full
+            async with asyncio.timeout(_DESCRIBE_S):
+                await scorer.describe()
+                return True
+        async with asyncio.timeout(_RUNNING_S):
+            return await scorer.is_running()
+    except OverloadedError:
+        return True
+    except (RerankError, TimeoutError):
+        return False
+    except Exception:
+        _log.exception("a model cannot be asked whether it runs")
+        return False
 
 
 async def describe_all(models: Models) -> dict[str, Any]:

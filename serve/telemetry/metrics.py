@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serve.telemetry.request_record import RequestRecord
 
@@ -14,6 +14,9 @@ COUNTERS = {
 HISTOGRAMS = {
     "rerank_request_seconds": ("Seconds from the first byte of the request body to the response.", ("path", "model")),
     "rerank_stage_seconds": ("Seconds in a stage: tokenize, queue or score.", ("model", "stage")),
+}
+GAUGES = {
+    "rerank_keys_file_errors": "Lines of the keys file that are not valid and ignored; 1 if the file cannot be read.",
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -27,6 +30,10 @@ class Sink(Protocol):
 
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
         """Add a duration to a histogram."""
+        ...
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
         ...
 
 
@@ -54,6 +61,7 @@ class LocalSink:
             name: Histogram(name, text, labels, registry=self._registry, buckets=BUCKETS)
             for name, (text, labels) in HISTOGRAMS.items()
         }
+        self._gauges = {name: Gauge(name, text, registry=self._registry) for name, text in GAUGES.items()}
 
     def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
         """Add to a counter."""
@@ -62,6 +70,10 @@ class LocalSink:
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
         """Add a duration to a histogram."""
         self._histograms[name].labels(**labels).observe(seconds)
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._gauges[name].set(value)
 
     def text(self) -> bytes:
         """Return the metrics in the Prometheus text format."""

@@ -1,8 +1,8 @@
 """Metrics of all ingress replicas, at the Prometheus endpoint of every Ray node."""
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
-from serve.telemetry.metrics import BUCKETS, COUNTERS, HISTOGRAMS
+from serve.telemetry.metrics import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS
 
 
 class RaySink:
@@ -16,6 +16,7 @@ class RaySink:
             name: Histogram(name, description=text, boundaries=list(BUCKETS), tag_keys=labels)
             for name, (text, labels) in HISTOGRAMS.items()
         }
+        self._gauges = {name: Gauge(name, description=text) for name, text in GAUGES.items()}
 
     def add(self, name: str, amount: float, labels: dict[str, str]) -> None:
         """Add to a counter; Ray raises an error for an amount of 0."""
@@ -25,3 +26,7 @@ class RaySink:
     def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
         """Add a duration to a histogram."""
         self._histograms[name].observe(seconds, labels)
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._gauges[name].set(value)

@@ -14,7 +14,7 @@ STAGES = ("tokenize", "queue", "score")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request, without its texts and API key. `stages` holds seconds; of several rankings, the slowest's."""
+    """One request, without its texts and API key. `stages` holds seconds."""
 
     request_id: str
     path: str
@@ -28,11 +28,11 @@ class RequestRecord:
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
-    def ranked(self, results: tuple[RerankResult, ...]) -> None:
-        """Record the tokens and timings of the rankings."""
-        self.tokens = sum(result.tokens for result in results)
+    def ranked(self, result: RerankResult) -> None:
+        """Record the tokens and timings of the ranking."""
+        self.tokens = result.tokens
         for stage in STAGES:
-            self.stages[stage] = max(getattr(result.timings, f"{stage}_s") for result in results)
+            self.stages[stage] = getattr(result.timings, f"{stage}_s")
 
     def close(self, status: int, error: str | None) -> None:
         """Record the outcome, and write one line to the access log: a JSON object."""

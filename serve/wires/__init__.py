@@ -10,25 +10,26 @@ from serve.errors import ErrorResponse
 
 @dataclass(frozen=True, slots=True)
 class RankingResponse:
-    """What every wire renders: the request's id, the model's public name, and one ranking per query."""
+    """What every wire renders: the request's id, the model's public name, and the ranking."""
 
     id: str
     model: str
-    results: tuple[RerankResult, ...]
+    result: RerankResult
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request body after parsing, the same for all protocols.
+    """A request body after parsing, the same for all protocols: always one request to the model.
 
-    `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` is the name
-    of the body field that holds the documents.
+    `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` and
+    `query_field` are the names of the body fields that hold the documents and the query.
     """
 
     model: str | None
-    requests: tuple[RerankRequest, ...]
+    request: RerankRequest
     render: Callable[[RankingResponse], Any]
     field: str = "documents"
+    query_field: str = "query"
 
 
 class Wire(Protocol):

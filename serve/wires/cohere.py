@@ -60,19 +60,19 @@ def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
     texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields))
     top_k = check_count(body.top_n, "top_n", least=least_top_n)
     request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
-    return ParsedRequest(body.model, (request,), partial(_render, body, texts))
+    return ParsedRequest(body.model, request, partial(_render, body, texts))
 
 
 def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> dict[str, Any]:
-    scored = entries(response.results[0].ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
+    scored = entries(response.result.ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
     originals = [{"text": text} for text in texts] if body.return_documents else None
     meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
     if body.return_len:
-        meta["tokens"] = {"input_tokens": response.results[0].tokens, "output_tokens": 0}
+        meta["tokens"] = {"input_tokens": response.result.tokens, "output_tokens": 0}
     return {
         "id": body.request_id or response.id,
         "model": response.model,
         "results": list(echoing(scored, "document", originals)),
-        "usage": usage(response.results),
+        "usage": usage(response.result),
         "meta": meta,
     }

@@ -43,17 +43,17 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     if body.return_input:
         check_echo(body.input, "input")
     request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"))
-    return ParsedRequest(body.model, (request,), partial(_render, body), "input")
+    return ParsedRequest(body.model, request, partial(_render, body), "input")
 
 
 def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
-    ranked = response.results[0].ranked
+    ranked = response.result.ranked
     scored = echoing(entries(ranked, "score"), "input", body.input if body.return_input else None)
     return {
         "object": "list",
         "data": [{**entry, "object": "rank_result"} for entry in scored],
         "model": response.model,
-        "usage": usage(response.results),
+        "usage": usage(response.result),
         "top_k": len(ranked),
         "return_input": bool(body.return_input),
     }

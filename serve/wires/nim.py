@@ -42,11 +42,11 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     refuse_fields(body.passages, "passages", ("image",))
     passages, top_k = read_texts(body.passages, "passages"), check_count(body.top_k, "top_k")
     request = RerankRequest(query, passages, top_k, token_limits=TokenLimits(strict=body.truncate == "NONE"))
-    return ParsedRequest(body.model, (request,), _render, "passages")
+    return ParsedRequest(body.model, request, _render, "passages")
 
 
 def _render(response: RankingResponse) -> dict[str, Any]:
     return {
-        "rankings": list(entries(response.results[0].ranked, "logit", raw=True)),
-        "usage": usage(response.results),
+        "rankings": list(entries(response.result.ranked, "logit", raw=True)),
+        "usage": usage(response.result),
     }

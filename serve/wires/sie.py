@@ -46,7 +46,7 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     request = RerankRequest(query, read_texts(body.items, "items"))
     query_id = _read_id(body.query, "query")
     ids = [_read_id(item, f"items[{index}]") or f"item-{index}" for index, item in enumerate(body.items)]
-    return ParsedRequest(None, (request,), partial(_render, query_id, ids), "items")
+    return ParsedRequest(None, request, partial(_render, query_id, ids), "items")
 
 
 def _read_id(item: Mapping[str, Any], name: str) -> str | None:
@@ -57,7 +57,7 @@ def _read_id(item: Mapping[str, Any], name: str) -> str | None:
 
 
 def _render(query_id: str | None, ids: Sequence[str], response: RankingResponse) -> dict[str, Any]:
-    result = response.results[0]
+    result = response.result
     scores = [
         {"item_id": ids[document.index], "score": decimal(document.score), "rank": rank}
         for rank, document in enumerate(result.ranked)

@@ -46,11 +46,11 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     texts = read_texts(body.texts, "texts", text_fields=())
     limits = TokenLimits(strict=body.truncate is False)
     request = RerankRequest(body.query, texts, check_count(body.top_n, "top_n"), token_limits=limits)
-    return ParsedRequest(body.model, (request,), partial(_render, body), "texts")
+    return ParsedRequest(body.model, request, partial(_render, body), "texts")
 
 
 def _render(body: Body, response: RankingResponse) -> list[dict[str, Any]]:
-    scored = entries(response.results[0].ranked, "score", raw=bool(body.raw_scores))
+    scored = entries(response.result.ranked, "score", raw=bool(body.raw_scores))
     return list(echoing(scored, "text", body.texts if body.return_text else None))
 
 

@@ -43,21 +43,16 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     body = read_body(Body, values)
     for first, second in _FIELDS:
         if getattr(body, first) is not None:
-            return ParsedRequest(body.model, _requests(body, first, second), partial(_render, body), second)
+            return ParsedRequest(body.model, _request(body, first, second), partial(_render, body), second, first)
     accepted = " or ".join(f"{first} with {second}" for first, second in _FIELDS)
     raise InputError(f"the texts to score are missing: send {accepted}")
 
 
-def _requests(body: Body, first: str, second: str) -> tuple[RerankRequest, ...]:
+def _request(body: Body, first: str, second: str) -> RerankRequest:
     left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second)
-    limits = body.token_limits
-    if len(left) == 1:
-        return (RerankRequest(left[0], right, token_limits=limits),)
-    if len(left) != len(right):
+    if len(left) not in (1, len(right)):
         raise InputError(f"{first} must be one text or as many as {second} ({len(right)}), got {len(left)}")
-    return tuple(
-        RerankRequest(query, (document,), token_limits=limits) for query, document in zip(left, right, strict=True)
-    )
+    return RerankRequest(left[0] if len(left) == 1 else left, right, token_limits=body.token_limits)
 
 
 def _texts(value: Any, field: str) -> tuple[str, ...]:
@@ -68,9 +63,7 @@ def _texts(value: Any, field: str) -> tuple[str, ...]:
 
 def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
     name = "logit" if body.wants_logits else "score"
-    in_input_order = [
-        document for result in response.results for document in sorted(result.ranked, key=lambda ranked: ranked.index)
-    ]
+    in_input_order = sorted(response.result.ranked, key=lambda document: document.index)
     return {
         "id": body.request_id or response.id,
         "object": "list",
@@ -79,5 +72,5 @@ def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
             {"index": row, "object": "score", "score": decimal(getattr(document, name))}
             for row, document in enumerate(in_input_order)
         ],
-        "usage": usage(response.results),
+        "usage": usage(response.result),
     }

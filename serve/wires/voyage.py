@@ -40,14 +40,14 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     texts = read_texts(body.documents, "documents")
     limits = TokenLimits(strict=body.truncation is False)
     request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"), token_limits=limits)
-    return ParsedRequest(body.model, (request,), partial(_render, texts if body.return_documents else None))
+    return ParsedRequest(body.model, request, partial(_render, texts if body.return_documents else None))
 
 
 def _render(echoed: tuple[str, ...] | None, response: RankingResponse) -> dict[str, Any]:
-    scored = entries(response.results[0].ranked, "relevance_score")
+    scored = entries(response.result.ranked, "relevance_score")
     return {
         "object": "list",
         "data": list(echoing(scored, "document", echoed)),
         "model": response.model,
-        "usage": usage(response.results),
+        "usage": usage(response.result),
     }

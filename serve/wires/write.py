@@ -25,7 +25,6 @@ def echoing(scored: Iterable[dict[str, Any]], name: str, originals: Sequence[Any
         yield entry if originals is None else {**entry, name: originals[entry["index"]]}
 
 
-def usage(results: Iterable[RerankResult]) -> dict[str, int]:
+def usage(result: RerankResult) -> dict[str, int]:
     """Return the number of tokens read, special tokens included. Nothing is generated, so both counts are equal."""
-    tokens = sum(result.tokens for result in results)
-    return {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"prompt_tokens": result.tokens, "total_tokens": result.tokens}

@@ -1,17 +1,25 @@
-"""A folder with all the files that the pages name, one Ray connection and one server for all of them."""
+"""A folder with all the files that the pages name; one Ray connection, one score store and one server for all pages."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from jobs.bench.server.process import our_server
 from jobs.cli import app
-from rerank.config import ScorerConfig
+from jobs.pipeline.output import SCORES
+from jobs.pipeline.score_lookup import ScoreLookup, open_score_lookup
+from rerank.actor import RerankActor
+from rerank.fingerprint import ModelIdentity
+from serve.http.api import create_api
+from serve.http.endpoint import Server
+from serve.models import Models
+from serve.settings import parse_settings
 from tests.docs.reader import Reader
+from tests.serve.standins import in_a_thread
 
 TEXTS = {
     "copy": "dict.copy() returns a shallow copy of the dictionary.",
@@ -20,6 +28,13 @@ TEXTS = {
     "sockets": "Sockets are end points of a connection.",
 }
 QUERIES = {"q1": ("how do I copy a dictionary?", "copy"), "q2": ("sort a list in place", "sort")}
+
+
+class LocalActor(RerankActor):
+    """An actor in this process that is called as through a handle of Serve, which makes all methods asynchronous."""
+
+    async def describe(self) -> dict[str, Any]:
+        return super().describe()
 
 
 @pytest.fixture(scope="package")
@@ -46,14 +61,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[str]:
-    """The address of `serve run serve.app:build`."""
-    with our_server(ScorerConfig()) as url:
+    """The address of the application that `serve run serve.app:build` starts, here in a thread."""
+    (model,) = parse_settings({}).models
+    with in_a_thread(create_api(Server(Models({model.name: LocalActor(model.scorer)})))) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Callable[[tuple[str, ...]], str]:
-    """Runs a `rerank` command in the reader's folder, once for all pages that show it; gives what it printed."""
+def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Iterator[Callable[[tuple[str, ...]], str]]:
+    """Runs a `rerank` command in the reader's folder, once for all pages that show it; gives what it printed.
+
+    All runs look up and save in the scores of the first one: loading the model takes longer than all else of a run.
+    """
 
     @cache
     def run(words: tuple[str, ...]) -> str:
@@ -62,7 +81,12 @@ def rerank_command(request: pytest.FixtureRequest, workspace: Path) -> Callable[
         assert result.exit_code == 0, f"{' '.join(words)}: {result.stderr} {result.exception!r}"
         return result.stdout
 
-    return run
+    def open_first(_: str, model: ModelIdentity) -> ScoreLookup:
+        return open_score_lookup(str(workspace / "ranked" / SCORES), model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.pipeline.job.open_score_lookup", open_first)
+        yield run
 
 
 @pytest.fixture

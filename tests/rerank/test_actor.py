@@ -8,7 +8,7 @@ import pytest
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.engines import Scores
-from rerank.errors import EngineLostError
+from rerank.errors import EngineLostError, InputError, UnavailableError
 from rerank.ranking.options import RankingOptions
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
@@ -22,6 +22,15 @@ class LongestFirst:
 
     def score(self, pairs):
         return Scores(pairs.lengths.astype(np.float32) - 10, int(pairs.lengths.sum()))
+
+
+class ByContent(LongestFirst):
+    """A logit that depends on all ids of a pair and on their order."""
+
+    def score(self, pairs):
+        rows = [pairs.join(np.array([row]))[0] for row in range(len(pairs))]
+        logits = [float(np.arange(1, len(ids) + 1) @ ids % 997) for ids in rows]
+        return Scores(np.array(logits, dtype=np.float32), sum(map(len, rows)))
 
 
 TABLE = candidate_sets(
@@ -63,7 +72,7 @@ def test_the_description_names_what_runs(config):
     assert description["max_length"] == 96
 
 
-def test_a_lost_engine_fails_the_health_check_from_then_on(config):
+def test_a_lost_engine_fails_the_health_check_and_blames_one_batch(config):
     class Lost(LongestFirst):
         gone = False
 
@@ -79,10 +88,43 @@ def test_a_lost_engine_fails_the_health_check_from_then_on(config):
         assert [found.index for found in (await actor.rerank(request)).ranked] == [1, 0]
         actor.check_health()
         engine.gone = True
-        for _ in range(2):
-            with pytest.raises(EngineLostError, match="answers no more"):
-                await actor.rerank(request)
+        with pytest.raises(EngineLostError, match="answers no more"):
+            await actor.rerank(request)
+        with pytest.raises(UnavailableError, match="engine was lost, a new one is started"):
+            await actor.rerank(request)
         with pytest.raises(EngineLostError, match="answers no more"):
             actor.check_health()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_query_for_each_document_gives_what_single_requests_give(config):
+    rows = [("returns", "x y"), ("rates", "x"), ("returns", "x y z"), ("how long", "x y")]
+    actor = RerankActor(config, engine=ByContent())
+
+    async def scenario():
+        queries, documents = zip(*rows, strict=True)
+        together = actor.rerank(RerankRequest(queries, documents))
+        alone = (actor.rerank(RerankRequest(query, (document,))) for query, document in rows)
+        return await asyncio.gather(together, *alone)
+
+    together, *alone = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert {document.index: document.logit for document in together.ranked} == {
+        row: result.ranked[0].logit for row, result in enumerate(alone)
+    }
+    assert together.tokens == sum(result.tokens for result in alone)
+    assert len({result.ranked[0].logit for result in alone}) == 4
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (("a", "b"), r"query must be one text or as many as documents \(3\), got 2"),
+        (("a", " ", "c"), r"query\[1\] must hold text"),
+        ((), r"query must be one text or as many as documents \(3\), got 0"),
+        (["a", "b", "c"], "query must be a string"),
+    ],
+)
+def test_queries_must_be_one_text_or_one_for_each_document(query, message):
+    with pytest.raises(InputError, match=message):
+        RerankRequest(query, ("x", "y", "z"))

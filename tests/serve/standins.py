@@ -1,7 +1,6 @@
-"""A model without weights, the application in this process, and a real server on a Ray of its own."""
+"""A model without weights, and the application in this process."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 import uvicorn
 from fastapi import FastAPI
 
@@ -19,7 +17,6 @@ from rerank.ranking.relevance import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
-from tests.processes import sigterm_kept
 
 
 @dataclass
@@ -31,6 +28,7 @@ class LengthScorer:
     seconds: float = 0
     left: BaseException | None = None
     timings: Timings = field(default_factory=Timings)
+    runs: bool = True
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         self.asked.append(request)
@@ -49,6 +47,9 @@ class LengthScorer:
 
     async def describe(self) -> dict[str, Any]:
         return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}
+
+    async def is_running(self) -> bool:
+        return self.runs
 
 
 def calling(server: Server) -> Callable[..., httpx.Response]:
@@ -82,26 +83,3 @@ def in_a_thread(api: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
-
-
-@contextmanager
-def served(args: dict[str, Any], **environment: str) -> Iterator[str]:
-    """Start a real server with these arguments on a Ray of its own, and yield its URL."""
-    import ray
-    from ray import serve
-
-    from serve.app import build
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"HF_HUB_OFFLINE": "1", **environment}.items():
-            patch.setenv(name, value)
-        options = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
-        with sigterm_kept():
-            ray.init(address="local", num_cpus=4, **options)
-        try:
-            port = free_port()
-            serve.start(http_options={"host": "127.0.0.1", "port": port})
-            serve.run(build(args))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            ray.shutdown()  # ends Serve too; Serve's own end would wait for every replica

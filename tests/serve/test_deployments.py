@@ -5,12 +5,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayTaskError,
+    RpcError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
-from rerank.errors import EngineLostError, InputError, OverloadedError, RerankError, UnavailableError
+from rerank.errors import (
+    DeadlineError,
+    EngineLostError,
+    InputError,
+    OverloadedError,
+    RerankError,
+    UnavailableError,
+)
 from rerank.types import RerankRequest, RerankResult
 from serve.deployments import DeploymentScorer
+from serve.errors import KilledWorkersError
 
 REQUEST = RerankRequest("q", ("a",))
 RESULT = RerankResult((), 1)
@@ -65,13 +85,27 @@ def ask(*outcomes: Any) -> tuple[Any, Handle]:
         return error, handle
 
 
+def broken_off(code: StatusCode) -> AioRpcError:
+    """What awaiting a response raises for a gRPC call that ended with this code."""
+    return AioRpcError(code, Metadata(), Metadata(), details="ended")
+
+
 GONE = [
     ActorDiedError(),
     ActorUnavailableError("away", None),
     ObjectLostError("0" * 56, None, ""),
     ReplicaUnavailableError("r"),
     raised(EngineLostError("lost")),
+    OutOfMemoryError("killed by the memory monitor"),
+    raised(OutOfMemoryError("killed by the memory monitor")),
+    WorkerCrashedError(),
+    NodeDiedError("gone"),
+    RpcError("broken off"),
+    TaskCancelledError(),
+    RuntimeError("Unexpected error (StatusCode.INTERNAL): "),  # from Serve's own client of gRPC
+    *(broken_off(code) for code in (StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.CANCELLED, StatusCode.ABORTED)),
 ]
+NO_DEATHS = (ObjectLostError, ReplicaUnavailableError, RpcError, TaskCancelledError)
 
 
 @pytest.mark.parametrize("gone", GONE, ids=lambda gone: type(gone).__name__)
@@ -79,7 +113,9 @@ def test_what_a_replica_leaves_unanswered_is_asked_once_more(gone: Exception) ->
     result, handle = ask(gone, RESULT)
     assert result is RESULT and len(handle.responses) == 2
     error, handle = ask(gone, gone, RESULT)
-    assert isinstance(error, UnavailableError | EngineLostError) and len(handle.responses) == 2
+    is_a_death = not isinstance(gone, NO_DEATHS) and type(gone) is not RuntimeError
+    assert isinstance(error, KilledWorkersError if is_a_death else UnavailableError)
+    assert len(handle.responses) == 2
 
 
 @pytest.mark.parametrize(
@@ -88,6 +124,8 @@ def test_what_a_replica_leaves_unanswered_is_asked_once_more(gone: Exception) ->
         (raised(InputError("bad")), InputError),
         (raised(OverloadedError("full", retry_after_s=7)), OverloadedError),
         (BackPressureError(1, 1), OverloadedError),
+        (broken_off(StatusCode.RESOURCE_EXHAUSTED), OverloadedError),
+        (broken_off(StatusCode.DEADLINE_EXCEEDED), DeadlineError),
     ],
 )
 def test_what_was_answered_is_not_asked_again(failure: Exception, kind: type[RerankError]) -> None:

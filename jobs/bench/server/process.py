@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -43,23 +44,28 @@ def ended_by_sigterm() -> Iterator[None]:
 @contextmanager
 def our_server(config: ScorerConfig) -> Iterator[str]:
     """Run `serve run serve.app:build` on a Ray cluster of its own and yield its address. Raises UnavailableError."""
+    with serve_run("serve.app:build", {"model": config.model, "device": config.device}) as url:
+        yield url
+
+
+@contextmanager
+def serve_run(
+    import_path: str, args: Mapping[str, Any], *, environment: Mapping[str, str] = _RAY_ENVIRONMENT
+) -> Iterator[str]:
+    """Run `serve run` with an application and its arguments, and yield its address. Raises UnavailableError."""
     port = free_port()
-    settings = {
-        "http_options": {"host": "127.0.0.1", "port": port},
-        "applications": [
-            {
-                "name": "rerank",
-                "import_path": "serve.app:build",
-                "args": {"model": config.model, "device": config.device},
-                "logging_config": {"enable_access_log": False},
-            }
-        ],
+    application = {
+        "name": "rerank",
+        "import_path": import_path,
+        "args": dict(args),
+        "logging_config": {"enable_access_log": False},
     }
+    settings = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
     with TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [sys.executable, "-c", _RUN_SERVE, "run", str(file)]
-        with _running(command, port, _RAY_ENVIRONMENT) as url:
+        with _running(command, port, environment) as url:
             yield url
 
 

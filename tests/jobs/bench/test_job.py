@@ -1,6 +1,7 @@
 """`rerank bench job` and `rerank bench pipeline`: few pairs; what is scored, and that nothing is scored twice."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,8 +13,9 @@ from jobs.bench.job import changed, further_pairs_per_second
 from jobs.bench.options import Lengths
 from jobs.bench.scorer import synthetic_sets
 from jobs.input.candidates import open_input
-from jobs.pipeline.job import RunConfig
+from jobs.pipeline.job import RunConfig, run
 from rerank.ranking.candidates import CANDIDATES
+from tests.jobs.faulty import FaultyEngine
 
 
 def test_every_twentieth_text_is_another_one() -> None:
@@ -37,7 +39,8 @@ def test_a_further_pair_takes_what_two_jobs_differ_in() -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("shared_driver")
-def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path) -> None:
+def test_the_second_night_scores_what_changed(folder_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.bench.job.run", partial(run, engine=FaultyEngine(is_harmless=True)))
     pq.write_table(synthetic_sets(Lengths.SHORT, 400), tmp_path / "in.parquet")
     arguments = ["job", str(tmp_path / "in.parquet"), "--model", str(folder_of("bert")), "--pairs", "400"]
     done = CliRunner().invoke(app, [*arguments, "--rounds", "1", "--output", str(tmp_path / "out.json")])

@@ -2,77 +2,25 @@
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.pipeline.output import check_output, stage
-from jobs.pipeline.publish import MANIFEST, REPORT, PartReport, WrittenFile, publish
-from jobs.pipeline.staging import ERRORS, Staging
+from jobs.pipeline.publish import MANIFEST, REPORT, publish
+from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.paths import Location
+from tests.killing import InterruptedFileSystem, Killed
 
 OLD = [f"{ERRORS}/part-0.parquet", "part-0.parquet", "part-1.parquet"]
 NEW = [f"{ERRORS}/part-2.parquet", "part-2.parquet", "part-3.parquet"]
 LAST = ["part-4.parquet"]
 
 
-class Killed(BaseException):
-    """The end of a process: no handler of errors catches it."""
-
-
-class KillingFileSystem:
-    """Passes calls on to a filesystem, and raises `error` instead of making change number `at` (0 is the first).
-
-    `type_name` "s3" on a local disk makes it change what an object store would: it has no rename.
-    """
-
-    def __init__(
-        self, filesystem: fs.FileSystem, *, at: int, error: BaseException | None = None, type_name: str | None = None
-    ) -> None:
-        self._filesystem = filesystem
-        self.type_name = type_name or filesystem.type_name
-        self._left = at
-        self._error = error or Killed()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._filesystem, name)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left == -1:
-            raise self._error
-
-    def create_dir(self, *arguments: Any, **options: Any) -> None:
-        self._count()
-        self._filesystem.create_dir(*arguments, **options)
-
-    def delete_dir(self, path: str) -> None:
-        self._count()
-        self._filesystem.delete_dir(path)
-
-    def delete_file(self, path: str) -> None:
-        self._count()
-        self._filesystem.delete_file(path)
-
-    def open_output_stream(self, *arguments: Any) -> Any:
-        self._count()
-        return self._filesystem.open_output_stream(*arguments)
-
-    def move(self, source: str, target: str) -> None:
-        """A rename on a local disk; on an object store a copy, after which the run may die, and a deletion."""
-        self._count()
-        if self.type_name == "local":
-            self._filesystem.move(source, target)
-            return
-        self._filesystem.copy_file(source, target)
-        self.delete_file(source)
-
-
 def publish_parts(
-    staging: Staging, names: list[str], *, overwrite: bool = True, filesystem: KillingFileSystem | None = None
+    staging: Staging, names: list[str], *, overwrite: bool = True, filesystem: InterruptedFileSystem | None = None
 ) -> None:
     """Stage files of these names and publish them, on `filesystem` if it is given."""
     for name in names:
@@ -110,7 +58,7 @@ def kill_while_publishing(output: Location, at: int, *, earlier: bool, type_name
             pass
     staging = stage(output)
     try:
-        publish_parts(staging, NEW, filesystem=KillingFileSystem(output.filesystem, at=at, type_name=type_name))
+        publish_parts(staging, NEW, filesystem=InterruptedFileSystem(output.filesystem, at=at, type_name=type_name))
     except Killed:
         return True
     return False

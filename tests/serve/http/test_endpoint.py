@@ -107,20 +107,9 @@ def test_half_a_surrogate_pair_is_refused_in_a_text_and_survives_an_echo(client)
     assert echoed.json()["data"][0]["input"]["b"] == "\ud800"
 
 
-def test_a_long_list_of_rows_does_not_fill_the_model_s_queue(client, scorer, monkeypatch):
-    most, rank = [0, 0], scorer.rerank
-
-    async def counting(request):
-        most[0] += 1
-        most[1] = max(most)
-        scorer.seconds = 0.001
-        result = await rank(request)
-        most[0] -= 1
-        return result
-
-    monkeypatch.setattr(scorer, "rerank", counting)
+def test_a_long_list_of_rows_is_one_request_to_the_model(client, scorer):
     texts = ["a" * (row % 7 + 1) for row in range(500)]
     data = client("/score", json={"queries": texts, "documents": texts}).json()["data"]
     assert [place["index"] for place in data] == list(range(500))
     assert data[6]["score"] == data[13]["score"] > data[0]["score"] == data[7]["score"]
-    assert most[1] == 64
+    assert [(len(request.queries), len(request.documents)) for request in scorer.asked] == [(500, 500)]

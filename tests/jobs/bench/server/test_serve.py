@@ -1,4 +1,4 @@
-"""`rerank bench serve`: what its clients count, and a whole run over a tiny model's two servers."""
+"""`rerank bench serve`: what its clients count, and a whole run over two servers of a tiny model."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
 from subprocess import Popen
@@ -20,8 +21,11 @@ from jobs.bench.memory import actors_below, proportional_bytes
 from jobs.bench.options import Lengths, report_table
 from jobs.bench.server.load import NO_ANSWER, Load, connected
 from jobs.bench.server.process import free_port
+from jobs.bench.server.rivals_server import create
 from jobs.bench.server.serve import bodies_of
 from jobs.bench.server.soak import table_of, watch
+from rerank.actor import RerankActor
+from rerank.config import ScorerConfig
 from rerank.errors import OverloadedError, UnavailableError
 from serve.http.api import create_api
 from serve.http.endpoint import Server
@@ -119,8 +123,14 @@ def test_actors_are_told_by_their_titles_and_ancestors(start_process: Callable[.
     assert actors_below(idle.pid) == actors_below(next(iter(found))) == {}
 
 
-@pytest.mark.ray
-def test_a_run_starts_both_servers_and_reports_all_loads(folder_of, tmp_path: Path) -> None:
+def test_a_run_measures_both_servers_with_all_loads(folder_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both servers are threads of this process here; `test_process.py` has their commands."""
+
+    def ours(config: ScorerConfig) -> AbstractContextManager[str]:
+        return in_a_thread(create_api(Server(Models({"bert": RerankActor(config)}))))
+
+    monkeypatch.setattr("jobs.bench.server.serve.our_server", ours)
+    monkeypatch.setattr("jobs.bench.server.serve.rival_server", lambda config: in_a_thread(create(config.location)))
     options = ["--lengths", "short", "--documents", "5", "--concurrency", "3", "--seconds", "0.3", "--rounds", "2"]
     arguments = ["serve", "--model", str(folder_of("bert")), "--device", "cpu", *options]
     done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out.json")])

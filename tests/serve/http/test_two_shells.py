@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +9,8 @@ import pytest
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.types import RerankRequest
-from tests.serve.standins import served
+
+pytestmark = pytest.mark.xdist_group("server")
 
 SETS = [
     (
@@ -28,14 +28,8 @@ SETS = [
 
 
 @pytest.fixture(scope="module")
-def url():
-    with served({"models": [{"name": "docs-mini", "dtype": "float32"}]}) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def actor():
-    return RerankActor(ScorerConfig(dtype="float32"))
+    return RerankActor(ScorerConfig(dtype="float32", threads=1))
 
 
 def as_table(sets):
@@ -56,27 +50,27 @@ def by_table(actor, sets):
     return [[(int(place["doc_id"]), place["score"]) for place in candidates] for candidates in ranked]
 
 
-def by_http(url, sets):
+def by_http(server, sets):
     answers = []
     for query, documents in sets:
-        answer = httpx.post(f"{url}/v1/rerank", json={"query": query, "documents": documents}, timeout=60)
+        answer = server.post("/v1/rerank", json={"query": query, "documents": documents})
         assert answer.status_code == 200, answer.text
         answers.append([(place["index"], place["relevance_score"]) for place in answer.json()["results"]])
     return answers
 
 
 @pytest.mark.ray
-def test_one_set_at_a_time_is_equal_to_the_bit(url, actor):
+def test_one_set_at_a_time_is_equal_to_the_bit(server, actor):
     """A score on the wire is the shortest decimal of the float32 in the Parquet file."""
     tables = [by_table(actor, [one])[0] for one in SETS]
     decimals = [[(index, float(str(np.float32(score)))) for index, score in one] for one in tables]
-    assert by_http(url, SETS) == decimals
+    assert by_http(server, SETS) == decimals
 
 
 @pytest.mark.ray
-def test_a_block_of_sets_ranks_like_its_requests(url, actor):
+def test_a_block_of_sets_ranks_like_its_requests(server, actor):
     """Other neighbours in a batch move a logit by a few units in the last place, and no rank of distinct scores."""
-    for table, wire in zip(by_table(actor, SETS), by_http(url, SETS), strict=True):
+    for table, wire in zip(by_table(actor, SETS), by_http(server, SETS), strict=True):
         scores = dict(table)
         np.testing.assert_allclose([scores[index] for index, _ in wire], [score for _, score in wire], atol=1e-6)
         assert [scores[index] for index, _ in wire] == pytest.approx([score for _, score in table], abs=1e-6)
