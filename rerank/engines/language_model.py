@@ -36,13 +36,9 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
     """Return a decoder without its head, of an architecture that can be packed; None if the model needs more."""
     from transformers import AutoModel
 
-    files = ModelFiles.of(config)
-    settings = load_settings(config)
-    own_code = config.trust_remote_code and hasattr(settings, "auto_map")
-    architectures = settings.architectures or [""]
-    known = all(map(is_packable_decoder, architectures))
-    if own_code or not known or files.path("adapter_config.json") or hasattr(settings, "quantization_config"):
+    if not is_plain_decoder(config):
         return None
+    files, settings = ModelFiles.of(config), load_settings(config)
     folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
     body = AutoModel.from_pretrained(
         config.location,
@@ -54,6 +50,14 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
     )
     body.config.use_cache = False
     return body if positions_of(body) is not None else None
+
+
+def is_plain_decoder(config: ScorerConfig) -> bool:
+    """Return whether an architecture that can be packed has these weights, without an adapter or code of its own."""
+    files, settings = ModelFiles.of(config), load_settings(config)
+    has_own_code = config.trust_remote_code and hasattr(settings, "auto_map")
+    is_changed = files.path("adapter_config.json") is not None or hasattr(settings, "quantization_config")
+    return not has_own_code and not is_changed and all(map(is_packable_decoder, settings.architectures or [""]))
 
 
 def answer_tokens(config: ScorerConfig) -> list[int]:
