@@ -47,14 +47,14 @@ class ModelFiles:
 
 def load_failure(config: ScorerConfig, what: str, problem: BaseException) -> ModelError | UnavailableError:
     """Return the error for what a library raised while it loaded `what`: UnavailableError if the Hub is unreachable."""
-    from httpx import TransportError
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     files = ModelFiles.of(config)
     if not Path(config.location).expanduser().is_dir():
         cause: BaseException | None = problem
         while cause is not None:
-            if isinstance(cause, LocalEntryNotFoundError | TransportError | ConnectionError | TimeoutError):
+            is_network = type(cause).__module__.partition(".")[0] == "httpx"  # which this package does not import
+            if is_network or isinstance(cause, LocalEntryNotFoundError | ConnectionError | TimeoutError):
                 return UnavailableError(f"cannot fetch {what} of {config.model!r} from the Hub: {problem}")
             cause = cause.__cause__ or cause.__context__
     declared = files.json("config.json") or {}
@@ -102,5 +102,5 @@ def _from_hub(repository: str, revision: str | None, name: str) -> Path | None:
         ) from problem
     except EntryNotFoundError:
         return None
-    except OSError as problem:  # of the network, or of the disk of the cache
+    except Exception as problem:  # of the network, whose errors share no class, or of the disk of the cache
         raise UnavailableError(f"{repository!r} cannot be fetched from the Hub: {problem}") from problem

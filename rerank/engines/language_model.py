@@ -1,5 +1,7 @@
 """Language models that answer yes or no: loaded without the vocabulary head, of which one or two rows are enough."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,16 +42,32 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
         return None
     files, settings = ModelFiles.of(config), load_settings(config)
     folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
-    body = AutoModel.from_pretrained(
-        config.location,
-        revision=config.revision,
-        subfolder=folder.rstrip("/"),
-        config=settings,
-        dtype=dtype,
-        use_safetensors=use_safetensors(config),
-    )
+    with _without_report():  # which would complain about the head
+        body, report = AutoModel.from_pretrained(
+            config.location,
+            revision=config.revision,
+            subfolder=folder.rstrip("/"),
+            config=settings,
+            dtype=dtype,
+            use_safetensors=use_safetensors(config),
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        raise ModelError(f"{config.model!r} lacks the weights {', '.join(sorted(report['missing_keys']))}")
     body.config.use_cache = False
     return body if positions_of(body) is not None else None
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def is_plain_decoder(config: ScorerConfig) -> bool:

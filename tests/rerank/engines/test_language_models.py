@@ -1,5 +1,6 @@
 """Language models and dense layers give the oracle's scores: packed, padded, and one pair at a time."""
 
+import pickle
 import shutil
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from sentence_transformers import CrossEncoder
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.rendered import RenderedEncoder
 from rerank.encoding.templated import TemplatedEncoder
-from rerank.engines import load_encoder
+from rerank.engines import cross_encoder, load_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.inspect import inspect_model
 from rerank.types import AS_THE_MODEL, TokenLimits
@@ -76,8 +77,16 @@ def test_scores_equal_the_oracles(made, name):
     np.testing.assert_allclose(alone, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_the_vocabulary_head_is_not_loaded(made, tmp_path):
+@pytest.mark.parametrize("name", ["qwen3-untied", "mistral-bare", "llama-pair"])
+def test_an_encoder_can_be_sent_to_other_processes(made, name):
+    encoder, rows = load_encoder(exact(made(name))), np.arange(len(FITTING), dtype=np.int32)
+    sent = pickle.loads(pickle.dumps(encoder))
+    assert ids_of(sent.encode(*zip(*FITTING, strict=True), rows, rows)) == ids_of(encode(made(name), FITTING))
+
+
+def test_the_vocabulary_head_is_not_loaded(made, tmp_path, monkeypatch):
     """Of an untied head, all rows but the two that are compared may be damaged."""
+    monkeypatch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)  # it hides weights
     folder = shutil.copytree(made("qwen3-untied"), tmp_path, dirs_exist_ok=True)
     expected = CrossEncoderEngine(exact(folder)).score(encode(folder, FITTING)).logits
     weights = load_file(folder / "model.safetensors")
