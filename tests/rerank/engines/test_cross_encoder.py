@@ -141,7 +141,7 @@ from transformers import BertConfig, BertForSequenceClassification
 class AcmeConfig(BertConfig):
     model_type = "acme"
 
-class AcmeRanker(BertForSequenceClassification):
+class AcmeForSequenceClassification(BertForSequenceClassification):
     config_class = AcmeConfig
 
     def forward(self, *args, **kwargs):
@@ -154,7 +154,10 @@ class AcmeRanker(BertForSequenceClassification):
 def test_a_model_with_code_of_its_own_runs_padded_if_trusted(copy_of):
     folder = copy_of("bert")
     (folder / "acme.py").write_text(CODE)
-    names = {"AutoConfig": "acme.AcmeConfig", "AutoModelForSequenceClassification": "acme.AcmeRanker"}
+    names = {
+        "AutoConfig": "acme.AcmeConfig",
+        "AutoModelForSequenceClassification": "acme.AcmeForSequenceClassification",
+    }
     edit(folder, "config.json", model_type="acme", architectures=["AcmeForSequenceClassification"], auto_map=names)
     edit(folder, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     for load in (load_encoder, load_engine):
