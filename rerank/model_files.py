@@ -45,6 +45,27 @@ class ModelFiles:
             raise ModelError(f"cannot load {self.location!r}: {name} is not JSON: {problem}") from problem
 
 
+def load_failure(config: ScorerConfig, what: str, problem: BaseException) -> ModelError | UnavailableError:
+    """Return the error for what a library raised while it loaded `what`: UnavailableError if the Hub is unreachable."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = ModelFiles.of(config)
+    if not Path(config.location).expanduser().is_dir():
+        cause: BaseException | None = problem
+        while cause is not None:
+            is_network = type(cause).__module__.partition(".")[0] == "httpx"  # which this package does not import
+            if is_network or isinstance(cause, LocalEntryNotFoundError | ConnectionError | TimeoutError):
+                return UnavailableError(f"cannot fetch {what} of {config.model!r} from the Hub: {problem}")
+            cause = cause.__cause__ or cause.__context__
+    declared = files.json("config.json") or {}
+    if "auto_map" in declared and not config.trust_remote_code:
+        return ModelError(
+            f"{config.model!r} brings Python code of its own (auto_map in config.json), which runs only with "
+            "trust_remote_code"
+        )
+    return ModelError(f"cannot load {what} of {config.model!r}: {problem}")
+
+
 def transformer_folder(modules: Sequence[dict[str, Any]]) -> str:
     """Return the folder of the first module in modules.json with a slash behind it; empty for the model's own."""
     path = str(modules[0].get("path", "")) if modules else ""
@@ -81,5 +102,5 @@ def _from_hub(repository: str, revision: str | None, name: str) -> Path | None:
         ) from problem
     except EntryNotFoundError:
         return None
-    except OSError as problem:  # of the network, or of the disk of the cache
+    except Exception as problem:  # of the network, whose errors share no class, or of the disk of the cache
         raise UnavailableError(f"{repository!r} cannot be fetched from the Hub: {problem}") from problem

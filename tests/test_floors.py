@@ -28,7 +28,7 @@ HOUSE = {
     ],
     "jobs": [
         ["console", "exits"],
-        ["formats", "store"],
+        ["formats", "store", "inspect"],
         ["input"],
         ["pipeline"],
         ["evaluation", "run", "plan", "bench"],

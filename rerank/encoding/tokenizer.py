@@ -13,7 +13,7 @@ from rerank.encoding.rendered import RenderedEncoder
 from rerank.encoding.templated import TemplatedEncoder
 from rerank.encoding.text_settings import TextSettings
 from rerank.errors import ModelError
-from rerank.model_files import ModelFiles, transformer_folder
+from rerank.model_files import ModelFiles, load_failure, transformer_folder
 
 # Families that number positions from padding_idx + 1, so that the first position embeddings are never used.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
@@ -59,7 +59,7 @@ def load_parts(config: ScorerConfig) -> tuple[Any, Any]:
     try:
         tokenizer, settings = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
+        raise load_failure(config, "the tokeniser", problem) from problem
     if not tokenizer.is_fast:
         raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), which is required")
     if tokenizer.truncation_side != "right":

@@ -6,6 +6,7 @@ from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings
 from rerank.engines.kinds import Kind, kind_of
 from rerank.errors import ModelError
+from rerank.model_files import load_failure
 
 
 def check_config(config: ScorerConfig) -> None:
@@ -17,7 +18,7 @@ def check_config(config: ScorerConfig) -> None:
     try:
         settings = load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
+        raise load_failure(config, "the configuration", problem) from problem
     class_name = CLASSES.get(settings.model_type)
     has_own_code = config.trust_remote_code and hasattr(settings, "auto_map")  # of a class that only loading tells
     if class_name is not None and not has_own_code:

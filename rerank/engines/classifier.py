@@ -14,7 +14,7 @@ from rerank.engines.check_config import check_classifier, check_config
 from rerank.engines.forward.families import is_known
 from rerank.engines.library import LibraryModel, load_library, use_safetensors
 from rerank.errors import ModelError
-from rerank.model_files import ModelFiles
+from rerank.model_files import ModelFiles, load_failure
 
 # Files that make sentence-transformers do more than load the classifier and pass it the tokeniser's output.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"
@@ -64,7 +64,7 @@ def load_errors(config: ScorerConfig) -> Iterator[None]:
                 f"{config.model!r} has no weights in safetensors; others are loaded only with allow_pickle, because "
                 "such a file can run any code while it is read"
             ) from problem
-        raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
+        raise load_failure(config, "the weights", problem) from problem
 
 
 def has_only_pickles(files: ModelFiles) -> bool:

@@ -1,5 +1,7 @@
 """Language models that answer yes or no: loaded without the vocabulary head, of which one or two rows are enough."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,24 +38,44 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
     """Return a decoder without its head, of an architecture that can be packed; None if the model needs more."""
     from transformers import AutoModel
 
-    files = ModelFiles.of(config)
-    settings = load_settings(config)
-    own_code = config.trust_remote_code and hasattr(settings, "auto_map")
-    architectures = settings.architectures or [""]
-    known = all(map(is_packable_decoder, architectures))
-    if own_code or not known or files.path("adapter_config.json") or hasattr(settings, "quantization_config"):
+    if not is_plain_decoder(config):
         return None
+    files, settings = ModelFiles.of(config), load_settings(config)
     folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
-    body = AutoModel.from_pretrained(
-        config.location,
-        revision=config.revision,
-        subfolder=folder.rstrip("/"),
-        config=settings,
-        dtype=dtype,
-        use_safetensors=use_safetensors(config),
-    )
+    with _without_report():  # which would complain about the head
+        body, report = AutoModel.from_pretrained(
+            config.location,
+            revision=config.revision,
+            subfolder=folder.rstrip("/"),
+            config=settings,
+            dtype=dtype,
+            use_safetensors=use_safetensors(config),
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        raise ModelError(f"{config.model!r} lacks the weights {', '.join(sorted(report['missing_keys']))}")
     body.config.use_cache = False
     return body if positions_of(body) is not None else None
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def is_plain_decoder(config: ScorerConfig) -> bool:
+    """Return whether an architecture that can be packed has these weights, without an adapter or code of its own."""
+    files, settings = ModelFiles.of(config), load_settings(config)
+    has_own_code = config.trust_remote_code and hasattr(settings, "auto_map")
+    is_changed = files.path("adapter_config.json") is not None or hasattr(settings, "quantization_config")
+    return not has_own_code and not is_changed and all(map(is_packable_decoder, settings.architectures or [""]))
 
 
 def answer_tokens(config: ScorerConfig) -> list[int]:

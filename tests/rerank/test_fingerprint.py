@@ -50,6 +50,8 @@ def test_the_format_stays_the_same():
         {"passages": "best of 3"},
         {"trust_remote_code": True},
         {"deterministic": True},
+        {"kind": "language model"},
+        {"text_format": "find: "},
     ],
 )
 def test_what_changes_a_logit_changes_it(folder, change):

@@ -95,8 +95,8 @@ def attend(
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
-    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores. Uses
-    `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision.
+    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores.
+    Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and cannot bound scores.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
