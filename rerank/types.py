@@ -1,8 +1,13 @@
 """The values that enter and leave the library."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+from rerank.arrays import FloatArray
 from rerank.errors import InputError
+
+Output = Literal["dense", "multivector"]
+"""What a model makes of a text: one vector, or one for each token that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,46 @@ class RerankRequest:
             raise InputError(f"query must be one text or as many as documents ({expected}), got {count}")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, got {self.top_k}")
-        if self.timeout_s is not None and self.timeout_s <= 0:
-            raise InputError(f"timeout_s must be above 0, got {self.timeout_s:g}")
+        _check_timeout(self.timeout_s)
+
+    @property
+    def size(self) -> int:
+        """Return the number of pairs."""
+        return len(self.documents)
 
     @property
     def queries(self) -> tuple[str, ...]:
         """Return the query of all documents, or the queries of each of them."""
         return self.query if isinstance(self.query, tuple) else (self.query,)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeRequest:
+    """Texts to encode as vectors: queries if `is_query`, otherwise documents.
+
+    `outputs` are the outputs that the caller expects; none: whatever the model has. `timeout_s` is how many seconds
+    `RerankActor.encode` may take; None: no limit.
+
+    Raises InputError if a text is blank, not a string or not valid Unicode, if there is no text, or if `timeout_s` is
+    not positive.
+    """
+
+    texts: tuple[str, ...]
+    is_query: bool = False
+    outputs: tuple[Output, ...] = ()
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise InputError("texts must hold at least one text, got none")
+        for index, text in enumerate(self.texts):
+            _check_text(f"texts[{index}]", text)
+        _check_timeout(self.timeout_s)
+
+    @property
+    def size(self) -> int:
+        """Return the number of texts."""
+        return len(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +122,7 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that a request spent being tokenised, waiting for its first batch, and from then to its last score."""
+    """Seconds that a request spent being tokenised, waiting for its first batch, and from then to its last result."""
 
     tokenize_s: float = 0.0
     queue_s: float = 0.0
@@ -103,6 +141,24 @@ class RerankResult:
     ranked: tuple[RankedDocument, ...]
     tokens: int
     timings: Timings = field(default=Timings(), compare=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodeResult:
+    """The vectors of one request, float32 [vectors, width] for each text; one vector if the output is "dense".
+
+    `tokens` counts the tokens of all texts, special tokens included.
+    """
+
+    output: Output
+    vectors: tuple[FloatArray, ...]
+    tokens: int
+    timings: Timings = Timings()
+
+
+def _check_timeout(timeout_s: float | None) -> None:
+    if timeout_s is not None and timeout_s <= 0:
+        raise InputError(f"timeout_s must be above 0, got {timeout_s:g}")
 
 
 def _check_text(name: str, text: str) -> None:

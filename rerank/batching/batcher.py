@@ -1,4 +1,4 @@
-"""Online batching: the pairs of all queued requests share the engine's batches, fairly (`rerank.batching.fair_queue`).
+"""Online batching: the pairs and texts of all queued requests share the engine's batches, fairly (`rerank.batching.fair_queue`).
 
 The engine gets the next batch as soon as it is free; an engine with lanes gets one per lane, and no lane waits for
 another. This module knows neither models nor protocols.
@@ -13,19 +13,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from rerank.arrays import FloatArray
-from rerank.batching.fair_queue import Batch, QueuedRequest, next_batch
-from rerank.batching.merge import merge
+from rerank.batching.fair_queue import Batch, QueuedRequest, Work, next_batch
+from rerank.batching.merge import merge, merge_texts
 from rerank.batching.throughput import ThroughputEstimate
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.texts import Texts
 from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import lower_priority
-from rerank.errors import DeadlineError, EngineLostError, OverloadedError
-from rerank.types import RerankRequest, Timings
+from rerank.errors import DeadlineError, EngineLostError, InputError, OverloadedError
+from rerank.types import EncodeRequest, RerankRequest, Timings
 
 Value = TypeVar("Value")
+Request = TypeVar("Request", RerankRequest, EncodeRequest)
 
 _DEADLINE_SHARE = 0.5  # accept a request if it should be done within this share of its time limit: others will follow
 _SWITCH_S = 0.0002  # how long a thread may keep the interpreter; lanes need it briefly after every operation
@@ -41,6 +46,19 @@ class Scored:
     timings: Timings
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedVectors:
+    """A request's texts, the vectors of each of them, and its timings."""
+
+    texts: Texts
+    vectors: tuple[FloatArray, ...]
+    timings: Timings
+
+
+def _no_texts(_: object) -> NoReturn:
+    raise InputError("this model does not encode texts by themselves")
+
+
 class Batcher:
     """The queue of one engine. Requests are tokenised in some threads while the engine computes in others."""
 
@@ -49,22 +67,25 @@ class Batcher:
         encode: Callable[[RerankRequest], EncodedPairs],
         score: Callable[[EncodedPairs], FloatArray],
         *,
+        encode_texts: Callable[[EncodeRequest], Texts] = _no_texts,
+        vectors: Callable[[Texts], list[FloatArray]] = _no_texts,
         lanes: Callable[[], ThreadLanes | None] = lambda: None,
         batch_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
     ) -> None:
         """Tokenise requests by `encode` and score their pairs by `score`, in the engine's `lanes` if it has any.
 
+        Requests for vectors are tokenised by `encode_texts` and computed by `vectors`, in the same batches.
         `batch_tokens` fixes the tokens of a batch; None: they adapt to the engine's speed. Requests are refused if
-        there would be more than `max_waiting_pairs` unfinished pairs.
+        there would be more than `max_waiting_pairs` unfinished pairs; a text to encode counts as a pair.
         """
-        self._encode = encode
-        self._score = score
+        self._encode, self._score = encode, score
+        self._encode_texts, self._vectors = encode_texts, vectors
         self._lanes = lanes
         self._throughput = ThroughputEstimate(batch_tokens)
         self._max_waiting_pairs = max_waiting_pairs
         self._admitted: list[int] = []  # pairs of each unfinished request
-        self._queue: deque[QueuedRequest] = deque()
+        self._queue: deque[QueuedRequest[Any]] = deque()
         self._running: set[asyncio.Task[None]] = set()  # batches being scored: one on all cores, or one per lane
         self._has_all_cores = False
         # The event loop has the highest priority, so that a flood of requests can at least be refused.
@@ -88,13 +109,28 @@ class Batcher:
         Raises OverloadedError at once if too many pairs are queued, DeadlineError after the request's `timeout_s`
         seconds, and whatever `encode` or `score` raises for this request.
         """
+        queued, timings = await self._compute_all(request, self._encode)
+        return Scored(queued.work, queued.results, timings)
+
+    async def encode(self, request: EncodeRequest) -> EncodedVectors:
+        """Return the vectors of a request. Cancelling the call drops the texts that are not encoded yet.
+
+        Raises as `score` does, and whatever `encode_texts` or `vectors` raises for this request.
+        """
+        queued, timings = await self._compute_all(request, self._encode_texts)
+        return EncodedVectors(queued.work, tuple(queued.results), timings)
+
+    async def _compute_all(
+        self, request: Request, tokenize: Callable[[Request], Work]
+    ) -> tuple[QueuedRequest[Work], Timings]:
+        """Return a request when all of its rows have their results, and its timings."""
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))  # here and not on import: only servers need it
-        size = len(request.documents)
+        size = request.size
         self._admit(size, request.timeout_s)
         self._admitted.append(size)
         try:
             async with asyncio.timeout(request.timeout_s) as limit:
-                return await self._tokenize_and_wait(request)
+                return await self._tokenize_and_wait(request, tokenize)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -120,10 +156,12 @@ class Batcher:
         """Return the pairs scored until a request of `size` pairs is done: of each other request at most `size`."""
         return size + sum(min(size, other) for other in self._admitted)
 
-    async def _tokenize_and_wait(self, request: RerankRequest) -> Scored:
+    async def _tokenize_and_wait(
+        self, request: Request, tokenize: Callable[[Request], Work]
+    ) -> tuple[QueuedRequest[Work], Timings]:
         arrived = perf_counter()
-        pairs = await asyncio.get_running_loop().run_in_executor(self._tokenizers, self._encode, request)
-        queued = QueuedRequest.of(pairs)
+        work = await asyncio.get_running_loop().run_in_executor(self._tokenizers, tokenize, request)
+        queued = QueuedRequest.of(work)
         self._queue.append(queued)
         self._start_batches()
         try:
@@ -133,7 +171,7 @@ class Batcher:
                 self._queue.remove(queued)
         ended = perf_counter()
         timings = Timings(queued.queued_at - arrived, queued.started_at - queued.queued_at, ended - queued.started_at)
-        return Scored(pairs, queued.logits, timings)
+        return queued, timings
 
     def _start_batches(self) -> None:
         """Start a batch in every part of the engine that is free, as long as requests are queued."""
@@ -164,17 +202,16 @@ class Batcher:
             await self._score_separately(batch, lanes, error)
 
     async def _score_batch(self, batch: Batch, lanes: ThreadLanes | None) -> None:
-        """Score a batch in a thread of the engine and store the logits in its requests."""
+        """Compute a batch in a thread of the engine and store the results in its requests."""
         started = perf_counter()
         for request, _ in batch:
             request.started_at = request.started_at or started
         loop, threads = asyncio.get_running_loop(), lanes.threads if lanes else self._engine
-        logits, tokens = await loop.run_in_executor(threads, self._compute, batch)
-        self._throughput.update(len(logits), tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
-        position = 0
+        results, tokens = await loop.run_in_executor(threads, self._compute, batch)
+        size = sum(len(rows) for _, rows in batch)
+        self._throughput.update(size, tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
         for request, rows in batch:
-            request.store_logits(rows, logits[position : position + len(rows)])
-            position += len(rows)
+            request.store(rows, results[request])
 
     async def _score_separately(self, batch: Batch, lanes: ThreadLanes | None, error: Exception) -> None:
         """Score each request of a failed batch by itself, so that only those that fail by themselves get an error.
@@ -195,6 +232,25 @@ class Batcher:
             if not request.done.done():
                 request.done.set_exception(error)
 
-    def _compute(self, batch: Batch) -> tuple[FloatArray, int]:
-        merged = merge([(request.pairs, rows) for request, rows in batch])
-        return self._score(merged), int(merged.lengths.sum())
+    def _compute(self, batch: Batch) -> tuple[dict[QueuedRequest[Any], npt.NDArray[Any]], int]:
+        """Return the results of a batch by request, and its tokens. Its pairs are scored, its texts are encoded."""
+        pairs = [part for part in batch if isinstance(part[0].work, EncodedPairs)]
+        texts = [part for part in batch if isinstance(part[0].work, Texts)]
+        results: dict[QueuedRequest[Any], npt.NDArray[Any]] = {}
+        tokens = 0
+        if pairs:
+            merged = merge([(request.work, rows) for request, rows in pairs])
+            results |= _by_request(pairs, self._score(merged))
+            tokens += int(merged.lengths.sum())
+        if texts:
+            merged_texts = merge_texts([(request.work, rows) for request, rows in texts])
+            vectors = self._vectors(merged_texts)
+            results |= _by_request(texts, np.fromiter(vectors, dtype=object, count=len(vectors)))
+            tokens += int(merged_texts.lengths.sum())
+        return results, tokens
+
+
+def _by_request(batch: Batch, results: npt.NDArray[Any]) -> dict[QueuedRequest[Any], npt.NDArray[Any]]:
+    """Return the results of each request's rows, from those of all rows in the order of the batch."""
+    bounds = np.cumsum([len(rows) for _, rows in batch])[:-1]
+    return dict(zip((request for request, _ in batch), np.split(results, bounds), strict=True))

@@ -1,4 +1,4 @@
-"""Merge the pairs of several requests for one batch."""
+"""Merge the pairs, or the texts, of several requests for one batch."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from rerank.arrays import Ragged, offsets_of
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.texts import Texts
 
 
 def merge(parts: Sequence[tuple[EncodedPairs, npt.NDArray[np.intp]]]) -> EncodedPairs:
@@ -25,6 +26,13 @@ def merge(parts: Sequence[tuple[EncodedPairs, npt.NDArray[np.intp]]]) -> Encoded
         query_lengths=np.concatenate([pairs.query_lengths[rows] for pairs, rows in parts]),
         document_lengths=lengths,
     )
+
+
+def merge_texts(parts: Sequence[tuple[Texts, npt.NDArray[np.intp]]]) -> Texts:
+    """Return these rows of several requests' texts as one set, in this order."""
+    chosen = [texts.take(rows) for texts, rows in parts]
+    is_query = np.concatenate([texts.is_query for texts in chosen])
+    return Texts(_concatenate([texts.tokens for texts in chosen]), is_query)
 
 
 def _used_queries(pairs: EncodedPairs, rows: npt.NDArray[np.intp]) -> tuple[Ragged, npt.NDArray[np.integer]]:

@@ -6,7 +6,7 @@ Rows of such pairs are whole: they hold special tokens and prompts, and the temp
 import json
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,17 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
-from rerank.arrays import IntArray, Ragged, offsets_of, spans
+from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.text_roles import Role, TextRoles
 from rerank.encoding.tokenizer import length_limit, load_parts
 from rerank.encoding.truncate import pair_limit, refuse_truncated
-from rerank.errors import ModelError
+from rerank.errors import InputError, ModelError
 from rerank.model_files import ModelFiles
 from rerank.ranking.relevance import Relevance
-from rerank.types import AS_THE_MODEL, TokenLimits
+from rerank.types import AS_THE_MODEL, Output, TokenLimits
 
 _NO_TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
 _PROBE = "a b"
@@ -36,6 +36,27 @@ _RELEVANCE = {
     "meanmaxsim": Relevance.COSINE,
     "maxsim": Relevance.PER_QUERY_VECTOR,
 }
+_LATE = frozenset({"meanmaxsim", "maxsim"})
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Rows of token ids, one per text, and which of them are queries [texts]."""
+
+    tokens: Ragged
+    is_query: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> Offsets:
+        """Return the tokens of each text, special tokens included, shape [texts]."""
+        return self.tokens.lengths
+
+    def take(self, rows: npt.NDArray[np.integer]) -> "Texts":
+        """Return these texts in this order."""
+        return Texts(self.tokens.take(rows), self.is_query[rows])
 
 
 def load_text_encoder(config: ScorerConfig) -> "TextEncoder":
@@ -50,6 +71,7 @@ def load_text_encoder(config: ScorerConfig) -> "TextEncoder":
         max_length=length_limit(config, tokenizer, settings, roles.max_length),
         filler=_filler(tokenizer, roles.query),
         relevance=_relevance(config, roles),
+        output="multivector" if roles.similarity in _LATE else "dense",
     )
 
 
@@ -60,10 +82,18 @@ class TextEncoder:
     template = _NO_TEMPLATE
 
     def __init__(
-        self, tokenizer: Tokenizer, roles: TextRoles, *, max_length: int, filler: int | None, relevance: Relevance
+        self,
+        tokenizer: Tokenizer,
+        roles: TextRoles,
+        *,
+        max_length: int,
+        filler: int | None,
+        relevance: Relevance,
+        output: Output,
     ) -> None:
         """Take over a tokeniser. `filler` is the id of the token that expands queries, None if they are not expanded.
 
+        `output` is what the model makes of a text.
         Raises ModelError if `max_length` leaves no room for text.
         """
         tokenizer.no_truncation()
@@ -74,6 +104,7 @@ class TextEncoder:
         self._prompt_lengths = [len(read_tokens(tokenizer, [role.prompt], max_length)[0]) for role in self._roles]
         self.max_length = self._roles[1].max_length or max_length
         self.relevance = relevance
+        self.output = output
         self.text_format = json.dumps(roles.as_json(), sort_keys=True)
         for role, prompt_length in zip(self._roles, self._prompt_lengths, strict=True):
             if (role.max_length or max_length) <= self._special_count + prompt_length:
@@ -114,6 +145,16 @@ class TextEncoder:
             query_lengths=query_rows.lengths[query_of].astype(np.int32),
             document_lengths=document_rows.lengths[document_of].astype(np.int32),
         )
+
+    def encode_texts(self, texts: Sequence[str], *, is_query: bool, checkpoint: Checkpoint = never_stop) -> Texts:
+        """Return queries or documents by themselves, truncated to the model's limits.
+
+        Raises InputError if a text has no tokens.
+        """
+        rows, _ = self._rows(texts, 0 if is_query else 1, AS_THE_MODEL, checkpoint)
+        if not rows.lengths.all():
+            raise InputError(f"texts[{int(rows.lengths.argmin())}] has no tokens for this model")
+        return Texts(rows, np.full(len(rows), is_query))
 
     def _rows(
         self, texts: Sequence[str], place: int, limits: TokenLimits, checkpoint: Checkpoint

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.engines.contract import Engine, Scores, ThreadLanes
+from rerank.engines.contract import Engine, Scores, ThreadLanes, VectorEngine
 from rerank.engines.kinds import Kind, kind_of
 
-__all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "kind_of", "load_encoder", "load_engine"]
+__all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "VectorEngine", "kind_of", "load_encoder", "load_engine"]
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from rerank.arrays import FloatArray
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,12 @@ class Engine(Protocol):
 
         Raises EngineLostError if this process cannot score any more; all other exceptions concern these pairs only.
         """
+        ...
+
+
+class VectorEngine(Engine, Protocol):
+    """An engine of the kinds that encode texts by themselves."""
+
+    def vectors(self, texts: Texts) -> list[FloatArray]:
+        """Return the vectors [its vectors, width] of each text. Raises as `score` does."""
         ...

@@ -9,10 +9,11 @@ from torch.nn.functional import normalize
 
 from rerank.arrays import Offsets
 from rerank.config import ScorerConfig
+from rerank.encoding.texts import Texts
 from rerank.engines.classifier import load_errors
 from rerank.engines.device.choices import to_device
 from rerank.engines.library import use_safetensors
-from rerank.engines.texts.engine import TextEngine, Texts
+from rerank.engines.texts.engine import TextEngine
 from rerank.errors import ModelError
 
 

@@ -1,7 +1,6 @@
 """The engine of all kinds that encode texts by themselves: each distinct text once, then the products of vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from xxhash import xxh3_128_hexdigest
 from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, offsets_of
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.texts import Texts
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import is_stateless
 from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
@@ -36,11 +36,11 @@ class TextModel(Protocol):
         """Return whether the logit is the mean over the vectors of the query instead of their sum."""
         ...
 
-    def attended(self, texts: "Texts") -> Offsets:
+    def attended(self, texts: Texts) -> Offsets:
         """Return how many of the first tokens of each text are attended to, [texts]."""
         ...
 
-    def vectors(self, states: torch.Tensor, texts: "Texts") -> tuple[torch.Tensor, Offsets]:
+    def vectors(self, states: torch.Tensor, texts: Texts) -> tuple[torch.Tensor, Offsets]:
         """Return the vectors of texts from their tokens' states [tokens, width], and how many each has [texts].
 
         `states` may have further tokens at the end.
@@ -49,18 +49,6 @@ class TextModel(Protocol):
 
 
 Loader = Callable[[ScorerConfig, torch.device, torch.dtype], TextModel]
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Rows of token ids, one per text, and which of them are queries [texts]."""
-
-    tokens: Ragged
-    is_query: npt.NDArray[np.bool_]
-
-    def take(self, rows: Rows) -> "Texts":
-        """Return these texts in this order."""
-        return Texts(self.tokens.take(rows), self.is_query[rows])
 
 
 class TextEngine:
@@ -129,6 +117,12 @@ class TextEngine:
         known |= new
         computed = sum(self._states.computed_tokens(lengths[batch]) for batch in batches)
         return [known[key] for key in keys], computed
+
+    def vectors(self, texts: Texts) -> list[FloatArray]:
+        """Return the vectors [its vectors, width] of each text, for use outside of the engine."""
+        vectors, _ = self.encode(texts)
+        joined = torch.cat(vectors).float().cpu().numpy()  # one copy from the device for all texts
+        return np.split(joined, np.cumsum([len(each) for each in vectors])[:-1])
 
     def _encode_batch(self, texts: Texts, rows: Rows) -> tuple[torch.Tensor, Offsets]:
         batch = texts.take(rows)

@@ -33,7 +33,7 @@ def batches_of(requests: list[list[int]], budget: int) -> list[list[tuple[int, i
                 assert not seen[all_requests.index(request)] & set(rows.tolist())
                 seen[all_requests.index(request)] |= set(rows.tolist())
             taken.append(
-                [(all_requests.index(request), int(n)) for request, rows in batch for n in request.pairs.lengths[rows]]
+                [(all_requests.index(request), int(n)) for request, rows in batch for n in request.work.lengths[rows]]
             )
         assert [len(rows) for rows in seen] == [len(lengths) for lengths in requests]
         return taken
