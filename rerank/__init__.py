@@ -6,9 +6,11 @@ from rerank.errors import RerankError
 from rerank.max_similarity import maxsim
 from rerank.ranking.options import RankingOptions
 from rerank.reranker import Reranker
-from rerank.types import RankedDocument, RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RankedDocument, RerankRequest, RerankResult
 
 __all__ = [
+    "EncodeRequest",
+    "EncodeResult",
     "RankedDocument",
     "RankingOptions",
     "RerankActor",

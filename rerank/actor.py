@@ -2,30 +2,37 @@
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 
+from rerank.arrays import FloatArray
 from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.engines import Engine
-from rerank.errors import EngineLostError, UnavailableError
+from rerank.encoding.texts import TextEncoder, Texts
+from rerank.engines import Engine, Kind, VectorEngine
+from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
-from rerank.types import RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
+
+_MOST_TOKENS = 262_144  # of the texts of a request that get a vector for each token: 128 MiB of vectors 128 wide
 
 
 class RerankActor:
     """A model on a device, ready to rank tables (`__call__`, for Ray Data) and requests (`rerank`, for Ray Serve).
 
     It imports neither Ray Data nor Ray Serve: `Dataset.map_batches(RerankActor, batch_format="pyarrow", …)` runs it as
-    it is. `__call__` and `rerank` are two ways to use it; one actor is used in one of them.
+    it is. `__call__` and `rerank` are two ways to use it; one actor is used in one of them. `encode` stands beside
+    `rerank`, for models that encode texts by themselves.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class RerankActor:
           actor that died may have written such parts; the caller has looked up the older ones already
         - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
 
-        For `rerank`: `max_waiting_pairs`, the number of pairs above which requests are refused.
+        For `rerank` and `encode`: `max_waiting_pairs`, the number of pairs and texts above which requests are refused.
 
         `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
         has to be scored, which may be never.
@@ -70,6 +77,8 @@ class RerankActor:
         self._batcher = Batcher(
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
+            encode_texts=self._encode_texts,
+            vectors=self._vectors,
             lanes=lambda: self._reranker.engine.lanes,
             batch_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
@@ -112,14 +121,57 @@ class RerankActor:
         not finite, and EngineLostError for the requests of the batch in which the engine was lost. From then on
         `check_health` raises it too, and other requests, which cannot be the cause, raise UnavailableError.
         """
-        try:
+        with self._noting_losses():
             scored = await self._batcher.score(request)
+        return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)
+
+    async def encode(self, request: EncodeRequest) -> EncodeResult:
+        """Return the vectors of texts, float32; they share batches with the pairs and texts of concurrent requests.
+
+        Raises InputError if the model gives no vectors or other outputs than the request expects, or if the vectors
+        would be too many, and otherwise as `rerank` does.
+        """
+        output = self._text_encoder.output
+        if others := [other for other in request.outputs if other != output]:
+            raise InputError(f"the output of this model is {output!r}, got {', '.join(map(repr, others))}")
+        with self._noting_losses():
+            encoded = await self._batcher.encode(request)
+        return EncodeResult(output, encoded.vectors, int(encoded.texts.lengths.sum()), encoded.timings)
+
+    @contextmanager
+    def _noting_losses(self) -> Iterator[None]:
+        """Note the loss of the engine. Raises UnavailableError for requests that met it when it was lost already."""
+        try:
+            yield
         except EngineLostError as problem:
             if self._engine_lost not in (None, problem):
                 raise UnavailableError("the model's engine was lost, a new one is started, retry later") from problem
             self._engine_lost = problem
             raise
-        return replace(self._reranker.finish(request, scored.pairs, scored.logits), timings=scored.timings)
+
+    @property
+    def _text_encoder(self) -> TextEncoder:
+        """Return the encoder. Raises InputError if the model is of a kind that gives no vectors."""
+        encoder = self._reranker.encoder
+        if not isinstance(encoder, TextEncoder):
+            kinds = f"{Kind.LATE_INTERACTION.value!r} and {Kind.VECTOR.value!r}"
+            raise InputError(f"this model gives scores and no vectors, models of the kinds {kinds} can encode")
+        return encoder
+
+    def _encode_texts(self, request: EncodeRequest) -> Texts:
+        encoder = self._text_encoder
+        texts = encoder.encode_texts(request.texts, is_query=request.is_query)
+        tokens = int(texts.lengths.sum())
+        if encoder.output == "multivector" and tokens > _MOST_TOKENS:
+            raise InputError(f"texts must have at most {_MOST_TOKENS} tokens together, got {tokens}")
+        return texts
+
+    def _vectors(self, texts: Texts) -> list[FloatArray]:
+        """Return the vectors of texts. Raises ModelError if one of them is not finite."""
+        vectors = cast(VectorEngine, self._reranker.engine).vectors(texts)  # the engine of a TextEncoder
+        if not all(np.isfinite(each).all() for each in vectors):
+            raise ModelError(f"{self._reranker.config.model!r} gave vectors that are NaN")
+        return vectors
 
     def check_health(self) -> None:
         """Raise EngineLostError if the engine is lost. Ray Serve calls this regularly and replaces the replica."""
@@ -127,5 +179,7 @@ class RerankActor:
             raise self._engine_lost
 
     def describe(self) -> dict[str, Any]:
-        """Return what runs here as JSON values: model, engine, device, dtype, torch version, max_length."""
-        return {**self._reranker.engine.description, "max_length": self._reranker.encoder.max_length}
+        """Return what runs here as JSON values: model, engine, device, dtype, torch version, max_length, outputs."""
+        encoder = self._reranker.encoder
+        outputs = ["score", encoder.output] if isinstance(encoder, TextEncoder) else ["score"]
+        return {**self._reranker.engine.description, "max_length": encoder.max_length, "outputs": outputs}

@@ -24,10 +24,12 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from rerank.errors import DeadlineError, EngineLostError, OverloadedError, RerankError, UnavailableError
-from rerank.types import RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 from serve.errors import KilledWorkersError
 
 _log = logging.getLogger("rerank.serve")
+
+Request = RerankRequest | EncodeRequest
 
 _DEATHS = 2  # one may be a coincidence, such as a lost node; Ray's memory monitor kills the largest process
 _SUSPECTS_AT_ONCE = 8  # retried at a time: those beside a deadly request would be part of its second death, too
@@ -46,25 +48,25 @@ _REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A full model's refusal, reused until `until` for requests with at least as many documents and no more time."""
+    """A full model's refusal, reused until `until` for requests of at least this size and with no more time."""
 
     error: OverloadedError
-    documents: int
+    size: int
     timeout_s: float
     until: float
 
     @classmethod
-    def of(cls, error: OverloadedError, request: RerankRequest) -> "_Refusal":
-        return cls(error, len(request.documents), _timeout_of(request), monotonic() + _REFUSAL_S)
+    def of(cls, error: OverloadedError, request: Request) -> "_Refusal":
+        return cls(error, request.size, _timeout_of(request), monotonic() + _REFUSAL_S)
 
-    def check(self, request: RerankRequest) -> None:
-        """Raise OverloadedError for a request that would be refused too: as many documents, and no more time."""
-        is_as_large = len(request.documents) >= self.documents and _timeout_of(request) <= self.timeout_s
+    def check(self, request: Request) -> None:
+        """Raise OverloadedError for a request that would be refused too: at least as large, and no more time."""
+        is_as_large = request.size >= self.size and _timeout_of(request) <= self.timeout_s
         if is_as_large and monotonic() < self.until:
             raise OverloadedError(str(self.error), retry_after_s=self.error.retry_after_s)
 
 
-def _timeout_of(request: RerankRequest) -> float:
+def _timeout_of(request: Request) -> float:
     return inf if request.timeout_s is None else request.timeout_s
 
 
@@ -78,7 +80,7 @@ class _Deaths:
     def __init__(self) -> None:
         self._deaths: OrderedDict[int, tuple[int, float]] = OrderedDict()  # count and time of the last one
 
-    def check(self, request: RerankRequest) -> None:
+    def check(self, request: Request) -> None:
         """Raise KilledWorkersError for a request that was part of too many deaths."""
         if self._deaths and self._count(request) >= _DEATHS:
             raise KilledWorkersError(
@@ -86,7 +88,7 @@ class _Deaths:
                 "so it is not tried again for some minutes"
             )
 
-    def add(self, request: RerankRequest) -> None:
+    def add(self, request: Request) -> None:
         """Count a death."""
         count = self._count(request) + 1
         self._deaths[_hash(request)] = (count, monotonic())
@@ -94,17 +96,19 @@ class _Deaths:
         if len(self._deaths) > _MOST_REMEMBERED:
             self._deaths.popitem(last=False)
 
-    def forget(self, request: RerankRequest) -> None:
+    def forget(self, request: Request) -> None:
         """Forget a request that was answered: the deaths had another cause."""
         if self._deaths:
             self._deaths.pop(_hash(request), None)
 
-    def _count(self, request: RerankRequest) -> int:
+    def _count(self, request: Request) -> int:
         count, last = self._deaths.get(_hash(request), (0, 0.0))
         return count if monotonic() - last < _REMEMBER_S else 0
 
 
-def _hash(request: RerankRequest) -> int:
+def _hash(request: Request) -> int:
+    if isinstance(request, EncodeRequest):
+        return hash((request.texts, request.is_query))
     return hash((request.query, request.documents, request.token_limits))
 
 
@@ -126,11 +130,20 @@ class DeploymentScorer:
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError. Cancelling the call cancels the work in the replica."""
+        result: RerankResult = await self._answer("rerank", request)
+        return result
+
+    async def encode(self, request: EncodeRequest) -> EncodeResult:
+        """Encode the texts of one request. Raises RerankError. Cancelling the call cancels the work in the replica."""
+        result: EncodeResult = await self._answer("encode", request)
+        return result
+
+    async def _answer(self, method: str, request: Request) -> Any:
         if self._refusal is not None:
             self._refusal.check(request)
         self._deaths.check(request)
         try:
-            result: RerankResult = await self._rank(request)
+            result = await self._send_again(method, request)
         except OverloadedError as error:
             self._refusal = _Refusal.of(error, request)
             raise
@@ -150,20 +163,21 @@ class DeploymentScorer:
         """Return whether a replica of the model runs, however busy it is."""
         return await asyncio.get_running_loop().run_in_executor(self._controller, self._has_running_replicas)
 
-    async def _rank(self, request: RerankRequest) -> Any:
+    async def _send_again(self, method: str, request: Request) -> Any:
+        """Send a request, and once more if a replica lost it."""
         try:
-            return await self._send(request)
+            return await self._send(method, request)
         except (_ReplicaDiedError, EngineLostError) as lost:
-            _log_retry("rerank", lost)
+            _log_retry(method, lost)
             async with self._free_for_suspects:
-                return await self._send(request)
+                return await self._send(method, request)
         except UnavailableError as lost:
-            _log_retry("rerank", lost)
-            return await self._send(request)
+            _log_retry(method, lost)
+            return await self._send(method, request)
 
-    async def _send(self, request: RerankRequest) -> Any:
+    async def _send(self, method: str, request: Request) -> Any:
         try:
-            return await _result_of(self._handle.rerank.remote(request))
+            return await _result_of(getattr(self._handle, method).remote(request))
         except (_ReplicaDiedError, EngineLostError):
             self._deaths.add(request)
             self._deaths.check(request)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rerank.types import RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 from serve.errors import UnknownModelError
 
 
@@ -13,6 +13,10 @@ class Scorer(Protocol):
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Rank one request. Raises RerankError."""
+        ...
+
+    async def encode(self, request: EncodeRequest) -> EncodeResult:
+        """Encode the texts of one request. Raises RerankError."""
         ...
 
     async def describe(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Online batching: the pairs and texts of all queued requests share the engine's batches, fairly (`rerank.batching.fair_queue`).
+"""Online batching: the pairs and texts of all queued requests share the engine's batches, fairly.
 
-The engine gets the next batch as soon as it is free; an engine with lanes gets one per lane, and no lane waits for
-another. This module knows neither models nor protocols.
+`rerank.batching.fair_queue` decides what is in a batch. The engine gets the next batch as soon as it is free; an engine
+with lanes gets one per lane, and no lane waits for another. This module knows neither models nor protocols.
 """
 
 import asyncio

@@ -16,7 +16,9 @@ from serve.errors import INTERNAL, ErrorResponse, body_for_all, error_response
 from serve.http.endpoint import Endpoint, Server
 from serve.http.examples import DOCUMENTED, describe_options, documentation
 from serve.http.status import add_open_routes, add_status_routes
-from serve.wires import Wire, cohere, mixedbread, nim, sie, vllm_score
+from serve.wires import Wire, cohere, mixedbread, nim, vllm_score
+from serve.wires.sie import encode as sie_encode
+from serve.wires.sie import score as sie_score
 
 # Clients append their own path to a base URL, which may end in /v1 (Cohere's SDK) or not (Voyage's); clients of
 # llama.cpp call /reranking.
@@ -51,8 +53,8 @@ def create_api(server: Server) -> FastAPI:
         _post(protected, path, Endpoint(server, path, wire, by_body_field=True))
     for path in ("/score", "/v1/score"):
         _post(protected, path, Endpoint(server, path, vllm_score))
-    path = "/v1/score/{model}"
-    _post(protected, path, Endpoint(server, path, sie, msgpack=True), route="/v1/score/{model:path}")
+    for path, wire in (("/v1/score/{model}", sie_score), ("/v1/encode/{model}", sie_encode)):
+        _post(protected, path, Endpoint(server, path, wire, msgpack=True), route=path.replace("}", ":path}"))
     add_status_routes(protected, server)
     api.include_router(protected)
     add_open_routes(api, server)

@@ -6,12 +6,15 @@ from math import isfinite
 from typing import Any
 
 import msgpack
+import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serve.errors import NotJsonError
 
 MSGPACK = "application/msgpack"
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=np.ndarray.tolist)
 
 
 def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
@@ -31,13 +34,19 @@ def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
 
 
 def encode(content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool) -> Response:
-    """Return a response whose body is this object."""
+    """Return a response whose body is this object, which may hold arrays: lists in JSON, msgpack-numpy's in msgpack."""
     if as_msgpack:
-        return Response(msgpack.packb(content, unicode_errors="replace"), status, headers, MSGPACK)
+        body = msgpack.packb(content, unicode_errors="replace", default=_pack_array)
+        return Response(body, status, headers, MSGPACK)
     try:
-        return JSONResponse(content, status, headers)
+        return Response(_JSON.encode(content).encode(), status, headers, "application/json")
     except UnicodeEncodeError:  # an echoed half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it
         return Response(json.dumps(content), status, headers, "application/json")
+
+
+def _pack_array(array: np.ndarray[Any, Any]) -> dict[bytes, Any]:
+    """Return an array as msgpack-numpy packs it: https://github.com/lebedov/msgpack-numpy."""
+    return {b"nd": True, b"type": array.dtype.str, b"kind": b"", b"shape": array.shape, b"data": array.tobytes()}
 
 
 def sends_msgpack(request: Request) -> bool:

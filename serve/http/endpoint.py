@@ -13,12 +13,12 @@ from starlette.responses import Response
 from rerank.errors import RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.codec import decode, encode, sends_msgpack, wants_json
-from serve.http.limits import Deadline, Limits, check_limits, read_bytes
+from serve.http.limits import Deadline, Limits, check_limits, check_texts, read_bytes
 from serve.keys import ApiKeys
 from serve.models import Models
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
-from serve.wires import RankingResponse, Wire
+from serve.wires import ParsedEncode, RankingResponse, VectorsResponse, Wire
 from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
@@ -117,6 +117,8 @@ class Endpoint:
         self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord, deadline: Deadline
     ) -> Any:
         parsed = wire.parse(body)
+        if isinstance(parsed, ParsedEncode):
+            return await self._encode_texts(request, parsed, record, deadline)
         ranking = check_limits(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
         record.model, record.documents = name, len(ranking.documents)
@@ -125,5 +127,16 @@ class Endpoint:
                 result = await scorer.rerank(ranking)
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
-        record.ranked(result)
+        record.computed(result)
         return parsed.render(RankingResponse(record.request_id, name, result))
+
+    async def _encode_texts(
+        self, request: Request, parsed: ParsedEncode, record: RequestRecord, deadline: Deadline
+    ) -> Any:
+        texts = check_texts(parsed, self._server.limits, deadline.remaining_s)
+        name, scorer = self._server.models.find(request.path_params["model"])
+        record.model, record.documents = name, texts.size
+        async with deadline.enforced():
+            result = await scorer.encode(texts)
+        record.computed(result)
+        return parsed.render(VectorsResponse(name, result))

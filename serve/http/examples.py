@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from serve.http import response_schemas as schemas
 from serve.http.codec import MSGPACK
-from serve.wires import cohere, mixedbread, nim, sie, tei, vllm_score, voyage
+from serve.wires import cohere, mixedbread, nim, tei, vllm_score, voyage
 from serve.wires.fields import Informational, Refused
+from serve.wires.sie import encode as sie_encode
+from serve.wires.sie import score as sie_score
 
 _QUERY = "How do I copy a dictionary?"
 _TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
@@ -45,7 +47,10 @@ _MIXEDBREAD = Dialect(
     mixedbread.Body, schemas.MIXEDBREAD, {"query": _QUERY, "input": _TEXTS, "top_k": 1, "return_input": True}
 )
 _NIM = Dialect(nim.Body, schemas.NIM, {"query": {"text": _QUERY}, "passages": _OBJECTS, "truncate": "END"})
-_SIE = Dialect(sie.Body, schemas.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
+_SIE = Dialect(sie_score.Body, schemas.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
+_SIE_VECTORS = Dialect(
+    sie_encode.Body, schemas.SIE_VECTORS, {"items": _ITEMS, "params": {"output_types": ["multivector"]}}
+)
 
 # Path: its summary, and its protocols by name.
 DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
@@ -65,6 +70,10 @@ DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
         {"one to many": _score(text_1=_QUERY, text_2=_TEXTS), "row by row": _score(queries=_TEXTS, documents=_TEXTS)},
     ),
     "/v1/score/{model}": ("Score items (SIE; msgpack unless the client accepts JSON)", {"SIE": _SIE}),
+    "/v1/encode/{model}": (
+        "Encode items as vectors (SIE; msgpack unless the client accepts JSON)",
+        {"SIE encode": _SIE_VECTORS},
+    ),
 }
 
 
@@ -115,7 +124,25 @@ def describe_options(path: str) -> str:
 
 def _bodies(dialects: Mapping[str, Dialect]) -> list[dict[str, Any]]:
     """Return the schema of each kind of body, titled with the names of its dialects."""
-    return [{**kind.model_json_schema(), "title": ", ".join(names)} for kind, names in _names_by_kind(dialects).items()]
+    return [{**_schema_of(kind), "title": ", ".join(names)} for kind, names in _names_by_kind(dialects).items()]
+
+
+def _schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema of a body without references, which would not hold inside of the OpenAPI document."""
+    schema = kind.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inlined(definitions[value["$ref"].rpartition("/")[2]])
+        return {name: inlined(entry) for name, entry in value.items()}
+
+    resolved: dict[str, Any] = inlined(schema)
+    return resolved
 
 
 def _names_by_kind(dialects: Mapping[str, Dialect]) -> dict[type[BaseModel], list[str]]:

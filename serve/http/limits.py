@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from rerank.errors import DeadlineError, InputError, RerankError
-from rerank.types import RerankRequest
+from rerank.types import EncodeRequest, RerankRequest
 from serve.errors import LimitError, SlowUploadError, TooLargeError
-from serve.wires import ParsedRequest
+from serve.wires import ParsedEncode, ParsedRequest
 
 _DIGITS = 18  # of a Content-Length; Python refuses to read a number of thousands of digits
 
@@ -87,6 +87,16 @@ def check_limits(parsed: ParsedRequest, limits: Limits, timeout_s: float) -> Rer
         numbered = len(request.queries) > 1
         _check_length(f"{parsed.query_field}[{index}]" if numbered else parsed.query_field, query, limits)
     for index, text in enumerate(request.documents):
+        _check_length(f"{parsed.field}[{index}]", text, limits)
+    return replace(request, timeout_s=timeout_s)
+
+
+def check_texts(parsed: ParsedEncode, limits: Limits, timeout_s: float) -> EncodeRequest:
+    """Return the request of a body that asks for vectors, with its deadline. Raises LimitError naming the field."""
+    request = parsed.request
+    if request.size > limits.documents:
+        raise LimitError(f"{parsed.field} must hold at most {limits.documents} entries, got {request.size}")
+    for index, text in enumerate(request.texts):
         _check_length(f"{parsed.field}[{index}]", text, limits)
     return replace(request, timeout_s=timeout_s)
 

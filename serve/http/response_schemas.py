@@ -65,6 +65,16 @@ SIE = _object(
     scores=_list(item_id=_TEXT, score=_SCORE, rank=_COUNT),
     usage=_object(input_tokens=_COUNT),
 )
+_VECTOR: Schema = {"type": "array", "items": {"type": "number"}}
+_DTYPE: Schema = {"enum": ["float32", "float16"]}
+_ENCODED = {
+    "id": _TEXT,
+    "dense": _object(dims=_COUNT, dtype=_DTYPE, values=_VECTOR),
+    "multivector": _object(
+        token_dims=_COUNT, num_tokens=_COUNT, dtype=_DTYPE, values={"type": "array", "items": _VECTOR}
+    ),
+}
+SIE_VECTORS = _object(model=_TEXT, items=_list(_ENCODED), usage=_object(input_tokens=_COUNT))
 
 _ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
 _STATUSES = {
@@ -92,4 +102,4 @@ def errors(*statuses: int) -> dict[int | str, Schema]:
 
 def success(schema: Schema, *media_types: str) -> Schema:
     """Return the OpenAPI response for status 200 with this schema."""
-    return {"200": {"description": "Ranked.", "content": {kind: {"schema": schema} for kind in media_types}}}
+    return {"200": {"description": "Ranked or encoded.", "content": {kind: {"schema": schema} for kind in media_types}}}

@@ -8,7 +8,7 @@ from serve.telemetry.request_record import RequestRecord
 
 COUNTERS = {
     "rerank_requests": ("Requests by path, model and status.", ("path", "model", "status")),
-    "rerank_documents": ("Documents ranked.", ("model",)),
+    "rerank_documents": ("Documents ranked, and texts encoded.", ("model",)),
     "rerank_tokens": ("Tokens read, special tokens included.", ("model",)),
 }
 HISTOGRAMS = {

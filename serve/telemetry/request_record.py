@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from rerank.types import RerankResult
+from rerank.types import EncodeResult, RerankResult
 
 _access = logging.getLogger("rerank.access")
 
@@ -20,7 +20,7 @@ class RequestRecord:
     path: str
     key_name: str | None = None  # never the API key itself
     model: str | None = None  # the public name, once the model is found
-    documents: int = 0
+    documents: int = 0  # or texts to encode
     tokens: int = 0
     status: int = 200
     error: str | None = None  # the error's code
@@ -28,8 +28,8 @@ class RequestRecord:
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
-    def ranked(self, result: RerankResult) -> None:
-        """Record the tokens and timings of the ranking."""
+    def computed(self, result: RerankResult | EncodeResult) -> None:
+        """Record the tokens and timings of a ranking, or of vectors."""
         self.tokens = result.tokens
         for stage in STAGES:
             self.stages[stage] = getattr(result.timings, f"{stage}_s")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rerank.types import RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 from serve.errors import ErrorResponse
 
 
@@ -32,13 +32,30 @@ class ParsedRequest:
     query_field: str = "query"
 
 
+@dataclass(frozen=True, slots=True)
+class VectorsResponse:
+    """What a wire that returns vectors renders: the model's public name, and the vectors."""
+
+    model: str
+    result: EncodeResult
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEncode:
+    """A request body that asks for vectors, after parsing; see `ParsedRequest`. Its path names the model."""
+
+    request: EncodeRequest
+    render: Callable[[VectorsResponse], Any]
+    field: str = "items"
+
+
 class Wire(Protocol):
     """The interface of each protocol module in this package."""
 
     STATUS: Mapping[str, int]
     """HTTP statuses by error code, where they differ from `serve.errors`."""
 
-    def parse(self, body: Mapping[str, Any], /) -> ParsedRequest:
+    def parse(self, body: Mapping[str, Any], /) -> ParsedRequest | ParsedEncode:
         """Read a request body. Raises InputError naming the field."""
         ...
 

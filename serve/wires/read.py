@@ -20,6 +20,8 @@ _EXPECTED = {
     "bool_parsing": "true or false",
     "list_type": "a list",
     "dict_type": "an object",
+    "model_type": "an object",
+    "none_required": "null",
 }
 
 

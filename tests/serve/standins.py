@@ -14,23 +14,26 @@ from fastapi import FastAPI
 
 from jobs.bench.server.process import free_port
 from rerank.ranking.relevance import relevance_scores
-from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
+from rerank.types import EncodeRequest, EncodeResult, RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
 
 
 @dataclass
 class LengthScorer:
-    """Rank by text length: a document of n characters has the logit n - 3 and counts as n tokens."""
+    """Rank by text length: a document of n characters has the logit n - 3 and counts as n tokens.
 
-    asked: list[RerankRequest] = field(default_factory=list)
+    The vectors of a text are the lengths of its words, with 1 behind those of a query; or one with its own length.
+    """
+
+    asked: list[RerankRequest | EncodeRequest] = field(default_factory=list)
     failure: BaseException | None = None
     seconds: float = 0
     left: BaseException | None = None
     timings: Timings = field(default_factory=Timings)
     runs: bool = True
 
-    async def rerank(self, request: RerankRequest) -> RerankResult:
+    async def _work(self, request: RerankRequest | EncodeRequest) -> None:
         self.asked.append(request)
         try:
             await asyncio.sleep(self.seconds)
@@ -39,6 +42,16 @@ class LengthScorer:
             raise
         if self.failure is not None:
             raise self.failure
+
+    async def encode(self, request: EncodeRequest) -> EncodeResult:
+        await self._work(request)
+        (output,) = request.outputs
+        parts = [text.split() if output == "multivector" else [text] for text in request.texts]
+        vectors = (np.array([[len(part), request.is_query] for part in row], dtype=np.float32) for row in parts)
+        return EncodeResult(output, tuple(vectors), sum(map(len, request.texts)), self.timings)
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        await self._work(request)
         logits = np.array([len(text) - 3 for text in request.documents], dtype=np.float32)
         scores = relevance_scores(logits)
         order = sorted(range(len(logits)), key=lambda row: -logits[row])[: request.top_k]
@@ -47,7 +60,7 @@ class LengthScorer:
 
     async def describe(self) -> dict[str, Any]:
         known = {"model": "length", "kind": "by length", "engine": "fake", "device": "cpu"}
-        return {**known, "dtype": "float32", "max_length": 512}
+        return {**known, "dtype": "float32", "max_length": 512, "outputs": ["score", "dense", "multivector"]}
 
     async def is_running(self) -> bool:
         return self.runs

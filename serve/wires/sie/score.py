@@ -1,0 +1,44 @@
+"""SIE's scores of items for a query, with ranks from 0."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from rerank.types import RerankRequest
+from serve.wires import ParsedRequest, RankingResponse
+from serve.wires.fields import Item, Items, Unread
+from serve.wires.read import read_body
+from serve.wires.sie import STATUS, error, read_items, read_query
+from serve.wires.write import decimal
+
+__all__ = ["STATUS", "Body", "error", "parse"]
+
+
+class Body(BaseModel):
+    """A score request; an item is `{"id"?, "text"}`."""
+
+    query: Item
+    items: Items
+    instruction: Unread = None
+    options: Unread = None
+
+
+def parse(values: Mapping[str, Any]) -> ParsedRequest:
+    """Read a request. Raises InputError naming the field."""
+    body = read_body(Body, values)
+    query, query_id = read_query(body.query)
+    texts, ids = read_items(body.items)
+    names = [name or f"item-{index}" for index, name in enumerate(ids)]
+    return ParsedRequest(None, RerankRequest(query, texts), partial(_render, query_id, names), "items")
+
+
+def _render(query_id: str | None, ids: Sequence[str], response: RankingResponse) -> dict[str, Any]:
+    result = response.result
+    scores = [
+        {"item_id": ids[document.index], "score": decimal(document.score), "rank": rank}
+        for rank, document in enumerate(result.ranked)
+    ]
+    named = {} if query_id is None else {"query_id": query_id}
+    return {"model": response.model, **named, "scores": scores, "usage": {"input_tokens": result.tokens}}
