@@ -22,12 +22,15 @@ PATHS = (
     "/v1/score",
     "/v1/score/length",
     "/v1/score/org/none",
+    "/v1/encode/length",
 )
+SIE = ("/v1/score/", "/v1/encode/")
 _EXAMPLES = {path: [dialect.body for dialect in examples.values()] for path, (_, examples) in DOCUMENTED.items()}
 _OPTIONS = (
     *("model", "rank_fields", "raw_scores", "return_text", "return_documents", "data_1", "data_2"),
     *("instruction", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
     *("max_chunks_per_doc", "priority", "relevant_spans", "request_id", "return_len", "use_activation", "user"),
+    *("is_query", "output_dtype", "output_types"),
 )
 _KEYS = (*_OPTIONS, "id", "text", *sorted({key for bodies in _EXAMPLES.values() for body in bodies for key in body}))
 
@@ -56,9 +59,16 @@ packable = _nested(st.one_of(_scalars, st.binary(max_size=8), st.datetimes(timez
 
 def examples_for(path: str) -> list[dict[str, Any]]:
     """The documented bodies of a path; of all paths that share a table of keys for each of those."""
+    if path.startswith(SIE):
+        return _EXAMPLES[path[: path.index("/", len("/v1/"))] + "/{model}"]
     if "score" in path:
-        return _EXAMPLES["/v1/score/{model}" if path.startswith("/v1/score/") else "/v1/score"]
-    return [body for documented, bodies in _EXAMPLES.items() if "score" not in documented for body in bodies]
+        return _EXAMPLES["/v1/score"]
+    return [
+        body
+        for documented, bodies in _EXAMPLES.items()
+        if "score" not in documented and not documented.startswith(SIE)
+        for body in bodies
+    ]
 
 
 @st.composite

@@ -45,7 +45,7 @@ class LengthScorer:
 
     async def encode(self, request: EncodeRequest) -> EncodeResult:
         await self._work(request)
-        (output,) = request.outputs
+        output = request.outputs[0]
         parts = [text.split() if output == "multivector" else [text] for text in request.texts]
         vectors = (np.array([[len(part), request.is_query] for part in row], dtype=np.float32) for row in parts)
         return EncodeResult(output, tuple(vectors), sum(map(len, request.texts)), self.timings)

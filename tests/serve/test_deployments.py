@@ -28,7 +28,7 @@ from rerank.errors import (
     RerankError,
     UnavailableError,
 )
-from rerank.types import RerankRequest, RerankResult
+from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 from serve.deployments import DeploymentScorer
 from serve.errors import KilledWorkersError
 
@@ -58,14 +58,19 @@ class Handle:
     """A handle whose calls end like this, one after the other."""
 
     outcomes: list[Any]
-    expected: RerankRequest | None = REQUEST  # None: whatever it is asked
+    expected: RerankRequest | EncodeRequest | None = REQUEST  # None: whatever it is asked
     responses: list[Response] = field(default_factory=list)
 
     @property
     def rerank(self) -> "Handle":
         return self
 
-    def remote(self, request: RerankRequest) -> Response:
+    @property
+    def encode(self) -> "Handle":
+        assert isinstance(self.expected, EncodeRequest)
+        return self
+
+    def remote(self, request: RerankRequest | EncodeRequest) -> Response:
         assert self.expected is None or request is self.expected
         self.responses.append(Response(self.outcomes[len(self.responses)]))
         return self.responses[-1]
@@ -187,3 +192,19 @@ def test_leaving_cancels_the_second_call_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(DeploymentScorer(handle).rerank(REQUEST))
     assert [response.cancelled for response in handle.responses] == [False, True]
+
+
+def test_texts_to_encode_are_sent_again_and_refused_as_pairs_are() -> None:
+    texts = EncodeRequest(("a", "b"), is_query=True)
+    vectors = EncodeResult("dense", (), 2)
+    handle = Handle([ActorDiedError(), vectors, ActorDiedError(), ActorDiedError()], expected=texts)
+    scorer = DeploymentScorer(handle)
+
+    async def scenario() -> None:
+        assert await scorer.encode(texts) is vectors
+        for _ in range(2):
+            with pytest.raises(KilledWorkersError):
+                await scorer.encode(texts)
+
+    asyncio.run(scenario())
+    assert len(handle.responses) == 4

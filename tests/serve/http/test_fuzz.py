@@ -13,7 +13,7 @@ from serve.http.endpoint import Server
 from serve.http.examples import DOCUMENTED, documentation
 from serve.http.limits import Limits
 from serve.models import Models
-from tests.serve.bodies import PATHS, allowed, anything, changed, extended, packable, spelled
+from tests.serve.bodies import PATHS, SIE, allowed, anything, changed, extended, packable, spelled
 from tests.serve.standins import LengthScorer, calling
 
 JSON = {"Accept": "application/json"}
@@ -48,6 +48,9 @@ def ranking(path: str, sent: dict[str, Any], body: Any) -> tuple[list[int], int 
     if "scores" in body:
         assert len(body["scores"]) == len(sent["items"])
         return [place["rank"] for place in body["scores"]], None
+    if path.startswith("/v1/encode/"):
+        assert len(body["items"]) == len(sent["items"])
+        return [], None
     if "rankings" in body:
         top = int(sent.get("top_k") or 0) or len(sent["passages"])
         return [place["index"] for place in body["rankings"]], min(top, len(sent["passages"]))
@@ -68,7 +71,7 @@ def check_error(path: str, sent: Any, status: int, body: dict[str, Any]) -> None
     """The error body of the dialect that the path and the body's keys name."""
     message = body["message"]
     assert message and isinstance(message, str)
-    if path.startswith("/v1/score/"):
+    if path.startswith(SIE):
         assert body["detail"]["message"] == message and body["detail"]["code"].isupper()
     elif "score" not in path and isinstance(sent, dict) and "texts" in sent:
         assert body["error"] == body["detail"] == message
@@ -113,7 +116,7 @@ def test_what_the_documentation_allows_is_refused_or_ranked_whole(path: str) -> 
     send()
 
 
-@pytest.mark.parametrize("path", ["/v1/score/length", "/v1/score/org/none"])
+@pytest.mark.parametrize("path", ["/v1/score/length", "/v1/score/org/none", "/v1/encode/length"])
 def test_any_msgpack_is_refused_or_ranked_whole(path: str) -> None:
     bodies = (changed(path, packable) | extended(path, packable) | packable).map(lambda body: (body, packed(body)))
     noise = st.binary(max_size=60).map(lambda content: (None, content))

@@ -26,7 +26,19 @@ from serve.models import Models
 from tests.serve.standins import LengthScorer
 
 JSON = {"Accept": "application/json"}
-DIALECTS = {"Cohere", "Jina", "Voyage", "TEI", "vLLM", "Infinity", "Mixedbread", "llama.cpp", "NIM", "SIE"}
+DIALECTS = {
+    "Cohere",
+    "Jina",
+    "Voyage",
+    "TEI",
+    "vLLM",
+    "Infinity",
+    "Mixedbread",
+    "llama.cpp",
+    "NIM",
+    "SIE",
+    "SIE encode",
+}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -11,6 +11,7 @@ MIXEDBREAD = {"query": "q", "input": ["four", "sixsix"]}
 NIM = {"query": {"text": "q"}, "passages": [{"text": "four"}, {"text": "sixsix"}]}
 PAIRS = {"text_1": "q", "text_2": ["four", "sixsix"]}
 SIE = {"query": {"text": "q"}, "items": [{"text": "four"}, {"text": "sixsix"}]}
+ENCODE = {"items": [{"text": "four"}, {"text": "sixsix"}]}
 JSON = {"Accept": "application/json"}
 
 STRICT = TokenLimits(strict=True)
@@ -182,7 +183,7 @@ def test_xinference_s_clients_get_the_token_count_they_ask_for(client):
 def test_the_documentation_lists_what_is_honoured_refused_and_ignored(client):
     paths = client("/openapi.json", "GET").json()["paths"]
     described = {path: methods["post"]["description"] for path, methods in paths.items() if "post" in methods}
-    assert len(described) == 7
+    assert len(described) == 8
     assert all("Fields that are not listed here are ignored." in text for text in described.values())
     honoured, refused, informational, *_ = described["/v2/rerank"].partition("- ")[2].split("\n- ")
     assert honoured.startswith("Honoured: ") and "`max_tokens_per_doc`" in honoured and "`top_n`" in honoured
@@ -209,6 +210,7 @@ def test_litellm_may_ask_nim_and_tei_for_the_best(client):
         ("/v1/ranking", NIM),
         ("/v1/score", PAIRS),
         ("/v1/score/length", SIE),
+        ("/v1/encode/length", ENCODE),
     ],
 )
 def test_a_deadline_is_504_in_every_dialect(client, scorer, path, body):
