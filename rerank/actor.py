@@ -24,7 +24,7 @@ from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
 from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 
-_MOST_TOKENS = 262_144  # of the texts of a request that get a vector for each token: 128 MiB of vectors 128 wide
+_MOST_TOKENS = 65_536  # of the texts of a request that get a vector for each token: 32 MiB of vectors 128 wide
 
 
 class RerankActor:

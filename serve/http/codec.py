@@ -33,13 +33,23 @@ def decode(content: bytes, *, as_msgpack: bool) -> dict[str, Any]:
     return body
 
 
-def encode(content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool) -> Response:
-    """Return a response whose body is this object, which may hold arrays: lists in JSON, msgpack-numpy's in msgpack."""
+def encode(
+    content: Any, status: int, headers: Mapping[str, str] | None, *, as_msgpack: bool, is_large: bool = False
+) -> Response:
+    """Return a response whose body is this object; one that may be large is encoded in many small steps.
+
+    Arrays become lists in JSON, and msgpack-numpy's maps in msgpack.
+    """
     if as_msgpack:
         body = msgpack.packb(content, unicode_errors="replace", default=_pack_array)
         return Response(body, status, headers, MSGPACK)
     try:
-        return Response(_JSON.encode(content).encode(), status, headers, "application/json")
+        # The one-shot encoder keeps the interpreter from other threads until the body is complete.
+        parts = _JSON.iterencode(content) if is_large else (_JSON.encode(content),)
+        text = bytearray()
+        for part in parts:
+            text += part.encode()
+        return Response(bytes(text), status, headers, "application/json")
     except UnicodeEncodeError:  # an echoed half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it
         return Response(json.dumps(content), status, headers, "application/json")
 

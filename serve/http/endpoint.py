@@ -83,7 +83,7 @@ class Endpoint:
             deadline = Deadline.of(request, self._server.limits)
             body = await self._read(request, deadline)
             wire = wire_of(body, otherwise=wire) if self._by_body_field else wire
-            response = self._encode(request, await self._rank(request, body, wire, record, deadline), 200)
+            response = await self._rank(request, body, wire, record, deadline)
         except RerankError as error:
             failure = error_response(error)
         except asyncio.CancelledError:
@@ -105,9 +105,16 @@ class Endpoint:
         return response
 
     def _encode(
-        self, request: Request, content: Any, status: int, headers: Mapping[str, str] | None = None
+        self,
+        request: Request,
+        content: Any,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_large: bool = False,
     ) -> Response:
-        return encode(content, status, headers, as_msgpack=self._msgpack and not wants_json(request))
+        as_msgpack = self._msgpack and not wants_json(request)
+        return encode(content, status, headers, as_msgpack=as_msgpack, is_large=is_large)
 
     async def _read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
         content = await read_bytes(request, self._server.limits, deadline)
@@ -115,7 +122,7 @@ class Endpoint:
 
     async def _rank(
         self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord, deadline: Deadline
-    ) -> Any:
+    ) -> Response:
         parsed = wire.parse(body)
         if isinstance(parsed, ParsedEncode):
             return await self._encode_texts(request, parsed, record, deadline)
@@ -128,15 +135,17 @@ class Endpoint:
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
-        return parsed.render(RankingResponse(record.request_id, name, result))
+        return self._encode(request, parsed.render(RankingResponse(record.request_id, name, result)), 200)
 
     async def _encode_texts(
         self, request: Request, parsed: ParsedEncode, record: RequestRecord, deadline: Deadline
-    ) -> Any:
+    ) -> Response:
+        """Return the vectors of a body's texts, written in a thread: they may be millions of numbers."""
         texts = check_texts(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params["model"])
         record.model, record.documents = name, texts.size
         async with deadline.enforced():
             result = await scorer.encode(texts)
         record.computed(result)
-        return parsed.render(VectorsResponse(name, result))
+        content = parsed.render(VectorsResponse(name, result))
+        return await asyncio.to_thread(self._encode, request, content, 200, is_large=True)

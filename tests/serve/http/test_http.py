@@ -17,6 +17,12 @@ def http(server: httpx.Client) -> httpx.Client:
     return server
 
 
+def test_a_model_that_gives_no_vectors_says_so(http):
+    answer = http.post("/v1/encode/org/first", json={"items": [{"text": "a"}]}, headers={"Accept": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"]["message"].startswith("this model gives scores and no vectors")
+
+
 def test_a_request_is_answered_with_its_timings(http):
     answer = http.post("/v1/rerank", json=BODY)
     assert answer.status_code == 200
