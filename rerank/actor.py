@@ -170,7 +170,7 @@ class RerankActor:
         """Return the vectors of texts. Raises ModelError if one of them is not finite."""
         vectors = cast(VectorEngine, self._reranker.engine).vectors(texts)  # the engine of a TextEncoder
         if not all(np.isfinite(each).all() for each in vectors):
-            raise ModelError(f"{self._reranker.config.model!r} gave vectors that are NaN")
+            raise ModelError(f"{self._reranker.config.model!r} gave vectors that are not finite")
         return vectors
 
     def check_health(self) -> None:

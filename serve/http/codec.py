@@ -51,7 +51,7 @@ def encode(
             text += part.encode()
         return Response(bytes(text), status, headers, "application/json")
     except UnicodeEncodeError:  # an echoed half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it
-        return Response(json.dumps(content), status, headers, "application/json")
+        return Response(json.dumps(content, default=np.ndarray.tolist), status, headers, "application/json")
 
 
 def _pack_array(array: np.ndarray[Any, Any]) -> dict[bytes, Any]:

@@ -105,7 +105,7 @@ def test_too_many_vectors_are_refused_before_they_are_computed(late, monkeypatch
 
 def test_vectors_that_are_not_finite_are_an_error(late, monkeypatch):
     monkeypatch.setattr(late._reranker.engine, "vectors", lambda texts: [np.full((1, 2), np.nan)] * len(texts))
-    with pytest.raises(ModelError, match="gave vectors that are NaN"):
+    with pytest.raises(ModelError, match="gave vectors that are not finite"):
         encoded(late, EncodeRequest(TEXTS))
 
 

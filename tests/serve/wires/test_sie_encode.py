@@ -111,6 +111,12 @@ def test_errors_have_sie_s_codes(client, scorer, failure, status, code, retry_af
     assert msgpack.unpackb(answer.content)["detail"] == {"code": code, "message": str(failure)}
 
 
+def test_an_id_that_is_half_a_surrogate_pair_is_echoed(client):
+    answer = client(PATH, content='{"items": [{"id": "\\ud800", "text": "four"}]}', headers=JSON)
+    (item,) = answer.json()["items"]
+    assert (item["id"], item["dense"]["values"]) == ("\ud800", [4, 0])
+
+
 def test_an_unknown_model_is_404(client):
     answer = client("/v1/encode/org/none", json=BODY, headers=JSON)
     assert (answer.status_code, answer.json()["detail"]["code"]) == (404, "MODEL_NOT_FOUND")
