@@ -91,9 +91,14 @@ class CandidateSets:
 
 
 def list_column(rows: pa.Table, offsets: Offsets) -> pa.Array:
-    """Return a table's rows as lists of structs; list i holds the rows offsets[i] to offsets[i + 1]."""
+    """Return a table's rows as lists of structs; list i holds the rows offsets[i] to offsets[i + 1].
+
+    The lists are large ones if 32 bits cannot count the rows.
+    """
     arrays = [combined(column) for column in rows.columns]
     structs = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
+    if offsets[-1] > np.iinfo(np.int32).max:
+        return pa.LargeListArray.from_arrays(pa.array(offsets), structs)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs)
 
 
