@@ -122,11 +122,13 @@ def _counted(rows: Source, limit: int | None) -> RunJoin:
 
 
 def _check_same_kind(rows: Source, other: Source, by: str) -> None:
-    row_type, other_type = rows.schema.field(by).type, other.schema.field(by).type
-    if pa.types.is_integer(row_type) != pa.types.is_integer(other_type):
+    kinds = [
+        "an integer" if pa.types.is_integer(source.schema.field(by).type) else "a string" for source in (rows, other)
+    ]
+    if kinds[0] != kinds[1]:
         raise InputError(
-            f"{by} must be a string in both tables or an integer in both, but is {row_type} in {rows.location.uri} "
-            f"and {other_type} in {other.location.uri}"
+            f"{by} must be a string in both tables or an integer in both, but is {kinds[0]} in {rows.location.uri} "
+            f"and {kinds[1]} in {other.location.uri}"
         )
 
 

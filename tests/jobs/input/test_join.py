@@ -132,7 +132,7 @@ def test_ids_keep_the_type_that_they_have_in_the_run(tmp_path: Path) -> None:
     assert (found["query_id"], found["candidates"][0]["text"]) == (7, "t")
 
     pq.write_table(pa.table({"doc_id": ["x"], "text": ["t"]}), tmp_path / "corpus")
-    with pytest.raises(InputError, match=r"doc_id must be .*, but is int64 in .*run and string in .*corpus"):
+    with pytest.raises(InputError, match=r"doc_id must be .*, but is an integer in .*run and a string in .*corpus"):
         open_run(str(tmp_path / "run"), **places, renames={}, limit=None)
 
 
