@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from rerank.arrays import Offsets, offsets_of
 
 _BYTES_PER_OFFSET = 8
-_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -45,18 +46,30 @@ def wide_type(kind: pa.DataType) -> pa.DataType:
     Strings inside structs and lists are wide, too. Arrow raises errors, or counts wrongly, where an array of its usual
     strings outgrows offsets of 32 bits.
     """
+    return _with_strings(kind, pa.large_string(), pa.large_binary())
+
+
+def narrow_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type with the same values whose strings have Arrow's usual type; the opposite of `wide_type`."""
+    return _with_strings(kind, pa.string(), pa.binary())
+
+
+def _with_strings(kind: pa.DataType, string: pa.DataType, binary: pa.DataType) -> pa.DataType:
+    def change(inner: pa.DataType) -> pa.DataType:
+        return _with_strings(inner, string, binary)
+
     if pa.types.is_dictionary(kind):
-        return wide_type(kind.value_type)
-    if pa.types.is_string(kind) or pa.types.is_string_view(kind):  # Arrow cannot take rows of views (version 26)
-        return pa.large_string()
-    if pa.types.is_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.large_binary()
+        return change(kind.value_type)
+    if any(test(kind) for test in _STRINGS):
+        return string
+    if any(test(kind) for test in _BINARIES):
+        return binary
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(wide_type(field.type)) for field in kind])
+        return pa.struct([field.with_type(change(field.type)) for field in kind])
     if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(wide_type(kind.value_type)))
+        return pa.list_(kind.value_field.with_type(change(kind.value_type)))
     if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(wide_type(kind.value_type)))
+        return pa.large_list(kind.value_field.with_type(change(kind.value_type)))
     return kind
 
 
@@ -72,7 +85,7 @@ def _value_bytes(values: pa.Array | pa.ChunkedArray) -> Offsets:
     if pa.types.is_struct(kind):
         fields = (_value_bytes(values.field(index)) for index in range(kind.num_fields))
         return sum(fields, np.zeros(len(values), dtype=np.int64))
-    if any(test(kind) for test in _STRINGS):
+    if any(test(kind) for test in (*_STRINGS, *_BINARIES)):
         return _lengths(pc.binary_length(values)) + _BYTES_PER_OFFSET
     if any(test(kind) for test in _LISTS):
         ends = offsets_of(_value_bytes(values.flatten()))

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from jobs.formats.columns import Kind, Layout, check_column, check_columns, describe, recognise, rename
 from jobs.formats.parquet import list_parquet
-from jobs.input.slices import read_slices
+from jobs.formats.slices import read_slices
 from rerank.errors import InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import CANDIDATES
-from rerank.sizes import wide_type
+from rerank.sizes import narrow_type, wide_type
 
 _FOOTER_THREADS = 16
 _BYTES_PER_SLICE = 16 << 20
@@ -56,6 +56,7 @@ class Source:
     renames: dict[str, str]
     row_groups: tuple[RowGroup, ...]
     is_intermediate: bool = False  # written by an earlier step of the same run
+    has_large_strings: bool = False  # in the files
 
     @property
     def pairs(self) -> int:
@@ -88,11 +89,10 @@ class Source:
             yield from read_slices(
                 stream,
                 [group.index for group in groups],
-                fields=[field for field in self.schema if columns is None or field.name in columns],
-                columns=None if columns is None else [self.renames.get(name, name) for name in columns],
-                rows=sum(group.rows for group in groups),
-                is_whole=groups[-1].is_whole,
                 most_bytes=_BYTES_PER_SLICE,
+                columns=None if columns is None else [self.renames.get(name, name) for name in columns],
+                fields=[field for field in self.schema if columns is None or field.name in columns],
+                rows=sum(group.rows for group in groups),
             )
 
 
@@ -145,7 +145,8 @@ def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict
     if not row_groups:
         raise InputError(f"{location.uri}: holds no rows")
     wide = pa.schema([field.with_type(wide_type(field.type)) for field in schema])
-    return Source(location, layout, wide, renames, row_groups)
+    is_narrow = all(narrow_type(kind) == kind for kind in schema.types)
+    return Source(location, layout, wide, renames, row_groups, has_large_strings=not is_narrow)
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:

@@ -84,7 +84,12 @@ VALUES: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
 
 
 @settings(max_examples=80, deadline=None)
-@given(data=st.data(), kind=st.sampled_from(list(VALUES)), limit=st.integers(1, 400), group=st.integers(1, 20))
+@given(
+    data=st.data(),
+    kind=st.sampled_from(list(VALUES)),
+    limit=st.sampled_from([1, 90, 400, 100_000]),
+    group=st.integers(1, 20),
+)
 def test_values_of_every_type_are_read_as_they_were_written(
     data: st.DataObject, kind: str, limit: int, group: int
 ) -> None:
