@@ -121,3 +121,14 @@ def test_more_rows_than_32_bits_count_become_large_lists():
     many = 2**31 + 1
     lists = list_column(pa.table({"nothing": pa.nulls(many)}), np.array([0, 1, many]))
     assert lists.value_lengths().to_pylist() == [1, 2**31]
+
+
+def test_chunks_that_outgrow_32_bits_are_combined_as_large_strings(monkeypatch):
+    table = pa.concat_tables([TABLE, TABLE.slice(2)])
+    monkeypatch.setattr("rerank.ranking.candidates._MOST_BYTES", 100)
+    sets = CandidateSets.from_table(table)
+    assert (
+        sets.to_table().to_pylist()
+        == CandidateSets.from_table(pa.concat_tables([TABLE, TABLE.slice(2)]).combine_chunks()).to_table().to_pylist()
+    )
+    assert sets.candidates.schema.field("text").type == pa.large_string()
