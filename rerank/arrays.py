@@ -29,15 +29,15 @@ class Ragged:
 
     @classmethod
     def from_arrow(cls, array: pa.Array) -> "Ragged":
-        """Return an Arrow list<int32> array as Ragged rows, null lists as empty ones; copies if there are nulls."""
+        """Return Arrow lists of int32 as Ragged rows, null lists as empty ones; copies if there are nulls."""
         if array.null_count:
             array = array.fill_null([])
         offsets = array.offsets.to_numpy().astype(np.int64)
         return cls(array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def to_arrow(self) -> pa.Array:
-        """Return the rows as an Arrow list<int32> array."""
-        return pa.ListArray.from_arrays(pa.array(self.offsets.astype(np.int32)), pa.array(self.values))
+        """Return the rows as an Arrow large_list<int32> array: a block may have more tokens than 32 bits can count."""
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

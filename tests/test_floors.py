@@ -18,6 +18,7 @@ FLOORS = ("rerank", "jobs", "serve")
 HOUSE = {
     "rerank": [
         ["errors", "arrays"],
+        ["sizes"],
         ["types", "config", "paths", "ranking"],
         ["encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],

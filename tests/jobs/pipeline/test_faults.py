@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.formats.columns import Layout
 from jobs.pipeline.staging import STAGING
-from jobs.pipeline.writer import ranked_rows
+from jobs.pipeline.writer import ranked_slices
 from rerank import Reranker
 from tests.fakes import candidate_sets
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
@@ -56,7 +56,7 @@ def with_faults() -> list[Any]:
 def expected(rows: list[Any]) -> pa.Table:
     """What a process that nothing happens to gives."""
     reranker = Reranker(engine=FaultyEngine(is_harmless=True))
-    return ordered(ranked_rows(reranker.rank_table(candidate_sets(rows)), Layout.PAIRS))
+    return ordered(pa.concat_tables(ranked_slices(reranker.rank_table(candidate_sets(rows)), Layout.PAIRS, 1_000)))
 
 
 @pytest.mark.usefixtures("shared_driver")
