@@ -1,12 +1,8 @@
 """Look scores up instead of computing them: the identity of the scorer, and a snapshot of its score store."""
 
-import getpass
-import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
@@ -32,8 +28,7 @@ def open_score_lookup(uri: str, identity: ModelIdentity) -> ScoreLookup:
 @lru_cache(maxsize=2)
 def open_snapshot(lookup: ScoreLookup) -> Snapshot:
     """Return the snapshot, which the workers of a node share; it stays open for the life of the process."""
-    cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
-    return Snapshot.open(lookup.store, cache, parts=lookup.parts)
+    return Snapshot.open(lookup.store, parts=lookup.parts)
 
 
 def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
