@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.fingerprint import ModelIdentity, identify
+from rerank.fingerprint import ModelIdentity, identify, pin
 from rerank.store import Damage, Part, ScoreStore, Snapshot
 
 
@@ -37,7 +37,7 @@ def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:
-    """Return the settings with the precision that this machine's device takes, the scorer's identity and its encoder.
+    """Return the settings with the model's content and this machine's precision, the scorer's identity and its encoder.
 
     Runs on a worker like those that will score, because the driver may have neither their GPU nor the model.
     Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
@@ -48,10 +48,11 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     from rerank.engines.device.choices import pick_device, pick_dtype
 
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
-    encoder = load_encoder(scorer)
-    check_config(scorer)
-    identity = identify(scorer, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
-    return scorer.model_copy(update={"dtype": dtype}), identity, encoder
+    pinned = pin(scorer).model_copy(update={"dtype": dtype})
+    encoder = load_encoder(pinned)
+    check_config(pinned)
+    identity = identify(pinned, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
+    return pinned, identity, encoder
 
 
 def resolve_and_ship(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder | None]:
