@@ -14,6 +14,7 @@ from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
+from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
@@ -58,7 +59,11 @@ class Reranker:
     def engine(self) -> Engine:
         """Return the engine, which is loaded at its first use. Raises ModelError or ConfigError."""
         if self._engine is None:
-            self._engine = load_engine(self.config)
+            try:
+                engine = load_engine(self.config)
+            finally:
+                check_content(self.config)  # also where loading fails: a file that is another may be the reason
+            self._engine = engine
         return self._engine
 
     def rank_table(

@@ -1,8 +1,11 @@
 """Load the tokeniser of a model folder or Hub id, and its length limit."""
 
+import copyreg
 import logging
 from functools import lru_cache
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pair_call import PairCallEncoder
@@ -44,7 +47,22 @@ def load_tokenizer(config: ScorerConfig) -> Any:
     """Return the transformers tokeniser of a model; raises what transformers raises."""
     from transformers import AutoTokenizer
 
-    return _pretrained(AutoTokenizer, config)
+    copyreg.pickle(Tokenizer, _reduce)
+    # A tokeniser may declare this itself, which stays.
+    options = {"split_special_tokens": True} if config.split_special_tokens else {}
+    return _pretrained(AutoTokenizer, config, **options)
+
+
+def _reduce(tokenizer: Tokenizer) -> tuple[Any, ...]:
+    """Pickle with a tokeniser whether it splits special tokens: its own pickle loses that."""
+    return _restore, (tokenizer.to_str(), tokenizer.encode_special_tokens)
+
+
+def _restore(serialized: str, splits_special_tokens: bool) -> Tokenizer:
+    copyreg.pickle(Tokenizer, _reduce)  # this process may send it on
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.encode_special_tokens = splits_special_tokens
+    return tokenizer
 
 
 @lru_cache(maxsize=4)
@@ -55,8 +73,8 @@ def load_settings(config: ScorerConfig) -> Any:
     return _pretrained(AutoConfig, config)
 
 
-def _pretrained(kind: Any, config: ScorerConfig) -> Any:
-    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+def _pretrained(kind: Any, config: ScorerConfig, **options: Any) -> Any:
+    options |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     return kind.from_pretrained(config.location, **options)
 
 
