@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.forked_workers import LIGHT_NODE, WITH_ENGINES
 from tests.models import FAMILIES
 from tests.processes import kill_all, sigterm_kept, started, surviving
 
@@ -21,6 +22,8 @@ _TO_END_S = 60  # for processes of a Ray that was shut down
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it costs every cluster a process
+# Credentials for the S3 servers of tests: workers have them from the cluster.
+os.environ |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_EC2_METADATA_DISABLED": "true"}
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
@@ -88,8 +91,9 @@ def shared_address() -> Iterator[str]:
     """The address of a Ray cluster that all tests may use: starting one takes as long as several jobs on it."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
-    with sigterm_kept():
+    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, **LIGHT_NODE}
+    with sigterm_kept(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WITH_ENGINES, "1")
         cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster.address
     cluster.shutdown()

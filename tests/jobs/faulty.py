@@ -17,6 +17,7 @@ from jobs.pipeline.job import RunConfig, run
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
+from tests.forked_workers import make_new_nodes_light
 
 # A document with this many tokens makes the engine fail.
 KILLS, RAISES, LOSES_DEVICE = 40, 41, 42
@@ -71,4 +72,5 @@ def main(spec: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    make_new_nodes_light()
     main(json.loads(sys.argv[1]))

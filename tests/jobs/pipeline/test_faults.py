@@ -21,6 +21,7 @@ from jobs.pipeline.staging import STAGING
 from jobs.pipeline.writer import ranked_rows
 from rerank import Reranker
 from tests.fakes import candidate_sets
+from tests.forked_workers import LIGHT_NODE
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
 from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
@@ -144,7 +145,7 @@ NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_peri
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head without GPUs and two nodes with one each, which this machine does not have."""
-    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": NOTICE_DEATHS_SOON}
+    head = {"num_cpus": 1, "num_gpus": 0, "_system_config": NOTICE_DEATHS_SOON, **LIGHT_NODE}
     with sigterm_kept():
         cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
@@ -152,7 +153,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_node_may_go_away(cluster: Cluster, tmp_path: Path) -> None:
-    _stays, goes = (cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(2))
+    _stays, goes = (cluster.add_node(num_cpus=1, num_gpus=1, **LIGHT_NODE) for _ in range(2))
     with Job(tmp_path, ROWS, seconds_per_pair=0.01, block_pairs=20, address=cluster.address) as job:
         job.wait_until(lambda: len({process for process, _ in job.calls("end")}) == 2 and job.scored() > PAIRS / 6)
         cluster.remove_node(goes, allow_graceful=False)
