@@ -1,9 +1,9 @@
 """Ray workers that are forked from a process which has imported what they need. Linux only.
 
-A worker of Ray imports Ray twice and Ray Data once, 3 CPU seconds before it does anything, and a job has seven of them.
-A node with LIGHT_NODE among its options runs this file instead of Ray's own script. The first time, it starts a process
-that imports everything, and the engines if the node was started with WITH_ENGINES in the environment. Each time, it
-asks that process for a worker, and waits until the worker ends.
+A worker of Ray imports Ray twice and Ray Data once, 3 CPU seconds before it does anything, and a job has seven of them;
+two of these import torch and transformers, for 4 more. A node with FORKED among its options runs this file instead of
+Ray's own script. The first time, it starts a process that imports everything. Each time, it asks that process for a
+worker, and waits until the worker ends.
 """
 
 import fcntl
@@ -20,20 +20,18 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
-# Options of a Ray node that starts few processes: no autoscaler, nobody who copies logs to drivers, and forked workers.
-LIGHT_NODE: dict[str, Any] = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-if sys.platform == "linux":
-    LIGHT_NODE["setup_worker_path"] = __file__
+# Options of a Ray node. A light one has forked workers, and neither an autoscaler nor who copies logs to drivers.
+FORKED = {"setup_worker_path": __file__} if sys.platform == "linux" else {}
+LIGHT_NODE = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True, **FORKED}
 
-WITH_ENGINES = "FORKED_WORKERS_WITH_ENGINES"
 _REQUEST_BYTES = 128 * 1024  # at most: a command line and an environment
 
 
-def make_new_nodes_light() -> None:
-    """Give LIGHT_NODE to all nodes that this process starts: `ray.init` has no such options."""
+def give_to_new_nodes(options: dict[str, Any]) -> None:
+    """Give options to all nodes that this process starts: `ray.init` does not take these."""
     from ray._private.parameter import RayParams
 
-    RayParams.__init__ = partialmethod(RayParams.__init__, **LIGHT_NODE)
+    RayParams.__init__ = partialmethod(RayParams.__init__, **options)
 
 
 def ask() -> None:
@@ -118,9 +116,8 @@ def _import_all() -> None:
 
     ray.actor.ActorClassID = RandomOfPython
     import jobs.pipeline.job  # noqa: F401
+    import rerank.engines.cross_encoder  # noqa: F401
 
-    if WITH_ENGINES in os.environ:
-        import rerank.engines.cross_encoder  # noqa: F401
     if len({_random_id_of_a_fork() for _ in range(2)}) < 2:
         raise RuntimeError("an import used Ray's random numbers, which are now the same in all workers")
 
