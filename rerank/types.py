@@ -1,6 +1,7 @@
 """The values that enter and leave the library."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from sys import getsizeof
 
 from rerank.errors import InputError
 
@@ -35,7 +36,7 @@ class RerankRequest:
     take; None: no limit. `token_limits` truncates texts further than the model does.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, or if `top_k` or
-    `timeout_s` is not positive.
+    `timeout_s` is not positive. With `are_texts_checked` the texts are not checked again.
     """
 
     query: str
@@ -43,17 +44,24 @@ class RerankRequest:
     top_k: int | None = None
     timeout_s: float | None = None
     token_limits: TokenLimits = AS_THE_MODEL
+    are_texts_checked: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
-        _check_text("query", self.query)
+    def __post_init__(self, are_texts_checked: bool) -> None:
         if not self.documents:
             raise InputError("documents must hold at least one document, got none")
-        for index, document in enumerate(self.documents):
-            _check_text(f"documents[{index}]", document)
+        if not are_texts_checked:
+            _check_text("query", self.query)
+            for index, document in enumerate(self.documents):
+                _check_text(f"documents[{index}]", document)
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, got {self.top_k}")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise InputError(f"timeout_s must be above 0, got {self.timeout_s:g}")
+
+    @property
+    def text_bytes(self) -> int:
+        """Return how much memory the texts take."""
+        return getsizeof(self.query) + sum(map(getsizeof, self.documents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,8 @@ def _check_text(name: str, text: str) -> None:
         raise InputError(f"{name} must be a string, got {text!r}")
     if not text.strip():
         raise InputError(f"{name} must hold text, got a blank one")
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can contain one, and no tokeniser reads it

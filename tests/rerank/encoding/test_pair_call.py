@@ -69,7 +69,7 @@ def test_pairs_are_those_of_the_tokenisers_own_call(folder):
 def test_no_more_pairs_are_encoded_at_once_than_memory_holds(folder, monkeypatch):
     encoder = load_encoder(exact(folder))
     whole = rows_of(encoder, CORPUS, CORPUS, np.zeros(10), np.arange(10))[1]
-    monkeypatch.setattr("rerank.encoding.pair_call._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("rerank.encoding.reading._CHUNK_CHARACTERS", 300)
     assert rows_of(encoder, CORPUS, CORPUS, np.zeros(10), np.arange(10))[1] == whole
 
 
