@@ -1,6 +1,6 @@
 """The values that enter and leave the library."""
 
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from sys import getsizeof
 
 from rerank.errors import InputError
@@ -28,6 +28,12 @@ class TokenLimits:
 AS_THE_MODEL = TokenLimits()
 
 
+class CheckedTexts(tuple[str, ...]):
+    """Texts that are known not to be blank, and to be valid Unicode."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
     """One query and its documents, in first-stage order.
@@ -36,7 +42,7 @@ class RerankRequest:
     take; None: no limit. `token_limits` truncates texts further than the model does.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, or if `top_k` or
-    `timeout_s` is not positive. With `are_texts_checked` the texts are not checked again.
+    `timeout_s` is not positive. Documents that are CheckedTexts are not checked again.
     """
 
     query: str
@@ -44,13 +50,12 @@ class RerankRequest:
     top_k: int | None = None
     timeout_s: float | None = None
     token_limits: TokenLimits = AS_THE_MODEL
-    are_texts_checked: InitVar[bool] = False
 
-    def __post_init__(self, are_texts_checked: bool) -> None:
+    def __post_init__(self) -> None:
+        _check_text("query", self.query)
         if not self.documents:
             raise InputError("documents must hold at least one document, got none")
-        if not are_texts_checked:
-            _check_text("query", self.query)
+        if not isinstance(self.documents, CheckedTexts):
             for index, document in enumerate(self.documents):
                 _check_text(f"documents[{index}]", document)
         if self.top_k is not None and self.top_k < 1:
