@@ -1,7 +1,7 @@
 """Send the largest legal bodies, and small ones that could become large, to an ingress and an actor in this process.
 
-Prints the peak of the memory above that of the idle process, and the longest pause of the event loop, as JSON. It runs
-in a process of its own, without Ray, torch and a model.
+`python -m tests.serve.http.largest_bodies MAX_LENGTH` prints the peak of the memory above that of the idle process and
+the longest pause of the event loop, as JSON. It needs neither Ray nor torch nor a model.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ def bodies() -> dict[str, tuple[str, bytes]]:
             "/v2/rerank",
             {"query": "q", "documents": ["." * 10_000] * 1_000, "return_documents": True},
         ),
-        "a long query": ("/v1/score", {"text_1": "what " * 19_000, "text_2": ["parcel " * 14_000] * 90}),
-        "rows": ("/v1/score", {"queries": ["é" * 2_400] * 1_000, "documents": ["é" * 2_400] * 1_000}),
+        "a long query": ("/v1/score", {"text_1": "what " * 19_000, "text_2": ["parcel " * 14_000] * 20}),
+        "rows": ("/v1/score", {"queries": ["é" * 24_000] * 100, "documents": ["é" * 24_000] * 100}),
         "repeated names": (
             "/v1/rerank",
             {"documents": [{"t": "x" * 8_000}], "query": "q", "rank_fields": ["t"] * 40_000},
@@ -82,7 +82,7 @@ async def longest_pause(done: asyncio.Event) -> float:
 async def main() -> dict[str, Any]:
     """Send all bodies, several at a time, and return what was measured."""
     tokenizer = Tokenizer.from_file(str(Path(ScorerConfig().location) / "tokenizer.json"))
-    encoder = Encoder(tokenizer, max_length=512)
+    encoder = Encoder(tokenizer, max_length=int(sys.argv[1]))
     actor = RerankActor(ScorerConfig(), engine=FreeEngine(), encoder=encoder)
     api = create_api(Server(Models({"free": actor}, {}), Limits(timeout_s=600)))
     statuses: Counter[int] = Counter()
@@ -105,11 +105,12 @@ async def main() -> dict[str, Any]:
         for name, (path, content) in sent.items():
             done = asyncio.Event()
             pause = asyncio.create_task(longest_pause(done))
+            await asyncio.sleep(0.005)  # it measures from now on
             await send(path, content)
             done.set()
             pauses[name] = await pause
         one = resident("VmHWM") - idle
-        await asyncio.gather(*(send(*sent["full"]) for _ in range(CLIENTS)))
+        await asyncio.gather(*(send(*sent["dots"]) for _ in range(CLIENTS)))
     return {
         "one_mib": one / 2**20,
         "together_mib": (resident("VmHWM") - idle) / 2**20,
