@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rerank.batching.admission import MAX_WAITING_BYTES
 from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
@@ -42,6 +43,7 @@ class RerankActor:
         encoder: PairEncoder | None = None,
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """Load the model of `config`. Raises ModelError or ConfigError.
 
@@ -55,7 +57,8 @@ class RerankActor:
           actor that died may have written such parts; the caller has looked up the older ones already
         - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
 
-        For `rerank`: `max_waiting_pairs`, the number of pairs above which requests are refused.
+        For `rerank`: `max_waiting_pairs` and `max_waiting_bytes`, the number of unfinished pairs and the bytes of their
+        texts above which requests are refused.
 
         `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
         has to be scored, which may be never.
@@ -73,6 +76,7 @@ class RerankActor:
             lanes=lambda: self._reranker.engine.lanes,
             batch_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
+            max_waiting_bytes=max_waiting_bytes,
         )
         # Load in the thread that scores requests: OpenMP keeps one team of threads per computing thread, and small
         # batches take a tenth longer once two teams have more threads than there are cores.

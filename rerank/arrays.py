@@ -28,6 +28,12 @@ class Ragged:
         return cls(values, offsets)
 
     @classmethod
+    def from_arrays(cls, rows: Sequence[IntArray]) -> "Ragged":
+        """Return arrays of ids as Ragged rows."""
+        offsets = offsets_of([len(row) for row in rows])
+        return cls(np.concatenate(rows) if len(rows) else np.empty(0, dtype=np.int32), offsets)
+
+    @classmethod
     def from_arrow(cls, array: pa.Array) -> "Ragged":
         """Return Arrow lists of int32 as Ragged rows, null lists as empty ones; copies if there are nulls."""
         if array.null_count:
@@ -51,6 +57,13 @@ class Ragged:
         """Return these rows in this order, each truncated to its entry in `lengths`."""
         kept = self.lengths[rows] if lengths is None else lengths
         return Ragged(self.values[spans(self.offsets[rows], kept)], offsets_of(kept))
+
+    def first(self, count: int) -> "Ragged":
+        """Return the first `count` ids of each row."""
+        lengths = self.lengths
+        if lengths.max(initial=0) <= count:
+            return self
+        return self.take(np.arange(len(self)), lengths=np.minimum(lengths, count))
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Offsets:

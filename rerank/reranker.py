@@ -11,6 +11,7 @@ from xxhash import xxh3_128_hexdigest
 from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
+from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.encoding.tokenizer import load_encoder
 from rerank.engines import Engine, load_engine
 from rerank.errors import InputError, ModelError
@@ -195,13 +196,16 @@ class Reranker:
         pairs = self.encode(request)
         return self.finish(request, pairs, self.engine.score(pairs).logits)
 
-    def encode(self, request: RerankRequest) -> EncodedPairs:
-        """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`."""
+    def encode(self, request: RerankRequest, checkpoint: Checkpoint = never_stop) -> EncodedPairs:
+        """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`.
+
+        `checkpoint` is called before each chunk of texts, and what it raises ends the work.
+        """
         rows = np.arange(len(request.documents), dtype=np.int32)
         queries, query_of = _distinct(request.queries)
         if len(query_of) == 1:
             query_of = np.zeros_like(rows)
-        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits)
+        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits, checkpoint)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """Return the pairs of all requests; each distinct document is tokenised once."""

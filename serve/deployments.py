@@ -46,21 +46,23 @@ _REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A full model's refusal, reused until `until` for requests with at least as many documents and no more time."""
+    """A full model's refusal, reused until `until` for requests that are at least as large and have no more time."""
 
     error: OverloadedError
     documents: int
+    text_bytes: int
     timeout_s: float
     until: float
 
     @classmethod
     def of(cls, error: OverloadedError, request: RerankRequest) -> "_Refusal":
-        return cls(error, len(request.documents), _timeout_of(request), monotonic() + _REFUSAL_S)
+        return cls(error, len(request.documents), request.text_bytes, _timeout_of(request), monotonic() + _REFUSAL_S)
 
     def check(self, request: RerankRequest) -> None:
-        """Raise OverloadedError for a request that would be refused too: as many documents, and no more time."""
-        is_as_large = len(request.documents) >= self.documents and _timeout_of(request) <= self.timeout_s
-        if is_as_large and monotonic() < self.until:
+        """Raise OverloadedError for a request that would be refused too: as many documents and bytes, no more time."""
+        if monotonic() >= self.until or _timeout_of(request) > self.timeout_s:
+            return
+        if len(request.documents) >= self.documents and request.text_bytes >= self.text_bytes:
             raise OverloadedError(str(self.error), retry_after_s=self.error.retry_after_s)
 
 

@@ -9,25 +9,26 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
 from typing import TypeVar
 
 from rerank.arrays import FloatArray
+from rerank.batching.admission import MAX_WAITING_BYTES, AbandonedError, Admissions, AdmittedRequest
 from rerank.batching.fair_queue import Batch, QueuedRequest, next_batch
 from rerank.batching.merge import merge
 from rerank.batching.throughput import ThroughputEstimate
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.reading import Checkpoint
 from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import lower_priority
-from rerank.errors import DeadlineError, EngineLostError, OverloadedError
+from rerank.errors import DeadlineError, EngineLostError
 from rerank.types import RerankRequest, Timings
 
 Value = TypeVar("Value")
 
-_DEADLINE_SHARE = 0.5  # accept a request if it should be done within this share of its time limit: others will follow
 _SWITCH_S = 0.0002  # how long a thread may keep the interpreter; lanes need it briefly after every operation
 _TOKENIZER_THREADS = 4  # a short request waits to be tokenised only if four long ones are being tokenised
 
@@ -46,25 +47,27 @@ class Batcher:
 
     def __init__(
         self,
-        encode: Callable[[RerankRequest], EncodedPairs],
+        encode: Callable[[RerankRequest, Checkpoint], EncodedPairs],
         score: Callable[[EncodedPairs], FloatArray],
         *,
         lanes: Callable[[], ThreadLanes | None] = lambda: None,
         batch_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """Tokenise requests by `encode` and score their pairs by `score`, in the engine's `lanes` if it has any.
 
         `batch_tokens` fixes the tokens of a batch; None: they adapt to the engine's speed. Requests are refused if
-        there would be more than `max_waiting_pairs` unfinished pairs.
+        there would be more than `max_waiting_pairs` unfinished pairs, or texts of more than `max_waiting_bytes`.
+        `encode` calls its second argument before each chunk of work, and passes on what that raises.
         """
         self._encode = encode
         self._score = score
         self._lanes = lanes
         self._throughput = ThroughputEstimate(batch_tokens)
-        self._max_waiting_pairs = max_waiting_pairs
-        self._admitted: list[int] = []  # pairs of each unfinished request
+        self._admissions = Admissions(max_pairs=max_waiting_pairs, max_bytes=max_waiting_bytes)
         self._queue: deque[QueuedRequest] = deque()
+        self._tokenizing: set[asyncio.Task[EncodedPairs | None]] = set()
         self._running: set[asyncio.Task[None]] = set()  # batches being scored: one on all cores, or one per lane
         self._has_all_cores = False
         # The event loop has the highest priority, so that a flood of requests can at least be refused.
@@ -79,51 +82,38 @@ class Batcher:
 
     @property
     def waiting_pairs(self) -> int:
-        """Return the pairs of all unfinished requests: being tokenised, queued or being scored."""
-        return sum(self._admitted)
+        """Return the pairs of all unfinished requests: being tokenised, queued or being scored.
+
+        Those that are still being tokenised or scored for a caller that left are counted too.
+        """
+        return self._admissions.pairs
 
     async def score(self, request: RerankRequest) -> Scored:
         """Return the scored pairs of a request. Cancelling the call drops the pairs that are not scored yet.
 
-        Raises OverloadedError at once if too many pairs are queued, DeadlineError after the request's `timeout_s`
-        seconds, and whatever `encode` or `score` raises for this request.
+        Raises OverloadedError at once if too many pairs or bytes are queued, DeadlineError after the request's
+        `timeout_s` seconds, and whatever `encode` or `score` raises for this request.
         """
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))  # here and not on import: only servers need it
-        size = len(request.documents)
-        self._admit(size, request.timeout_s)
-        self._admitted.append(size)
+        admitted = self._admissions.admit(request, self._throughput.pairs_per_second)
         try:
             async with asyncio.timeout(request.timeout_s) as limit:
-                return await self._tokenize_and_wait(request)
+                return await self._tokenize_and_wait(request, admitted)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineError(f"the answer was not ready within {request.timeout_s:g} seconds") from None
         finally:
-            self._admitted.remove(size)
+            self._admissions.leave(admitted)
 
-    def _admit(self, size: int, timeout_s: float | None) -> None:
-        """Raise OverloadedError if a request of `size` pairs does not fit or would be late; accept one alone always."""
-        if not self._admitted:
-            return
-        waiting, rate = self.waiting_pairs, self._throughput.pairs_per_second
-        if waiting + size > self._max_waiting_pairs:
-            problem = f"{waiting} pairs wait to be scored and at most {self._max_waiting_pairs} may"
-        elif timeout_s is not None and rate and self._pairs_until_done(size) / rate > timeout_s * _DEADLINE_SHARE:
-            problem = f"{waiting} pairs wait to be scored, too many to be ready within {timeout_s:g} seconds"
-        else:
-            return
-        seconds = ceil(waiting / rate) if rate else 1
-        raise OverloadedError(f"{problem}, come back later", retry_after_s=min(max(seconds, 1), 60))
-
-    def _pairs_until_done(self, size: int) -> int:
-        """Return the pairs scored until a request of `size` pairs is done: of each other request at most `size`."""
-        return size + sum(min(size, other) for other in self._admitted)
-
-    async def _tokenize_and_wait(self, request: RerankRequest) -> Scored:
+    async def _tokenize_and_wait(self, request: RerankRequest, admitted: AdmittedRequest) -> Scored:
         arrived = perf_counter()
-        pairs = await asyncio.get_running_loop().run_in_executor(self._tokenizers, self._encode, request)
-        queued = QueuedRequest.of(pairs)
+        tokenizing = asyncio.create_task(self._tokenize(request, admitted))
+        self._tokenizing.add(tokenizing)
+        tokenizing.add_done_callback(self._tokenizing.discard)
+        pairs = await asyncio.shield(tokenizing)  # the thread goes on until its next checkpoint if the caller leaves
+        assert pairs is not None
+        queued = QueuedRequest.of(pairs, admitted)
         self._queue.append(queued)
         self._start_batches()
         try:
@@ -134,6 +124,15 @@ class Batcher:
         ended = perf_counter()
         timings = Timings(queued.queued_at - arrived, queued.started_at - queued.queued_at, ended - queued.started_at)
         return Scored(pairs, queued.logits, timings)
+
+    async def _tokenize(self, request: RerankRequest, admitted: AdmittedRequest) -> EncodedPairs | None:
+        """Return the pairs of a request, None if its caller left before they were complete."""
+        loop = asyncio.get_running_loop()
+        with self._admissions.counting(admitted, len(request.documents)):
+            try:
+                return await loop.run_in_executor(self._tokenizers, self._encode, request, admitted.check_not_abandoned)
+            except AbandonedError:
+                return None
 
     def _start_batches(self) -> None:
         """Start a batch in every part of the engine that is free, as long as requests are queued."""
@@ -158,10 +157,13 @@ class Batcher:
 
     async def _run(self, batch: Batch, lanes: ThreadLanes | None) -> None:
         """Score a batch in one of the lanes, or without lanes on all cores."""
-        try:
-            await self._score_batch(batch, lanes)
-        except Exception as error:
-            await self._score_separately(batch, lanes, error)
+        with ExitStack() as counted:
+            for request, rows in batch:
+                counted.enter_context(self._admissions.counting(request.admitted, len(rows)))
+            try:
+                await self._score_batch(batch, lanes)
+            except Exception as error:
+                await self._score_separately(batch, lanes, error)
 
     async def _score_batch(self, batch: Batch, lanes: ThreadLanes | None) -> None:
         """Score a batch in a thread of the engine and store the logits in its requests."""

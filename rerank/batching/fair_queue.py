@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerank.arrays import FloatArray, offsets_of
+from rerank.batching.admission import AdmittedRequest
 from rerank.encoding.pairs import EncodedPairs
 
 _REQUESTS_PER_ROUND = 256  # at most, because the event loop waits for a round
@@ -27,17 +28,20 @@ class QueuedRequest:
     tokens: npt.NDArray[np.int64]  # [pairs + 1]: tokens of order[:i]
     logits: FloatArray
     done: asyncio.Future[None]
+    admitted: AdmittedRequest
     queued_at: float = field(default_factory=perf_counter)
     started_at: float = 0.0  # when its first batch started; 0: not yet
     taken: int = 0
     scored: int = 0
 
     @classmethod
-    def of(cls, pairs: EncodedPairs) -> "QueuedRequest":
+    def of(cls, pairs: EncodedPairs, admitted: AdmittedRequest) -> "QueuedRequest":
         """Return a request whose pairs are all to be scored."""
         order = np.argsort(-pairs.lengths, kind="stable")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        return cls(pairs, order, offsets_of(pairs.lengths[order]), np.empty(len(pairs), dtype=np.float32), done)
+        return cls(
+            pairs, order, offsets_of(pairs.lengths[order]), np.empty(len(pairs), dtype=np.float32), done, admitted
+        )
 
     def take(self, share: int, *, budget: int | None) -> int:
         """Take the next pairs that fit into `share` tokens, or one pair if it fits into `budget` (None: any pair).

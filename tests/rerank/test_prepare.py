@@ -28,9 +28,9 @@ class Recording(Encoder):
         super().__init__(tokenizer, max_length=max_length)
         self.texts: list[str] = []
 
-    def tokenize(self, texts):
+    def tokenize(self, texts, *options):
         self.texts.extend(texts)
-        return super().tokenize(texts)
+        return super().tokenize(texts, *options)
 
 
 @pytest.fixture
