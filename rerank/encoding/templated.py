@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Ragged, offsets_of
 from rerank.encoding.chat_template import TEXT_PROBES, Splice
-from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError, token_ids
+from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
+from rerank.encoding.token_ids import token_ids
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
@@ -60,12 +61,13 @@ class TemplatedEncoder:
         most = pair_limit(limits, self.max_length, special_count=special_count + len(self._tail))
         query_lengths = np.minimum(query_rows.lengths[query_of], most - special_count - len(self._tail))
         full_lengths = document_rows.lengths[document_of]
-        room = most - special_count - query_lengths
+        wanted_lengths = full_lengths
         if limits.document is not None:
-            room = np.minimum(room, limits.document + len(self._tail))
-        is_truncated = full_lengths > room
+            wanted_lengths = np.minimum(full_lengths, limits.document + len(self._tail))
         if limits.strict:
-            refuse_truncated((full_lengths > most - special_count - query_rows.lengths[query_of]), most)
+            refuse_truncated(special_count + query_rows.lengths[query_of] + wanted_lengths > most, most)
+        document_lengths = np.minimum(wanted_lengths, most - special_count - query_lengths)
+        is_truncated = document_lengths < full_lengths
         pairs = EncodedPairs(
             template=self.template,
             queries=query_rows,
@@ -73,7 +75,7 @@ class TemplatedEncoder:
             query_of=query_of,
             document_of=document_of,
             query_lengths=query_lengths.astype(np.int32),
-            document_lengths=np.minimum(full_lengths, room).astype(np.int32),
+            document_lengths=document_lengths.astype(np.int32),
         )
         return _with_tail(pairs, is_truncated, self._tail) if self._tail and is_truncated.any() else pairs
 
