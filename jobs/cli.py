@@ -9,6 +9,7 @@ from jobs import evaluate, store
 from jobs.bench import command as bench
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
+from jobs.inspect import inspect
 from jobs.plan import plan
 from jobs.report.command import register as register_report
 from jobs.run import run
@@ -30,6 +31,7 @@ evaluate.register(app)
 register_tune(app)
 register_report(app)
 app.command("plan")(plan)
+app.command("inspect")(inspect)
 
 
 @app.command()

@@ -25,6 +25,12 @@ def run(
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
     model: Annotated[str, typer.Option(help="Model folder or Hub id; the bundled model if not given.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors; they can run any code.")
+    ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Keep the K best candidates of each query.")] = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drop candidates with a lower relevance score.")
@@ -80,6 +86,8 @@ def run(
         scorer = {
             "model": model,
             "revision": revision,
+            "trust_remote_code": trust_remote_code,
+            "allow_pickle": allow_pickle,
             "device": device,
             "dtype": dtype,
             "max_length": max_length,

@@ -25,6 +25,7 @@ class ScorerConfig(BaseModel):
     - `max_length`: tokens per pair, special tokens included; None: the model's own limit
     - `split_special_tokens`: read special tokens that a text spells out, such as `[SEP]`, as text
     - `trust_remote_code`: run Python code that comes with the model
+    - `allow_pickle`: load weights that are no safetensors; such a file can run any code while it is read
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
     - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
 
@@ -43,6 +44,7 @@ class ScorerConfig(BaseModel):
     max_length: int | None = Field(default=None, ge=8)
     split_special_tokens: bool = False
     trust_remote_code: bool = False
+    allow_pickle: bool = False
     deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same
 
     device: str = "auto"

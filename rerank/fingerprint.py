@@ -14,12 +14,17 @@ from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairTemplate
 from rerank.errors import ModelError
 
-_SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model", ".py"})
+_SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".jinja", ".metadata"})
 _NOT_LOADED = re.compile(r"\..*|onnx|openvino|checkpoint-\d+|__pycache__")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 4 << 20
 # Fields that older fingerprints do not have. With these values they are left out, so that old scores stay usable.
-_LATER = {"deterministic": False, "split_special_tokens": False}
+_LATER = {
+    "deterministic": False,
+    "split_special_tokens": False,
+    "kind": "sequence classifier",
+    "text_format": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class ModelIdentity:
     passages: str = "whole"
     deterministic: bool = False
     split_special_tokens: bool = False
+    kind: str = "sequence classifier"
+    text_format: str = ""  # the encoder's: prompts, a chat template that is no PairTemplate, query expansion
 
     @property
     def fingerprint(self) -> str:
@@ -55,8 +62,18 @@ class ModelIdentity:
         return asdict(self)
 
 
-def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, dtype: str) -> ModelIdentity:
-    """Return the identity of the scorer; `max_length` and `template` are its encoder's, `dtype` is its engine's.
+def identify(
+    config: ScorerConfig,
+    *,
+    max_length: int,
+    template: PairTemplate,
+    dtype: str,
+    kind: str = "sequence classifier",
+    text_format: str = "",
+) -> ModelIdentity:
+    """Return the identity of the scorer.
+
+    `max_length`, `template` and `text_format` are its encoder's, `dtype` is its engine's.
 
     Raises ModelError if the model does not exist.
     """
@@ -69,6 +86,8 @@ def identify(config: ScorerConfig, *, max_length: int, template: PairTemplate, d
         trust_remote_code=config.trust_remote_code,
         deterministic=config.deterministic,
         split_special_tokens=config.split_special_tokens,
+        kind=kind,
+        text_format=text_format,
     )
 
 

@@ -65,7 +65,9 @@ def prepare(
         stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
         to_score &= np.isnan(logits)
     rows = np.flatnonzero(to_score).astype(np.int32)
-    pairs = encode(sets, rows, encoder, digests=digests)
+    # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
+    needed = reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
+    pairs = encode(sets, rows, encoder, digests=digests, with_query=sets.query_of[needed])
 
     dropped = () if keep_text else ("text", "query")
     candidates = keep_columns(sets.candidates, without=(*dropped, *INTERNAL_COLUMNS))
@@ -156,17 +158,25 @@ def pair_hashes_of(sets: CandidateSets, rows: IntArray) -> Hashes:
     return np.stack(halves, axis=1)
 
 
-def encode(sets: CandidateSets, rows: IntArray, encoder: PairEncoder, *, digests: Hashes | None = None) -> EncodedPairs:
+def encode(
+    sets: CandidateSets,
+    rows: IntArray,
+    encoder: PairEncoder,
+    *,
+    digests: Hashes | None = None,
+    with_query: IntArray | None = None,
+) -> EncodedPairs:
     """Tokenise the queries and the texts of these candidates, each distinct text once.
 
-    `digests` are the hashes of all candidates' texts, if they are known already.
+    `digests` are the hashes of all candidates' texts, if they are known already. `with_query` are the rows of the
+    queries that are tokenised, by default those of the candidates.
     """
     texts = text_column(sets.candidates, "text")
     first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
     documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]
     is_used = np.zeros(len(sets), dtype=np.bool_)
-    is_used[query_of] = True
+    is_used[query_of if with_query is None else with_query] = True
     queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
     return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
 

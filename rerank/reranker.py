@@ -12,8 +12,7 @@ from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
-from rerank.encoding.tokenizer import load_encoder
-from rerank.engines import Engine, load_engine
+from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
@@ -21,7 +20,7 @@ from rerank.isolation.isolate import FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
-from rerank.ranking.rank import best_first, rank, relevance_scores, with_source_score
+from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
@@ -115,8 +114,15 @@ class Reranker:
         clean, too_deep = _without_internal_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
         sort_keys = options.sort_keys(clean, logits)
+        scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[sets.query_of])
         ranked = rank(
-            clean, logits, sort_keys=sort_keys, unscored=too_deep, top_k=options.top_k, min_score=options.min_score
+            clean,
+            logits,
+            scores,
+            sort_keys=sort_keys,
+            unscored=too_deep,
+            top_k=options.top_k,
+            min_score=options.min_score,
         ).to_table()
         usage = {
             "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
@@ -222,7 +228,7 @@ class Reranker:
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.config.model!r} gave {np.count_nonzero(~np.isfinite(logits))} scores that are NaN")
         order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[: request.top_k]
-        scores = relevance_scores(logits)
+        scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[pairs.query_of])
         ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
         return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
 

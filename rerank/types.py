@@ -87,8 +87,8 @@ class RerankRequest:
 class RankedDocument:
     """One scored document of a request.
 
-    `index` is its place in `RerankRequest.documents`, from 0. `score` is its relevance score, the sigmoid of the logit,
-    from 0 to 1. `logit` is the model's raw output; documents are sorted by it.
+    `index` is its place in `RerankRequest.documents`, from 0. `score` is its relevance score from 0 to 1, for most
+    models the sigmoid of the logit. `logit` is the model's raw output; documents are sorted by it.
     """
 
     index: int

@@ -20,6 +20,7 @@ HOUSE = {
         ["errors", "arrays"],
         ["sizes"],
         ["types", "config", "paths", "ranking"],
+        ["model_files"],
         ["encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
@@ -28,7 +29,7 @@ HOUSE = {
     ],
     "jobs": [
         ["console", "exits"],
-        ["formats", "store"],
+        ["formats", "store", "inspect"],
         ["input"],
         ["pipeline"],
         ["evaluation", "run", "plan", "bench"],

@@ -22,6 +22,7 @@ from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Scores
 from rerank.errors import OutputError
+from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 _CANDIDATES = 100
@@ -38,6 +39,8 @@ class FreeEncoder:
 
     template: PairTemplate = _NO_TEMPLATE
     max_length: int = 512
+    relevance: Relevance = Relevance.SIGMOID
+    text_format: str = ""
 
     def encode(
         self,

@@ -15,7 +15,7 @@ from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.encoding.pairs import PairEncoder
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets
 

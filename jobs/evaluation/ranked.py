@@ -19,21 +19,23 @@ from rerank.errors import InputError
 from rerank.paths import locate
 from rerank.ranking.candidates import combined
 from rerank.ranking.fusion import ScoreFusion, fuse
-from rerank.ranking.rank import SOURCE_SCORE, relevance_scores
+from rerank.ranking.rank import SOURCE_SCORE
+from rerank.ranking.relevance import relevance_scores
 
 
 @dataclass(frozen=True)
 class RankedPairs:
     """Query i owns rows offsets[i] to offsets[i + 1], in first-stage order. All arrays have shape [pairs].
 
-    `ranks` are those of the run, from 1. A logit is NaN for a candidate below --depth. `source_scores` are the first
-    stage's: NaN for a pair without one, None if no pair has one.
+    `ranks` are those of the run, from 1. A logit and its relevance score are NaN for a candidate below --depth.
+    `source_scores` are the first stage's: NaN for a pair without one, None if no pair has one.
     """
 
     query_ids: list[str]
     offsets: Offsets
     doc_ids: pa.Array
     logits: FloatArray
+    scores: FloatArray
     ranks: IntArray
     source_rank: IntArray
     source_scores: Values | None
@@ -42,11 +44,6 @@ class RankedPairs:
     def query_of(self) -> npt.NDArray[np.intp]:
         """Row of the query that each pair belongs to."""
         return np.repeat(np.arange(len(self.query_ids)), np.diff(self.offsets))
-
-    @cached_property
-    def scores(self) -> FloatArray:
-        """Relevance score of each pair, 0 to 1."""
-        return relevance_scores(self.logits)
 
     @property
     def longest(self) -> int:
@@ -112,7 +109,7 @@ def read_ranked(
                 f"{uri}: column {name!r} is missing, found {', '.join(columns)}: is it an output of rerank run?"
             )
     manifest = read_manifest(location)
-    names = ["logit", "rank", "source_rank", *([SOURCE_SCORE] if SOURCE_SCORE in columns else [])]
+    names = ["logit", "rank", "source_rank", *(name for name in ("score", SOURCE_SCORE) if name in columns)]
     table = read_pairs(location, names, only=only)
     if SOURCE_SCORE not in columns:
         table = _with_source_scores(table, source, manifest)
@@ -148,11 +145,17 @@ def _arrays(table: pa.Table) -> RankedPairs:
     scores = None
     if SOURCE_SCORE in table.column_names:
         scores = table.column(SOURCE_SCORE).cast(pa.float64()).to_numpy()[order]
+    logits = table.column("logit").to_numpy().astype(np.float32)[order]
+    if "score" in table.column_names:
+        relevance = table.column("score").to_numpy().astype(np.float32)[order]
+    else:
+        relevance = relevance_scores(logits)
     return RankedPairs(
         encoded.dictionary.to_pylist(),
         offsets_of(np.bincount(queries, minlength=len(encoded.dictionary))),
         combined(table.column("doc_id")).take(pa.array(order)),
-        table.column("logit").to_numpy().astype(np.float32)[order],
+        logits,
+        relevance,
         table.column("rank").to_numpy().astype(np.int32)[order],
         source_rank[order],
         scores,

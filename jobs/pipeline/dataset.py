@@ -19,8 +19,7 @@ from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.encoding.tokenizer import load_encoder
-from rerank.engines import Engine
+from rerank.engines import Engine, load_encoder
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare

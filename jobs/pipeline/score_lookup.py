@@ -43,7 +43,7 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
     missing.
     """
-    from rerank.encoding.tokenizer import load_encoder
+    from rerank.engines import kind_of, load_encoder
     from rerank.engines.check_config import check_config
     from rerank.engines.device.choices import pick_device, pick_dtype
 
@@ -51,7 +51,14 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     pinned = pin(scorer).model_copy(update={"dtype": dtype})
     encoder = load_encoder(pinned)
     check_config(pinned)
-    identity = identify(pinned, max_length=encoder.max_length, template=encoder.template, dtype=dtype)
+    identity = identify(
+        pinned,
+        max_length=encoder.max_length,
+        template=encoder.template,
+        dtype=dtype,
+        kind=kind_of(pinned).value,
+        text_format=encoder.text_format,
+    )
     return pinned, identity, encoder
 
 

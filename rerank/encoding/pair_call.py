@@ -13,6 +13,7 @@ from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, q
 from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
+from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 _PROBE_TOKENS = 64
@@ -26,9 +27,12 @@ class PairCallEncoder:
     """
 
     unit = "pair"
+    relevance = Relevance.SIGMOID
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
+        """`prompt` is put before each query.
+
+        Raises ModelError if pairs have several token types, or more tokens than they are truncated to."""
         tokenizer.no_padding()
         limit = min(max_length, _PROBE_TOKENS)
         tokenizer.enable_truncation(limit, strategy="longest_first")
@@ -39,12 +43,13 @@ class PairCallEncoder:
         if len(kinds) != 1:
             raise ModelError(f"pairs of this tokeniser must have a single token type, got {sorted(kinds)}")
         self._tokenizer = tokenizer
+        self.text_format = prompt
         self._lock = Lock()  # the truncation length is a state of the tokeniser
         self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(PairCallEncoder, max_length=self.max_length), (self._tokenizer,)
+        return partial(PairCallEncoder, max_length=self.max_length, prompt=self.text_format), (self._tokenizer,)
 
     def encode(
         self,
@@ -58,6 +63,7 @@ class PairCallEncoder:
         """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         most = pair_limit(limits, self.max_length, special_count=special_count)
+        queries = [self.text_format + query for query in queries]
         queries, documents = self._heads(queries, documents, most - special_count, limits, checkpoint)
         if limits.document is not None:
             documents = self._truncated(documents, limits.document, checkpoint)

@@ -17,6 +17,7 @@ from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
+from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 # The longer text of a truncated pair keeps the odd token. To know which one is longer, a query is read up to this many
@@ -102,7 +103,17 @@ class PairEncoder(Protocol):
 
     @property
     def max_length(self) -> int:
-        """Return the most tokens that a pair may have."""
+        """Return the most tokens that a pair may have; of texts that are encoded by themselves, a text."""
+        ...
+
+    @property
+    def relevance(self) -> Relevance:
+        """Return what the relevance score of a logit means."""
+        ...
+
+    @property
+    def text_format(self) -> str:
+        """Return what else changes the token ids besides template and limit, for fingerprints; empty if nothing."""
         ...
 
     def encode(
@@ -131,9 +142,14 @@ class Encoder:
     """One model's tokeniser, template and length limit."""
 
     unit = "text"
+    relevance = Relevance.SIGMOID
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
-        """Learn the tokeniser's template. Raises UnjoinableError, and ModelError if max_length is too small."""
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
+        """Learn the tokeniser's template. `prompt` is put before each query.
+
+        Raises UnjoinableError, and ModelError if max_length is too small.
+        """
+        self.text_format = prompt
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -156,11 +172,12 @@ class Encoder:
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`.
 
+
         Of long texts only the beginning is read.
         """
         budget = pair_limit(limits, self.max_length, special_count=self.template.special_count)
         budget -= self.template.special_count
-        query_rows = self.tokenize(queries, query_tokens(budget), checkpoint)
+        query_rows = self.tokenize([self.text_format + query for query in queries], query_tokens(budget), checkpoint)
         count = document_tokens(budget, limits, int(query_rows.lengths.max(initial=0)))
         document_rows = self.tokenize(documents, count, checkpoint)
         pairs = self.pair(query_rows, document_rows, query_of, document_of, limits)

@@ -10,7 +10,11 @@ from tokenizers import Tokenizer
 from rerank.config import ScorerConfig
 from rerank.encoding.pair_call import PairCallEncoder
 from rerank.encoding.pairs import Encoder, PairEncoder, UnjoinableError
+from rerank.encoding.rendered import RenderedEncoder
+from rerank.encoding.templated import TemplatedEncoder
+from rerank.encoding.text_settings import TextSettings
 from rerank.errors import ModelError
+from rerank.model_files import ModelFiles, load_failure, transformer_folder
 
 # Families that number positions from padding_idx + 1, so that the first position embeddings are never used.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
@@ -20,26 +24,64 @@ _log = logging.getLogger(__name__)
 _UNLIMITED = 2**31 - 1  # lengths are int32; a tokeniser without a limit says 10^30
 
 
-@lru_cache(maxsize=4)
-def load_encoder(config: ScorerConfig) -> PairEncoder:
-    """Return the encoder of a model, cached in this process; warns if it is the slow one. Raises ModelError."""
+def load_pair_encoder(config: ScorerConfig) -> PairEncoder:
+    """Return the encoder of a model that reads query and document together; warns if it is a slow one.
+
+    Raises ModelError.
+    """
+    tokenizer, settings = load_parts(config)
+    text_settings = TextSettings.of(ModelFiles.of(config))
+    max_length = length_limit(config, tokenizer, settings, text_settings.max_length)
+    backend = tokenizer.backend_tokenizer
+    chat = text_settings.chat_template(tokenizer, settings.model_type)
+    if chat is None:
+        return _joined(config, backend, max_length, text_settings.prompt)
+    if config.split_special_tokens:
+        raise ModelError(
+            f"{config.model!r} has a chat template, which spells out special tokens: it cannot be used with "
+            "split_special_tokens"
+        )
+    chat.check(config.model)
+    splice = chat.splice()
     try:
-        tokenizer, model = load_tokenizer(config), load_settings(config)
+        if splice is None:
+            raise UnjoinableError("the chat template changes the texts or moves them")
+        return TemplatedEncoder(backend, splice, max_length=max_length)
+    except UnjoinableError as problem:
+        _log.warning("%s: %s; every pair is tokenised by itself, which takes longer", config.model, problem)
+        return RenderedEncoder(backend, splice or chat, max_length=max_length)
+
+
+def _joined(config: ScorerConfig, tokenizer: Tokenizer, max_length: int, prompt: str) -> PairEncoder:
+    try:
+        return Encoder(tokenizer, max_length=max_length, prompt=prompt)
+    except UnjoinableError as problem:
+        _log.warning("%s: %s; every pair is tokenised by itself, which takes longer", config.model, problem)
+        return PairCallEncoder(tokenizer, max_length=max_length, prompt=prompt)
+
+
+def load_parts(config: ScorerConfig) -> tuple[Any, Any]:
+    """Return the transformers tokeniser and configuration of a model. Raises ModelError if either cannot be used."""
+    try:
+        tokenizer, settings = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"cannot load the tokeniser of {config.model!r}: {problem}") from problem
+        raise load_failure(config, "the tokeniser", problem) from problem
     if not tokenizer.is_fast:
         raise ModelError(f"{config.model!r} has no fast tokeniser (tokenizer.json), which is required")
     if tokenizer.truncation_side != "right":
         raise ModelError(f"{config.model!r} truncates texts on the {tokenizer.truncation_side}, supported is the right")
-    positions = _positions(model)
+    return tokenizer, settings
+
+
+def length_limit(config: ScorerConfig, tokenizer: Any, settings: Any, most: int | None = None) -> int:
+    """Return the most tokens of a row: `max_length` of the user, else the least of the model's own limits.
+
+    Raises ModelError if the user's is above the positions of the model. `most` is a further limit of the model.
+    """
+    positions = _positions(settings)
     if config.max_length is not None and config.max_length > positions:
         raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
-    max_length = config.max_length or min(int(tokenizer.model_max_length), positions)
-    try:
-        return Encoder(tokenizer.backend_tokenizer, max_length=max_length)
-    except UnjoinableError as problem:
-        _log.warning("%s: %s; every pair is tokenised by itself, which takes longer", config.model, problem)
-        return PairCallEncoder(tokenizer.backend_tokenizer, max_length=max_length)
+    return config.max_length or min(int(tokenizer.model_max_length), positions, most or _UNLIMITED)
 
 
 @lru_cache(maxsize=4)
@@ -74,8 +116,10 @@ def load_settings(config: ScorerConfig) -> Any:
 
 
 def _pretrained(kind: Any, config: ScorerConfig, **options: Any) -> Any:
+    files = ModelFiles.of(config)
+    folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
     options |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    return kind.from_pretrained(config.location, **options)
+    return kind.from_pretrained(config.location, subfolder=folder.rstrip("/"), **options)
 
 
 def _positions(model: Any) -> int:

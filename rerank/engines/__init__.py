@@ -1,13 +1,47 @@
-"""Engines turn encoded pairs into logits. torch lives here and nowhere else in this package."""
+"""Engines turn encoded pairs into logits. torch lives here and nowhere else in this package.
+
+Each kind of model (`rerank.engines.kinds`) has an encoder, which turns texts into token ids, and an engine. Nothing
+outside of this room knows which kind it serves.
+"""
+
+from functools import lru_cache
 
 from rerank.config import ScorerConfig
+from rerank.encoding.pairs import PairEncoder
 from rerank.engines.contract import Engine, Scores, ThreadLanes
+from rerank.engines.kinds import Kind, kind_of
+from rerank.errors import ModelError
 
-__all__ = ["Engine", "ThreadLanes", "Scores", "load_engine"]
+__all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "kind_of", "load_encoder", "load_engine"]
+
+
+@lru_cache(maxsize=4)
+def load_encoder(config: ScorerConfig) -> PairEncoder:
+    """Return the encoder of a model, cached in this process; warns if it is a slow one.
+
+    Raises ModelError, and UnavailableError if the Hub cannot be reached.
+    """
+    kind = kind_of(config)
+    if kind in _BY_THEMSELVES:
+        raise ModelError(f"{config.model!r} is of the kind {kind.value!r}, which is not supported yet")
+    from rerank.encoding.tokenizer import load_pair_encoder
+
+    return load_pair_encoder(config)
 
 
 def load_engine(config: ScorerConfig) -> Engine:
-    """Return the engine for this model and device; torch is imported here. Raises ModelError or ConfigError."""
+    """Return the engine for this model and device; torch is imported here.
+
+    Raises ModelError or ConfigError, and UnavailableError if the Hub cannot be reached.
+    """
+    kind = kind_of(config)
+    if kind in _BY_THEMSELVES:
+        raise ModelError(f"{config.model!r} is of the kind {kind.value!r}, which is not supported yet")
     from rerank.engines.cross_encoder import CrossEncoderEngine
 
     return CrossEncoderEngine(config)
+
+
+# Kinds that encode queries and documents by themselves: their EncodedPairs hold whole rows for both, special tokens
+# included, with an empty template. The engine encodes each distinct row once and multiplies vectors.
+_BY_THEMSELVES = frozenset({Kind.LATE_INTERACTION, Kind.VECTOR})

@@ -54,16 +54,16 @@ def computed_tokens(lengths: npt.NDArray[np.integer], *, padded: bool) -> int:
     return len(lengths) * int(lengths[0]) if padded else int(lengths.sum())
 
 
-def pad(values: IntArray, offsets: npt.NDArray[np.int64], *, fill: int) -> npt.NDArray[np.int64]:
-    """Return concatenated rows as a [rows, longest row] grid, padded on the right with `fill`."""
+def pad(values: IntArray, offsets: npt.NDArray[np.int64], *, fill: int, left: bool = False) -> npt.NDArray[np.int64]:
+    """Return concatenated rows as a [rows, longest row] grid, padded with `fill` on the right or on the left."""
     lengths = np.diff(offsets)
     grid = np.full((len(lengths), int(lengths.max(initial=0))), fill, dtype=np.int64)
-    grid[row_mask(lengths)] = values
+    grid[row_mask(lengths, left=left)] = values
     return grid
 
 
-def row_mask(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Return True where a padded grid holds a token, shape [rows, longest row]."""
+def row_mask(lengths: npt.NDArray[np.integer], *, left: bool = False) -> npt.NDArray[np.bool_]:
+    """Return True where a grid, padded on the right or on the left, holds a token, shape [rows, longest row]."""
     columns: npt.NDArray[np.intp] = np.arange(int(lengths.max(initial=0)))
     mask: npt.NDArray[np.bool_] = columns < lengths[:, None]
-    return mask
+    return mask[:, ::-1] if left else mask

@@ -1,20 +1,24 @@
-"""Check what a model's config.json declares: a sequence classifier that gives one score per pair."""
+"""Check what a model's files declare before its weights are read: that a kind of engine can score with it."""
 
 from typing import Any
 
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings
+from rerank.engines.kinds import Kind, kind_of
 from rerank.errors import ModelError
+from rerank.model_files import load_failure
 
 
 def check_config(config: ScorerConfig) -> None:
-    """Raise ModelError where config.json alone tells that the model is no cross-encoder; loads no weights."""
+    """Raise ModelError where the files alone tell that the model cannot score pairs; loads no weights."""
+    if kind_of(config) is not Kind.CLASSIFIER:
+        return
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSES
 
     try:
         settings = load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
+        raise load_failure(config, "the configuration", problem) from problem
     class_name = CLASSES.get(settings.model_type)
     has_own_code = config.trust_remote_code and hasattr(settings, "auto_map")  # of a class that only loading tells
     if class_name is not None and not has_own_code:

@@ -1,8 +1,9 @@
 """Load the sequence classifier of a model folder or Hub id onto a device."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
 from rerank.engines.check_config import check_classifier, check_config
 from rerank.engines.forward.families import is_known
+from rerank.engines.library import LibraryModel, load_library, use_safetensors
 from rerank.errors import ModelError
+from rerank.model_files import ModelFiles, load_failure
 
 # Files that make sentence-transformers do more than load the classifier and pass it the tokeniser's output.
 _MODULES, _ADAPTER = "modules.json", "adapter_config.json"
@@ -23,6 +26,8 @@ class Classifier:
 
     model: Any
     takes_types: bool  # whether its input includes token types
+    pads_left: bool = False
+    takes_positions: bool = False  # whether padded rows need position numbers, because they are padded on the left
 
     @property
     def width(self) -> int | None:
@@ -35,19 +40,51 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
 
     Raises ModelError for all other models.
     """
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     check_config(config)
-    try:
+    with load_errors(config):
         model, tokenizer = _load_plain(config, dtype) or _load_any(config, device, dtype)
-    except (OSError, ValueError, KeyError, RuntimeError) as problem:
-        raise ModelError(f"cannot load {config.model!r}: {problem}") from problem
     check_classifier(config, model.config, type(model).__name__)
     # The tokeniser's input names decide, as in transformers: some BERT models were trained without token types.
     returns_types = "token_type_ids" in tokenizer.model_input_names
-    takes_types = returns_types and "token_type_ids" in inspect.signature(model.forward).parameters
+    parameters = inspect.signature(model.forward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    takes_types = returns_types and (takes_any or "token_type_ids" in parameters)
     return Classifier(model.to(device).eval(), takes_types)
+
+
+@contextmanager
+def load_errors(config: ScorerConfig) -> Iterator[None]:
+    """Turn what the libraries raise while a model is loaded into ModelError; hide their progress bars."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as problem:
+        if not config.allow_pickle and has_only_pickles(ModelFiles.of(config)):
+            raise ModelError(
+                f"{config.model!r} has no weights in safetensors; others are loaded only with allow_pickle, because "
+                "such a file can run any code while it is read"
+            ) from problem
+        raise load_failure(config, "the weights", problem) from problem
+
+
+def has_only_pickles(files: ModelFiles) -> bool:
+    """Return whether the model's own weights are not in safetensors."""
+    safe = any(files.path(f"model.safetensors{end}") for end in ("", ".index.json"))
+    return not safe and any(files.path(f"pytorch_model.bin{end}") for end in ("", ".index.json"))
+
+
+def load_as_library(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Classifier:
+    """Load a model of any modules with sentence-transformers, which then runs it, padded."""
+    model = LibraryModel(load_library(config, device, dtype))
+    returns_types = "token_type_ids" in model.library[0].tokenizer.model_input_names
+    return Classifier(
+        model.eval(),
+        takes_types=returns_types,
+        pads_left=model.is_causal,
+        takes_positions=model.is_causal and model.takes_positions,
+    )
 
 
 def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | None:
@@ -57,49 +94,25 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
     """
     from transformers import AutoModelForSequenceClassification
 
-    if config.trust_remote_code or any(_holds(config, name) for name in (_MODULES, _ADAPTER)):
+    if config.trust_remote_code or any(ModelFiles.of(config).path(name) for name in (_MODULES, _ADAPTER)):
         return None
     settings = load_settings(config)
     if not all(map(is_known, settings.architectures or [""])):
         return None
     tokenizer = load_tokenizer(config)
-    if tokenizer.chat_template is not None:
-        return None
     load = AutoModelForSequenceClassification.from_pretrained
-    model = load(config.location, revision=config.revision, config=settings, dtype=dtype)
+    model = load(
+        config.location, revision=config.revision, config=settings, dtype=dtype, use_safetensors=use_safetensors(config)
+    )
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return model, tokenizer
 
 
-def _holds(config: ScorerConfig, name: str) -> bool:
-    """Return whether the model's folder, or its repository on the Hub, has a file of this name."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    folder = Path(config.location).expanduser()
-    if folder.is_dir():
-        return (folder / name).exists()
-    try:
-        return bool(hf_hub_download(config.location, name, revision=config.revision))
-    except EntryNotFoundError:
-        return False
-
-
 def _load_any(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """Load the model by sentence-transformers. Raises ModelError if it is more than a classifier."""
-    from sentence_transformers import CrossEncoder
-
-    loaded = CrossEncoder(
-        config.location,
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-        device=str(device),
-        model_kwargs={"dtype": dtype},
-    )
+    loaded = load_library(config, device, dtype)
     if len(loaded) != 1 or loaded[0].transformer_task != "sequence-classification":
         modules = [type(part).__name__ for part in loaded]
         raise ModelError(f"{config.model!r} is not a sequence classifier: it has the modules {', '.join(modules)}")
-    if loaded.default_prompt_name is not None or set(loaded[0].modality_config) != {"text"}:
-        raise ModelError(f"{config.model!r} needs a prompt or a chat template around its texts, which is not supported")
     return loaded.model, loaded.tokenizer

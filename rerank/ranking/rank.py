@@ -1,4 +1,4 @@
-"""Turn logits into ranks: sort by logit, report relevance scores, keep the first stage's order for equal logits."""
+"""Turn logits into ranks: sort by logit, keep the first stage's order for equal logits."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,6 @@ from rerank.ranking.candidates import CandidateSets, keep_columns
 SOURCE_SCORE = "source_score"  # the candidates' `score` of the first stage
 
 
-def relevance_scores(logits: FloatArray) -> FloatArray:
-    """Return the sigmoid of each logit, 0 to 1, whatever activation the model's config names; computed in float64."""
-    wide = logits.astype(np.float64)
-    magnitude = np.exp(-np.abs(wide))
-    return (np.where(wide >= 0, 1.0, magnitude) / (1.0 + magnitude)).astype(np.float32)
-
-
 def best_first(sort_keys: npt.NDArray[np.floating], groups: IntArray) -> npt.NDArray[np.intp]:
     """Return the order of pairs by group, then by descending sort key, NaN last; equal keys keep their order."""
     return np.lexsort((-sort_keys, groups))
@@ -25,6 +18,7 @@ def best_first(sort_keys: npt.NDArray[np.floating], groups: IntArray) -> npt.NDA
 def rank(
     sets: CandidateSets,
     logits: FloatArray,
+    scores: FloatArray,
     *,
     sort_keys: npt.NDArray[np.floating] | None = None,
     unscored: npt.NDArray[np.bool_] | None = None,
@@ -33,16 +27,15 @@ def rank(
 ) -> CandidateSets:
     """Return the candidates with a finite logit, best first within each query.
 
-    `sort_keys` [pairs] sorts them, by default the logits. Candidates marked in `unscored` [pairs] follow in first-stage
-    order, with a null score and logit. `top_k` and `min_score` (0 to 1) limit what is kept; `min_score` keeps no
-    unscored candidate. After `doc_id` come the new fields `rank` (int32, from 1), `score` (float32), `logit` (float32)
-    and `source_rank` (int32, from 1). They replace fields of the same names, except that the first stage's `score`
-    becomes `source_score`.
+    `scores` [pairs] are the relevance scores of the logits. `sort_keys` [pairs] sorts the candidates, by default by
+    logit. Candidates marked in `unscored` [pairs] follow in first-stage order, with a null score and logit. `top_k` and
+    `min_score` (0 to 1) limit what is kept; `min_score` keeps no unscored candidate. After `doc_id` come the new fields
+    `rank` (int32, from 1), `score` (float32), `logit` (float32) and `source_rank` (int32, from 1). They replace fields
+    of the same names, except that the first stage's `score` becomes `source_score`.
     """
     finite = np.isfinite(logits)
     order = best_first(np.where(finite, logits if sort_keys is None else sort_keys, np.nan), sets.query_of)
     order = order[(finite if unscored is None else finite | unscored)[order]]
-    scores = relevance_scores(logits)
     ranks = sets.take(order).source_rank
     kept = np.ones(len(order), dtype=np.bool_)
     if top_k is not None:

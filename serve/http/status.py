@@ -47,6 +47,7 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
             "model_id": name,
             "model_sha": None,
             "model_dtype": description["dtype"],
+            "model_kind": description.get("kind"),
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_input_length": description["max_length"],
             "max_client_batch_size": server.limits.documents,
@@ -137,6 +138,7 @@ async def describe_all(models: Models) -> dict[str, Any]:
                 "state": "loaded" if description else "available",
                 "inputs": ["text"],
                 "outputs": ["score"],
+                "kind": description.get("kind") if description else None,
                 "max_sequence_length": description["max_length"] if description else None,
             }
         )

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rerank.engines.kinds import declared_by
+from rerank.model_files import _from_hub
+
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
@@ -12,6 +15,8 @@ def hub(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for cached in (_from_hub, declared_by):  # what another cache held
+        cached.cache_clear()
     repo = tmp_path / "models--acme--ranker"
     (repo / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (repo / "snapshots" / ("a" * 40) / "config.json").write_text("{}")

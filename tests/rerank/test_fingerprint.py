@@ -51,6 +51,8 @@ def test_the_format_stays_the_same():
         {"trust_remote_code": True},
         {"deterministic": True},
         {"split_special_tokens": True},
+        {"kind": "language model"},
+        {"text_format": "find: "},
     ],
 )
 def test_what_changes_a_logit_changes_it(folder, change):

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from jobs.bench.server.process import free_port
-from rerank.ranking.rank import relevance_scores
+from rerank.ranking.relevance import relevance_scores
 from rerank.types import RankedDocument, RerankRequest, RerankResult, Timings
 from serve.http.api import create_api
 from serve.http.endpoint import Server
@@ -46,7 +46,8 @@ class LengthScorer:
         return RerankResult(tuple(ranked), sum(map(len, request.documents)), self.timings)
 
     async def describe(self) -> dict[str, Any]:
-        return {"model": "length", "engine": "fake", "device": "cpu", "dtype": "float32", "max_length": 512}
+        known = {"model": "length", "kind": "by length", "engine": "fake", "device": "cpu"}
+        return {**known, "dtype": "float32", "max_length": 512}
 
     async def is_running(self) -> bool:
         return self.runs

@@ -1,11 +1,13 @@
 """Attention over a packed sequence: concatenated rows of tokens, where each row attends only to itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.nn.attention.varlen import varlen_attn
 
 from rerank.arrays import Offsets
 from rerank.engines.device.choices import to_device
@@ -53,6 +55,7 @@ def packed_attention(
     packing: Packing,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers' layers: takes (1, heads, tokens, width) each, returns (1, tokens, heads,
@@ -63,7 +66,7 @@ def packed_attention(
     reach = -1 if sliding_window is None else sliding_window - 1  # a window counts the token itself
     window = (reach, 0 if module.is_causal else reach)
     states = (each[0].transpose(0, 1) for each in (query, key, value))
-    return attend(*states, packing=packing, scale=scaling, window=window)[None], None
+    return attend(*states, packing=packing, scale=scaling, window=window, softcap=softcap)[None], None
 
 
 def attend(
@@ -75,22 +78,37 @@ def attend(
     scale: float | None = None,
     window: Window = EVERYTHING,
     first: bool = False,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
-    tokens before and after itself a token sees, -1 for all; a `first` token sees all. Uses `Tiles` on a CPU, otherwise
-    CUDA's kernel, which needs half precision.
+    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores.
+    Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and cannot bound scores.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
         tiles = packing.tiles(heads, key_heads)
-        return tiles.attend(query, key, value, scale=scale, window=window, first=first)
+        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap)
+    if softcap is not None:
+        raise ValueError("torch's kernel for packed rows on CUDA cannot bound the scores of attention")
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
-    attended = varlen_attn(
-        *(query, key, value, starts, packing.starts, longest, packing.longest),
-        scale=scale,
-        window_size=window,
-        enable_gqa=heads != key_heads,
-    )
+    options: dict[str, Any] = {"scale": scale, "window_size": window}
+    varlen_attn, shares_keys = _cuda_kernel()
+    if shares_keys:
+        options["enable_gqa"] = heads != key_heads
+    elif heads != key_heads:
+        key, value = (states.repeat_interleave(heads // key_heads, dim=1) for states in (key, value))
+    attended = varlen_attn(query, key, value, starts, packing.starts, longest, packing.longest, **options)
     return cast(torch.Tensor, attended)
+
+
+@cache
+def _cuda_kernel() -> tuple[Callable[..., Any], bool]:
+    """Return torch's function for CUDA, and whether several query heads may share a key head (from torch 2.12).
+
+    It is imported here because that takes 1.7 seconds, which only CUDA needs.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn, "enable_gqa" in signature(varlen_attn).parameters

@@ -10,6 +10,7 @@ import torch
 from rerank.arrays import IntArray, Offsets, positions
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import Packing
+from rerank.engines.forward.last_token import LastTokenModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,31 @@ class Family:
 
 
 def family_of(model: Any) -> Family | None:
-    """Return the family of a sequence classifier that is part of transformers; None if the family is unknown."""
-    config = model.config
-    is_changed = getattr(config, "is_decoder", False) or not getattr(config, "is_causal", True)
-    if is_changed or not is_transformers_own(model):
+    """Return the family of a sequence classifier of transformers or of a LastTokenModel; None if it is unknown."""
+    if isinstance(model, LastTokenModel):
+        positions = positions_of(model.model)
+        return Family(positions, _last_row, _decoder) if positions else None
+    if not is_transformers_own(model) or _is_changed(model.config):
         return None
-    return _FAMILIES.get((type(model).__name__, getattr(config, "classifier_pooling", None)))
+    return _FAMILIES.get((type(model).__name__, getattr(model.config, "classifier_pooling", None)))
+
+
+def positions_of(body: Any) -> Callable[[Packed], Offsets] | None:
+    """Return how a transformers model without a head numbers the positions of packed rows; None if it is unknown."""
+    if not is_transformers_own(body) or _is_changed(body.config):
+        return None
+    return _BODIES.get(type(body).__name__)
+
+
+def is_packable_decoder(architecture: str) -> bool:
+    """Return whether a language model of this class name, with or without its head, can be packed."""
+    return architecture.removesuffix("ForCausalLM").removesuffix("Model") + "Model" in _DECODERS
+
+
+def _is_changed(config: Any) -> bool:
+    """Return whether the model attends otherwise than its family does."""
+    is_bidirectional = not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False)
+    return getattr(config, "is_decoder", False) or bool(is_bidirectional)
 
 
 def is_stateless(model: Any) -> bool:
@@ -90,6 +110,11 @@ def _last(states: torch.Tensor, packed: Packed) -> torch.Tensor:
     return states.index_select(0, to_device(last, states.device))
 
 
+def _last_row(states: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """Return the state of the last token of each row."""
+    return states.index_select(0, packed.packing.starts[1:] - 1)
+
+
 def _roberta(model: Any, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.classifier(states[:, None])
     return logits
@@ -111,11 +136,23 @@ def _decoder(model: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 # By class name and the config's classifier_pooling.
-_FAMILIES = {
+_FAMILIES: dict[tuple[str, str | None], Family] = {
     ("BertForSequenceClassification", None): Family(_from_zero, _first, _bert),
     ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),
     ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),
     ("ModernBertForSequenceClassification", "cls"): Family(_from_zero, _first, _modernbert),
     ("ModernBertForSequenceClassification", "mean"): Family(_from_zero, _mean, _modernbert),
-    ("Qwen3ForSequenceClassification", None): Family(_from_zero, _last, _decoder),
+    **{
+        (f"{name}ForSequenceClassification", None): Family(_from_zero, _last, _decoder)
+        for name in ("Qwen3", "Qwen2", "Llama", "Gemma2", "Mistral")
+    },
+}
+
+_DECODERS = frozenset({"Qwen3Model", "Qwen2Model", "LlamaModel", "Gemma2Model", "MistralModel"})
+# By the class name of the model without a head.
+_BODIES: dict[str, Callable[[Packed], Offsets]] = dict.fromkeys(_DECODERS, _from_zero) | {
+    "BertModel": _from_zero,
+    "ModernBertModel": _from_zero,
+    "RobertaModel": _behind_padding,
+    "XLMRobertaModel": _behind_padding,
 }

@@ -1,11 +1,13 @@
 """The packed forward: all pairs of a batch in one sequence, with almost no padding."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rerank.arrays import IntArray, Offsets
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.batches import computed_tokens
 from rerank.engines.device.choices import to_device
@@ -25,8 +27,55 @@ def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> b
     if device.type != "cuda" or dtype == torch.float32:
         return False
     config = model.config
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return False  # torch's kernel cannot do it
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
+
+
+class PackedBody:
+    """A transformers model without a head, which computes the states of packed rows of tokens."""
+
+    def __init__(
+        self, body: Any, device: torch.device, *, positions: Callable[[Packed], Offsets], takes_types: bool
+    ) -> None:
+        """Wrap a model that uses `packed_attention`. `positions` numbers the positions of its tokens."""
+        self._body, self._device, self._positions, self._takes_types = body, device, positions, takes_types
+        self._multiple = _MULTIPLE if device.type == "cpu" else 1
+        self._padding = -1 if body.config.pad_token_id is None else body.config.pad_token_id
+
+    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
+        """Return the tokens that are computed for a batch of rows of these lengths."""
+        tokens = computed_tokens(lengths, padded=False)
+        return tokens + self._padding_tokens(tokens)
+
+    def __call__(self, ids: IntArray, types: IntArray, offsets: Offsets) -> tuple[torch.Tensor, Packed]:
+        """Return the states [tokens, width] of concatenated rows, on the device, and the packed rows.
+
+        Both may have an extra row of padding at the end.
+        """
+        if padding_tokens := self._padding_tokens(len(ids)):
+            ids, types = (np.pad(row, (0, padding_tokens)) for row in (ids, types))
+            offsets = np.append(offsets, len(ids))
+        packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
+        positions = self._positions(packed)
+        positions[len(ids) - padding_tokens :] = positions[0]  # a position that every model has
+        inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}
+        if self._takes_types:
+            inputs["token_type_ids"] = types
+        tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
+        return self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0], packed
+
+    def _padding_tokens(self, tokens: int) -> int:
+        return -tokens % self._multiple
+
+
+def pack_attention(model: Any) -> None:
+    """Make a transformers model use `packed_attention`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PACKED, packed_attention)
+    model.set_attn_implementation(PACKED)
 
 
 class PackedForward:
@@ -39,40 +88,21 @@ class PackedForward:
 
         Raises ValueError if `family_of` does not know the model's family.
         """
-        from transformers import AttentionInterface
-
         family = family_of(model)
         if family is None:
             raise ValueError(f"{type(model).__name__} is not of a family that can be packed")
-        AttentionInterface.register(PACKED, packed_attention)
-        model.set_attn_implementation(PACKED)
+        pack_attention(model)
         self._is_short = shorten_last_layer(model)
-        self._multiple = _MULTIPLE if device.type == "cpu" else 1
-        self._model, self._family, self._device, self._takes_types = model, family, device, takes_types
-        self._body = getattr(model, model.base_model_prefix)
-        self._padding = -1 if model.config.pad_token_id is None else model.config.pad_token_id
+        self._model, self._family = model, family
+        body = getattr(model, model.base_model_prefix)
+        self._body = PackedBody(body, device, positions=family.positions, takes_types=takes_types)
 
     def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
         """Return the tokens that are computed for a batch of these lengths."""
-        tokens = computed_tokens(lengths, padded=False)
-        return tokens + self._padding_tokens(tokens)
+        return self._body.computed_tokens(lengths)
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
         """Return logits [pairs in the batch], on the device."""
-        ids, types, offsets = pairs.join(batch)
-        if padding_tokens := self._padding_tokens(len(ids)):  # as an extra row, whose logit is dropped
-            ids, types = (np.pad(row, (0, padding_tokens)) for row in (ids, types))
-            offsets = np.append(offsets, len(ids))
-        packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
-        positions = self._family.positions(packed)
-        positions[len(ids) - padding_tokens :] = positions[0]  # a position that every model has
-        inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}
-        if self._takes_types:
-            inputs["token_type_ids"] = types
-        tensors = {name: to_device(row[None].astype(np.int64), self._device) for name, row in inputs.items()}
-        states = self._body(**tensors, packing=packed.packing, use_cache=False).last_hidden_state[0]
+        states, packed = self._body(*pairs.join(batch))
         pooled = states if self._is_short else self._family.pool(states, packed)
         return self._family.classify(self._model, pooled)[: len(batch), 0]
-
-    def _padding_tokens(self, tokens: int) -> int:
-        return -tokens % self._multiple

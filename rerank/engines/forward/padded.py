@@ -17,11 +17,23 @@ class PaddedForward:
 
     padded = True
 
-    def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
-        """Shorten the model's last layer if its classifier reads only the first tokens."""
+    def __init__(
+        self,
+        model: Any,
+        device: torch.device,
+        *,
+        takes_types: bool,
+        pads_left: bool = False,
+        takes_positions: bool = False,
+    ) -> None:
+        """Shorten the model's last layer if its classifier reads only the first tokens.
+
+        If it `takes_positions`, the first token of each row gets position 0, wherever the row is padded.
+        """
         shorten_last_layer(model)
         self._model, self._device, self._takes_types = model, device, takes_types
-        self._padding = model.config.pad_token_id or 0
+        self._pads_left, self._takes_positions = pads_left, takes_positions
+        self._padding = getattr(model.config, "pad_token_id", None) or 0
 
     def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
         """Return the tokens that are computed for a batch of these lengths, longest first."""
@@ -31,11 +43,13 @@ class PaddedForward:
         """Return logits [pairs in the batch], on the device."""
         ids, types, offsets = pairs.join(batch)
         inputs = {
-            "input_ids": pad(ids, offsets, fill=self._padding),
-            "attention_mask": row_mask(np.diff(offsets)).astype(np.int64),
+            "input_ids": pad(ids, offsets, fill=self._padding, left=self._pads_left),
+            "attention_mask": row_mask(np.diff(offsets), left=self._pads_left).astype(np.int64),
         }
         if self._takes_types:
-            inputs["token_type_ids"] = pad(types, offsets, fill=0)
+            inputs["token_type_ids"] = pad(types, offsets, fill=0, left=self._pads_left)
+        if self._takes_positions:
+            inputs["position_ids"] = np.maximum(inputs["attention_mask"].cumsum(1) - 1, 0)
         tensors = {name: to_device(grid, self._device) for name, grid in inputs.items()}
         logits: torch.Tensor = self._model(**tensors).logits
         return logits[:, 0]

@@ -22,6 +22,7 @@ _TILE_BYTES = 2**20  # of scores: fits into the cache of one core
 _LEAST = 2.0**-100  # if the divisor is larger, only negligible parts of it can have underflowed
 _PARTS = 8  # the divisor is summed in this many columns, because each is rounded; they cost no extra time
 _IN_PRODUCTS = {torch.bfloat16}  # the precisions in which the products are faster than torch's function
+_LOG2_E = math.log2(math.e)
 EVERYTHING = (-1, -1)
 
 Window = tuple[int, int]
@@ -78,10 +79,12 @@ class Tiles:
         scale: float | None = None,
         window: Window = EVERYTHING,
         first: bool = False,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """Return attention of queries [tokens, heads, width] to keys, values [tokens, key heads, width] of their row.
 
         If `first`, the queries are those of each row's first token only, [rows, heads, width], and there is no window.
+        `softcap` bounds the scores, as softcap · tanh(score / softcap).
         """
         width = query.shape[-1]
         shape, scale = query.shape, width**-0.5 if scale is None else scale
@@ -90,16 +93,22 @@ class Tiles:
         key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
         matrices = (query, key, value)
         if query.dtype in _IN_PRODUCTS:
-            mixed = self._by_token(self._multiplied(*matrices, scale, window), first)
+            mixed = self._by_token(self._multiplied(*matrices, scale, window, softcap), first)
             lowest, highest = mixed.aminmax()
             divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
             least, most = divisor.aminmax()
             if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
                 return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
-        return self._by_token(self._by_torch(*matrices, scale, window), first).view(shape)
+        return self._by_token(self._by_torch(*matrices, scale, window, softcap), first).view(shape)
 
     def _multiplied(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        window: Window,
+        softcap: float | None,
     ) -> torch.Tensor:
         """Return the dividend of the softmax, and in `_PARTS` more columns the parts of its divisor.
 
@@ -107,18 +116,25 @@ class Tiles:
         """
         value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._filling, 0.0)
         output, nothing = value.new_empty(len(query), value.shape[1]), value.new_empty(1)
-        scale *= math.log2(math.e)
+        scale, growth = (scale * _LOG2_E, 1.0) if softcap is None else (scale / softcap, softcap * _LOG2_E)
         for run in self._runs:
             q, k, v, o = (self._matrices(run, states) for states in (query, key, value, output))
             seen = self._seen(run.side, window, dtype=q.dtype)
             most = max(1, _TILE_BYTES // (run.side * q.element_size()))
             for part, rows in product(_slices(len(q), max(1, most // q.shape[1])), _slices(q.shape[1], most)):
-                powers = torch.baddbmm(nothing, q[part, rows], k[part].transpose(1, 2), beta=0, alpha=scale).exp2_()
+                powers = torch.baddbmm(nothing, q[part, rows], k[part].transpose(1, 2), beta=0, alpha=scale)
+                powers = (powers if softcap is None else powers.tanh_().mul_(growth)).exp2_()
                 torch.bmm(powers if seen is None else powers.mul_(seen[rows]), v[part], out=o[part, rows])
         return output
 
     def _by_torch(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: Window
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        window: Window,
+        softcap: float | None,
     ) -> torch.Tensor:
         """Return the attention by torch's own function, for all numbers and precisions."""
         output = torch.empty_like(query)
@@ -130,7 +146,11 @@ class Tiles:
             is_token = self._is_token[run.places].view(-1, self._heads, 1, run.side)[:, :1]
             seen = self._seen(run.side, window, dtype=torch.bool)
             mask = is_token if seen is None else is_token & seen
-            o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
+            if softcap is None:
+                o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
+            else:  # which torch's function cannot do
+                scores = torch.tanh(q @ k.transpose(-1, -2) * (scale / softcap)) * softcap
+                o.copy_(scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=torch.float32).to(v.dtype) @ v)
         return output
 
     def _by_token(self, mixed: torch.Tensor, first: bool) -> torch.Tensor:

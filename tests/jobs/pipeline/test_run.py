@@ -95,7 +95,7 @@ def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path, rerank_here: Ca
     pq.write_table(candidate_sets(ROWS), tmp_path / "in.parquet")
     done = rerank_here(tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
     assert done.exit_code == 2
-    assert "cannot load the tokeniser" in done.stderr
+    assert "neither a folder nor a model on the Hub" in done.stderr
     assert "Traceback" not in done.stderr
 
 

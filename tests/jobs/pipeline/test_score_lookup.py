@@ -6,11 +6,11 @@ import shutil
 import pytest
 from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
 
-import rerank.encoding.tokenizer
+import rerank.engines
 from jobs.pipeline import dataset
 from jobs.pipeline.score_lookup import resolve_and_ship
 from rerank.config import ScorerConfig
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from rerank.errors import ModelError
 
 
@@ -38,7 +38,7 @@ def test_the_encoder_is_sent_with_what_it_is_an_encoder_of(scorer):
 def test_an_encoder_with_parts_in_python_is_left_to_be_loaded(scorer, monkeypatch):
     encoder = load_encoder(scorer)
     encoder._tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Words())
-    monkeypatch.setattr(rerank.encoding.tokenizer, "load_encoder", lambda _: encoder)
+    monkeypatch.setattr(rerank.engines, "load_encoder", lambda _: encoder)
     assert len(encoder.encode(["a b"], ["c"], [0], [0])) == 1
     assert resolve_and_ship(scorer)[2] is None
 

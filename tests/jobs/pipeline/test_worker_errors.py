@@ -15,7 +15,7 @@ from jobs.pipeline.cluster import connect, disconnect
 from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import Pool, rank_dataset
 from rerank.config import ScorerConfig
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from rerank.errors import (
     ConfigError,
     EngineLostError,

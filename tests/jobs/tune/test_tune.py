@@ -19,7 +19,7 @@ from jobs.tune.settings import Setting, Tuner
 from jobs.tune.tables import amount, duration
 from jobs.tune.threshold import sweep, worth_setting
 from rerank.ranking.fusion import ScoreFusion
-from rerank.ranking.rank import relevance_scores
+from rerank.ranking.relevance import relevance_scores
 from tests.jobs.runs import CRANFIELD, LOGITS, QRELS, write_candidates, write_qrels, write_ranked
 
 QUERIES, DEPTH = 60, 40
@@ -54,8 +54,12 @@ def synthetic(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
             logits = (model * relevant + rng.normal(0, 1, DEPTH))[order] - 2
             ranks = np.argsort(np.argsort(-logits)) + 1
             for place, document in enumerate(order):
-                row = {"query_id": f"q{query}", "doc_id": f"d{document}", "rank": int(ranks[place]), "score": 0.0}
-                row |= {"logit": float(logits[place]), "source_rank": place + 1}
+                row = {"query_id": f"q{query}", "doc_id": f"d{document}", "rank": int(ranks[place])}
+                row |= {
+                    "logit": float(logits[place]),
+                    "score": 1 / (1 + np.exp(-logits[place])),
+                    "source_rank": place + 1,
+                }
                 rows.append(row | ({"source_score": float(source[document])} if with_scores else {}))
                 if relevant[document]:
                     qrels.append({"query_id": f"q{query}", "doc_id": f"d{document}", "relevance": 1})

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, processors
 from rerank.batching.merge import merge
 from rerank.encoding.pair_call import PairCallEncoder
 from rerank.encoding.pairs import Encoder
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from rerank.errors import ModelError
 from rerank.reranker import Reranker
 from rerank.types import TokenLimits

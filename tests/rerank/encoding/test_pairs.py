@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import Encoder, UnjoinableError
-from rerank.encoding.tokenizer import load_encoder
 from rerank.encoding.truncate import truncate_longest_first
+from rerank.engines import load_encoder
 from rerank.errors import ModelError
 from tests.models import CORPUS, FAMILIES, MAX_LENGTH
 

@@ -9,7 +9,7 @@ import pytest
 from ray import cloudpickle
 from transformers import AutoTokenizer
 
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from tests.models import CORPUS, MAX_LENGTH
 from tests.rerank.encoding.test_pair_call import with_template
 from tests.rerank.encoding.test_pairs import SPECIALS

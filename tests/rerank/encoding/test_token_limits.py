@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
-from rerank.encoding.tokenizer import load_encoder
+from rerank.engines import load_encoder
 from rerank.errors import InputError, TooLongError
 from rerank.types import RerankRequest, TokenLimits
 from tests.models import CORPUS, MAX_LENGTH

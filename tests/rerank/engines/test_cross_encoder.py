@@ -5,14 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
+from sentence_transformers import CrossEncoder
 
 from rerank.config import ScorerConfig
-from rerank.encoding.tokenizer import load_encoder
-from rerank.engines import load_engine
+from rerank.engines import load_encoder, load_engine
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device
 from rerank.errors import ConfigError, ModelError
 from rerank.reranker import Reranker
+from tests.models import CORPUS
+from tests.rerank.test_oracle import oracle
 
 
 def edit(folder, name, **values):
@@ -34,7 +36,13 @@ def test_the_description_tells_what_runs(folder_of):
     folder = folder_of("bert")
     description = load_engine(on_cpu(folder)).description
     assert description.pop("torch")
-    assert description == {"model": str(folder), "engine": "packed", "device": "cpu", "dtype": "float32"}
+    assert description == {
+        "model": str(folder),
+        "kind": "sequence classifier",
+        "engine": "packed",
+        "device": "cpu",
+        "dtype": "float32",
+    }
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -90,21 +98,76 @@ def test_an_encoder_without_a_classifier_is_refused(folder_of, tmp_path):
         load_engine(on_cpu(tmp_path))
 
 
-def test_a_language_model_is_refused(copy_of):
-    """The oracle reads it by its yes and no logits; a classifier's forward would return one per word."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
+def test_a_classifier_may_have_a_chat_template(copy_of):
     folder = copy_of("qwen3")
-    Qwen3ForCausalLM(Qwen3Config.from_pretrained(folder)).save_pretrained(folder)
-    with pytest.raises(ModelError, match="has the weights of Qwen3ForCausalLM, without a classifier"):
-        load_engine(on_cpu(folder))
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    ranked = Reranker(on_cpu(folder)).rank(CORPUS[0], CORPUS[1:])
+    expected = oracle(CrossEncoder(str(folder), device="cpu"), [(CORPUS[0], text) for text in CORPUS[1:]])
+    logits = [document.logit for document in sorted(ranked, key=lambda document: document.index)]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
 
-def test_a_chat_template_is_refused(copy_of):
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ messages[0].content }}", "loses the document"),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "loses the query and the document"),
+        ("{{ raise_exception('Only user and assistant') }}", "cannot render a query and a document: Only user"),
+    ],
+)
+def test_a_chat_template_that_loses_a_text_is_refused(copy_of, template, complaint):
     folder = copy_of("qwen3")
-    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
-    with pytest.raises(ModelError, match="needs a prompt or a chat template"):
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match=complaint):
+        load_encoder(on_cpu(folder))
+
+
+def test_weights_that_are_no_safetensors_are_refused_unless_asked_for(copy_of):
+    import torch
+    from safetensors.torch import load_file
+
+    folder = copy_of("bert")
+    expected = Reranker(on_cpu(folder)).rank("a", CORPUS[:3]).ranked
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="has no weights in safetensors; others are loaded only with allow_pickle"):
         load_engine(on_cpu(folder))
+    assert Reranker(on_cpu(folder, allow_pickle=True)).rank("a", CORPUS[:3]).ranked == expected
+
+
+CODE = """
+from transformers import BertConfig, BertForSequenceClassification
+
+class AcmeConfig(BertConfig):
+    model_type = "acme"
+
+class AcmeForSequenceClassification(BertForSequenceClassification):
+    config_class = AcmeConfig
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = 3 * output.logits
+        return output
+"""
+
+
+def test_a_model_with_code_of_its_own_runs_padded_if_trusted(copy_of):
+    folder = copy_of("bert")
+    (folder / "acme.py").write_text(CODE)
+    name = "AcmeForSequenceClassification"
+    code = {"AutoConfig": "acme.AcmeConfig", "AutoModelForSequenceClassification": f"acme.{name}"}
+    edit(folder, "config.json", model_type="acme", architectures=[name], auto_map=code)
+    edit(folder, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    for load in (load_encoder, load_engine):
+        with pytest.raises(ModelError, match="brings Python code of its own"):
+            load(on_cpu(folder))
+    reranker = Reranker(on_cpu(folder, trust_remote_code=True))
+    assert reranker.engine.description["engine"] == "padded"
+    ranked = reranker.rank(CORPUS[0], CORPUS[1:])
+    library = CrossEncoder(str(folder), device="cpu", trust_remote_code=True)
+    expected = oracle(library, [(CORPUS[0], text) for text in CORPUS[1:]])
+    logits = [document.logit for document in sorted(ranked, key=lambda document: document.index)]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
 
 def test_truncation_on_the_left_is_refused(copy_of):

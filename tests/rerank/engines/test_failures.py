@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rerank import Reranker, ScorerConfig
-from rerank.engines import cross_encoder
+from rerank.engines import runner
 from rerank.engines.batches import computed_tokens
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device import failures
@@ -80,6 +80,6 @@ def test_a_device_that_answers_no_more_is_told_apart(engine, pairs, monkeypatch)
     engine._forward = Short(engine._forward, 0, RuntimeError("CUDA error: device-side assert triggered"))
     monkeypatch.setattr(failures, "torch", SimpleNamespace(zeros=zeros, OutOfMemoryError=torch.OutOfMemoryError))
     cuda = torch.device("cuda")
-    monkeypatch.setattr(cross_encoder, "check_device", lambda _: failures.check_device(cuda))
+    monkeypatch.setattr(runner, "check_device", lambda _: failures.check_device(cuda))
     with pytest.raises(EngineLostError, match="no longer responds"):
         engine.score(pairs)

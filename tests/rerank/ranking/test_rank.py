@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from rerank.ranking.candidates import CandidateSets
-from rerank.ranking.rank import rank, relevance_scores
+from rerank.ranking.rank import rank
+from rerank.ranking.relevance import relevance_scores
 from tests.fakes import candidate_sets
 
 NAN = float("nan")
@@ -15,7 +16,7 @@ def ranked(logits: list[list[float]], **cuts) -> list[list[tuple]]:
     """(doc_id, rank, score, logit, source_rank) of queries whose candidates are called 0, 1, 2, …"""
     rows = [(row, "q", [(place, "x") for place in range(len(values))]) for row, values in enumerate(logits)]
     flat = np.array([logit for values in logits for logit in values], dtype=np.float32)
-    table = rank(CandidateSets.from_table(candidate_sets(rows)), flat, **cuts).to_table()
+    table = rank(CandidateSets.from_table(candidate_sets(rows)), flat, relevance_scores(flat), **cuts).to_table()
     return [[tuple(entry.values())[:5] for entry in row] for row in table["candidates"].to_pylist()]
 
 
@@ -69,7 +70,8 @@ def test_carried_fields_travel_and_the_id_comes_first():
     struct = [("rank", pa.int64()), ("url", pa.string()), ("doc_id", pa.int32()), ("tags", pa.list_(pa.string()))]
     entries = [{"rank": 9, "url": name, "doc_id": place, "tags": [name]} for place, name in enumerate("ab")]
     table = pa.table({"lang": ["de"], "candidates": pa.array([entries], pa.list_(pa.struct(struct)))})
-    out = rank(CandidateSets.from_table(table), np.array([1.0, 2.0], dtype=np.float32)).to_table()
+    logits = np.array([1.0, 2.0], dtype=np.float32)
+    out = rank(CandidateSets.from_table(table), logits, relevance_scores(logits)).to_table()
     fields = out.schema.field("candidates").type.value_type
     assert [field.name for field in fields] == ["doc_id", "rank", "score", "logit", "source_rank", "url", "tags"]
     assert [str(field.type) for field in fields][:5] == ["int32", "int32", "float", "float", "int32"]

@@ -67,12 +67,14 @@ def test_models_can_be_read_by_openai_s_and_sie_s_clients(client):
     assert body["data"][0]["aliases"] == ["short"]
     assert body["models"][0]["name"] == "length"
     assert body["models"][0]["max_sequence_length"] == 512
+    assert body["models"][0]["kind"] == "by length"
 
 
 def test_info_is_tei_s(client):
     info = client("/info", "GET").json()
     assert (info["model_id"], info["max_input_length"], info["max_client_batch_size"]) == ("length", 512, 1000)
     assert "reranker" in info["model_type"]
+    assert info["model_kind"] == "by length"
 
 
 @pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz"])

@@ -1,0 +1,108 @@
+"""Encode pairs of a chat template whose text cannot be joined from ids: the whole text is tokenised for every pair."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from rerank.arrays import IntArray, Ragged
+from rerank.encoding.chat_template import ChatTemplate, Splice
+from rerank.encoding.pairs import EncodedPairs, PairTemplate
+from rerank.encoding.reading import Checkpoint, chunks, never_stop
+from rerank.encoding.truncate import pair_limit, refuse_truncated
+from rerank.errors import ModelError
+from rerank.ranking.relevance import Relevance
+from rerank.types import AS_THE_MODEL, TokenLimits
+
+_CHARACTERS_PER_TOKEN = 64  # a longer document is cut before it is rendered
+_MARK = "Zd8DOCUMENTd8Z"
+
+
+class RenderedEncoder:
+    """A chat template and a tokeniser: slower, because a text is tokenised again for each of its pairs.
+
+    In the EncodedPairs that it returns, a pair is a document without a query. If a pair is too long, tokens of its
+    document are left out, from the end; without enough of them, tokens before the template's last piece.
+    """
+
+    unit = "pair"
+    relevance = Relevance.SIGMOID
+    template = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | Splice, *, max_length: int) -> None:
+        """Raises ModelError if max_length leaves no room for texts."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer, self._template, self.max_length = tokenizer, template, max_length
+        self.text_format = template.render("", "")
+        constant = len(self._encode([self.text_format])[0].ids)
+        if max_length <= constant:
+            raise ModelError(f"max_length must be above {constant}, the constant tokens of a pair, got {max_length}")
+        self._constant = constant
+
+    def encode(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        query_of: IntArray,
+        document_of: IntArray,
+        limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
+    ) -> EncodedPairs:
+        """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
+        most = pair_limit(limits, self.max_length, special_count=self._constant)
+        texts = [text[: _CHARACTERS_PER_TOKEN * self.max_length] for text in documents]
+        pairs = [(queries[query], texts[document]) for query, document in zip(query_of, document_of, strict=True)]
+        rows: list[list[int]] = []
+        is_truncated: list[bool] = []
+        for start, stop in chunks([len(query) + len(document) for query, document in pairs]):
+            checkpoint()
+            part = pairs[start:stop]
+            rendered = [self._template.render(*pair) for pair in part]
+            for pair, text, encoding in zip(part, rendered, self._encode(rendered), strict=True):
+                ids = encoding.ids
+                if limits.document is not None or len(ids) > most:
+                    first, last = self._place_of_document(pair, text, encoding)
+                    kept = last - first if limits.document is None else min(last - first, limits.document)
+                    ids = [*ids[: first + kept], *ids[last:]]
+                    is_truncated.append(len(ids) > most)
+                    ids = _fit(ids, first, first + kept, most)
+                else:
+                    is_truncated.append(False)
+                rows.append(ids)
+        if limits.strict:
+            refuse_truncated(np.array(is_truncated, dtype=np.bool_), most)
+        ragged = Ragged.from_rows(rows)
+        return EncodedPairs(
+            template=self.template,
+            queries=Ragged.from_rows([()] * len(queries)),
+            documents=ragged,
+            query_of=query_of,
+            document_of=np.arange(len(ragged), dtype=np.int32),
+            query_lengths=np.zeros(len(ragged), dtype=np.int32),
+            document_lengths=ragged.lengths.astype(np.int32),
+        )
+
+    def _encode(self, texts: list[str]) -> list[Encoding]:
+        encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return encodings
+
+    def _place_of_document(self, pair: tuple[str, str], text: str, encoding: Encoding) -> tuple[int, int]:
+        """Return the first token of the document and the first one behind it; the last token twice if unknown."""
+        before, mark, behind = self._template.render(pair[0], _MARK).partition(_MARK)
+        if mark and text.startswith(before) and text.endswith(behind):
+            start, stop = len(before), len(text) - len(behind)
+            inside = [place for place, (a, b) in enumerate(encoding.offsets) if start <= a < b <= stop]
+            if inside:
+                return inside[0], inside[-1] + 1
+        return len(encoding.ids), len(encoding.ids)
+
+
+def _fit(ids: list[int], first: int, last: int, most: int) -> list[int]:
+    """Return at most `most` ids: without the last ones before `last`, those from `first` being the document's.
+
+    If the document has not enough of them, tokens before it go, and then those behind it, from the front.
+    """
+    kept = max(first, min(last, most - (len(ids) - last)))
+    head, tail = ids[:kept], ids[last:]
+    return [*head[: max(0, most - len(tail))], *tail][-most:]

@@ -1,0 +1,90 @@
+"""Run batches on a device: how large they are, in how many threads, and what happens when memory runs out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rerank.config import ScorerConfig
+from rerank.engines.batches import plan_batches
+from rerank.engines.device.allocator import keep_freed_memory
+from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.device.cores import available_cores
+from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
+from rerank.engines.device.thread_lanes import ThreadLanes
+from rerank.engines.forward.onednn_linear import bound_kernels
+
+Rows = npt.NDArray[np.intp]
+
+
+class BatchRunner:
+    """The device of an engine, with its precision and threads, and the batches that rows of tokens are cut into."""
+
+    def __init__(self, config: ScorerConfig) -> None:
+        """Pick device and precision, and prepare torch for them. Raises ConfigError if there is no such device.
+
+        Call `fit` with the model before the first batch.
+        """
+        self.device = pick_device(config.device)
+        self.dtype = pick_dtype(config.dtype, self.device)
+        self.lanes: ThreadLanes | None = None
+        # A batch of a single row has the same shape whatever else is computed, and equal shapes give equal bits.
+        self._batch_tokens = 1 if config.deterministic else config.batch_tokens or pick_batch_tokens(self.device)
+        self._is_deterministic = config.deterministic
+        self._threads = (config.threads or available_cores()) if self.device.type == "cpu" else 1
+        if self.device.type == "cpu":
+            torch.set_num_threads(self._threads)
+            keep_freed_memory()
+            bound_kernels()
+
+    def fit(self, *, width: int | None, padded: bool, is_stateless: bool) -> None:
+        """Fit the batches to a model: the width of its hidden states, and whether its rows are padded.
+
+        If it `is_stateless`, batches may be computed in several threads.
+        """
+        self._padded = padded
+        self._batch_cost = pick_batch_cost(self.device, self.dtype, width)
+        if self._threads > 1 and is_stateless:
+            self.lanes = ThreadLanes(self._threads, batch_cost=self._batch_cost or self._batch_tokens)
+
+    def describe(self) -> dict[str, str]:
+        """Return device, dtype and torch's version, for the description of an engine."""
+        return {
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "torch": torch.__version__,
+        }
+
+    def run(self, lengths: npt.NDArray[np.integer], compute: Callable[[Rows], Any]) -> tuple[list[Rows], list[Any]]:
+        """Return the batches that rows of these lengths are cut into, and what `compute` returns for each of them.
+
+        A batch lists rows, longest first; rows without tokens are in none. Nothing is synchronised with the device.
+        Halves the batch size, permanently, if memory runs out. Raises EngineLostError if the device no longer responds,
+        otherwise whatever `compute` raises.
+        """
+        while True:
+            try:
+                return self._run(lengths, compute)
+            except (RuntimeError, MemoryError) as problem:
+                check_device(self.device)
+                if not is_out_of_memory(problem) or self._batch_tokens <= int(lengths.max(initial=0)):
+                    raise
+                self._batch_tokens //= 2
+            free_memory(self.device)  # here, because the exception kept the tensors of its frames alive
+
+    @torch.inference_mode()
+    def _run(self, lengths: npt.NDArray[np.integer], compute: Callable[[Rows], Any]) -> tuple[list[Rows], list[Any]]:
+        lanes = None if self.lanes is None or self.lanes.contain_this_thread else self.lanes
+        batches = plan_batches(
+            lengths,
+            batch_tokens=self._batch_tokens,
+            padded=self._padded,
+            batch_cost=self._batch_cost,
+            share=None if lanes is None else lanes.split_evenly,
+        )
+        # In a lane a batch is computed by one thread, as deterministic scores always are.
+        if lanes is not None and batches and (self._is_deterministic or lanes.is_faster_in_parallel(len(batches))):
+            return batches, lanes.map(compute, batches)
+        return batches, [compute(batch) for batch in batches]
