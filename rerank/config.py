@@ -34,6 +34,7 @@ class ScorerConfig(BaseModel):
     - `device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …; `auto` takes a GPU if there is one
     - `batch_tokens`: tokens per forward pass, padding included; None: a default for the device
     - `threads`: CPU threads of the engine; None: all cores that the process may use
+    - `vector_cache`: bytes of text vectors that the engine of a model for single texts remembers
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class ScorerConfig(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_tokens: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
+    vector_cache: int = Field(default=512 * 2**20, ge=0)
 
     @property
     def location(self) -> str:

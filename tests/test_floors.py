@@ -18,7 +18,7 @@ FLOORS = ("rerank", "jobs", "serve")
 HOUSE = {
     "rerank": [
         ["errors", "arrays"],
-        ["sizes"],
+        ["sizes", "max_similarity"],
         ["types", "config", "paths", "ranking"],
         ["model_files"],
         ["encoding", "store", "results"],

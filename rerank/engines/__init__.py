@@ -10,7 +10,6 @@ from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines.contract import Engine, Scores, ThreadLanes
 from rerank.engines.kinds import Kind, kind_of
-from rerank.errors import ModelError
 
 __all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "kind_of", "load_encoder", "load_engine"]
 
@@ -21,9 +20,10 @@ def load_encoder(config: ScorerConfig) -> PairEncoder:
 
     Raises ModelError, and UnavailableError if the Hub cannot be reached.
     """
-    kind = kind_of(config)
-    if kind in _BY_THEMSELVES:
-        raise ModelError(f"{config.model!r} is of the kind {kind.value!r}, which is not supported yet")
+    if kind_of(config) in _BY_THEMSELVES:
+        from rerank.encoding.texts import load_text_encoder
+
+        return load_text_encoder(config)
     from rerank.encoding.tokenizer import load_pair_encoder
 
     return load_pair_encoder(config)
@@ -34,12 +34,19 @@ def load_engine(config: ScorerConfig) -> Engine:
 
     Raises ModelError or ConfigError, and UnavailableError if the Hub cannot be reached.
     """
-    kind = kind_of(config)
-    if kind in _BY_THEMSELVES:
-        raise ModelError(f"{config.model!r} is of the kind {kind.value!r}, which is not supported yet")
-    from rerank.engines.cross_encoder import CrossEncoderEngine
+    match kind_of(config):
+        case Kind.LATE_INTERACTION:
+            from rerank.engines.late_interaction import load_late_interaction
 
-    return CrossEncoderEngine(config)
+            return load_late_interaction(config)
+        case Kind.VECTOR:
+            from rerank.engines.vectors import load_vectors
+
+            return load_vectors(config)
+        case _:
+            from rerank.engines.cross_encoder import CrossEncoderEngine
+
+            return CrossEncoderEngine(config)
 
 
 # Kinds that encode queries and documents by themselves: their EncodedPairs hold whole rows for both, special tokens

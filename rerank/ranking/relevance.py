@@ -13,6 +13,7 @@ class Relevance(StrEnum):
 
     SIGMOID = "sigmoid of the logit"
     COSINE = "the logit, a cosine, with negative values as 0"
+    RATIO = "x / (1 + x) of the logit x, with negative values as 0: only the order means something"
     PER_QUERY_VECTOR = "the logit divided by the number of query vectors, with negative values as 0"
 
     @property
@@ -28,6 +29,9 @@ class Relevance(StrEnum):
         if self is Relevance.SIGMOID:
             return relevance_scores(logits)
         values = logits / np.maximum(query_lengths, 1) if self is Relevance.PER_QUERY_VECTOR else logits
+        if self is Relevance.RATIO:
+            values = np.maximum(values, 0.0)
+            values = values / (1.0 + values)
         return np.clip(values, 0.0, 1.0).astype(np.float32)
 
 

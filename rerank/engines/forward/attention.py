@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from rerank.arrays import Offsets
+from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.tiled_attention import EVERYTHING, Tiles, Window
 
@@ -18,16 +18,22 @@ PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """The positions of the rows of a packed sequence; no row is empty."""
+    """The positions of the rows of a packed sequence; no row is empty.
+
+    Only the first `attended` tokens [rows] of a row are attended to; None: all.
+    """
 
     lengths: Offsets  # [rows], on the host
     starts: torch.Tensor  # int32 [rows + 1], on the device
+    attended: Offsets | None = None
     _tiles: dict[tuple[int, int], Tiles] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, offsets: Offsets, device: torch.device) -> "Packing":
+    def of(cls, offsets: Offsets, device: torch.device, attended: Offsets | None = None) -> "Packing":
         """Return the packing of rows with these offsets [rows + 1]."""
-        return cls(np.diff(offsets), to_device(offsets.astype(np.int32), device))
+        lengths = np.diff(offsets)
+        some = attended is not None and bool((attended < lengths).any())
+        return cls(lengths, to_device(offsets.astype(np.int32), device), attended if some else None)
 
     @property
     def longest(self) -> int:
@@ -38,10 +44,16 @@ class Packing:
         """Return the offsets [rows + 1] of a sequence that has only the first token of each row."""
         return torch.arange(len(self.lengths) + 1, dtype=torch.int32, device=self.starts.device)
 
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the places of the tokens that are attended to, and the offsets [rows + 1] of these alone."""
+        counts = self.lengths if self.attended is None else self.attended
+        places, offsets = spans(offsets_of(self.lengths)[:-1], counts), offsets_of(counts)
+        return to_device(places, self.starts.device), to_device(offsets.astype(np.int32), self.starts.device)
+
     def tiles(self, heads: int, key_heads: int) -> Tiles:
         """Return the layout of the tokens for the CPU kernel, which is cached because it is the same for all layers."""
         if (heads, key_heads) not in self._tiles:
-            self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads)
+            self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads, self.attended)
         return self._tiles[heads, key_heads]
 
 
@@ -93,13 +105,17 @@ def attend(
     if softcap is not None:
         raise ValueError("torch's kernel for packed rows on CUDA cannot bound the scores of attention")
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
+    key_starts = packing.starts
+    if packing.attended is not None:
+        places, key_starts = packing.keys()
+        key, value = (states.index_select(0, places) for states in (key, value))
     options: dict[str, Any] = {"scale": scale, "window_size": window}
     varlen_attn, shares_keys = _cuda_kernel()
     if shares_keys:
         options["enable_gqa"] = heads != key_heads
     elif heads != key_heads:
         key, value = (states.repeat_interleave(heads // key_heads, dim=1) for states in (key, value))
-    attended = varlen_attn(query, key, value, starts, packing.starts, longest, packing.longest, **options)
+    attended = varlen_attn(query, key, value, starts, key_starts, longest, packing.longest, **options)
     return cast(torch.Tensor, attended)
 
 

@@ -65,7 +65,8 @@ def _is_changed(config: Any) -> bool:
 def is_stateless(model: Any) -> bool:
     """Return whether batches may be computed in parallel; some rotary embeddings depend on the longest text so far."""
     kinds = (str(getattr(module, "rope_type", "")) for module in model.modules())
-    return family_of(model) is not None and not any("dynamic" in kind or "longrope" in kind for kind in kinds)
+    is_known = (family_of(model) or positions_of(model)) is not None
+    return is_known and not any("dynamic" in kind or "longrope" in kind for kind in kinds)
 
 
 def is_known(architecture: str) -> bool:

@@ -49,15 +49,19 @@ class PackedBody:
         tokens = computed_tokens(lengths, padded=False)
         return tokens + self._padding_tokens(tokens)
 
-    def __call__(self, ids: IntArray, types: IntArray, offsets: Offsets) -> tuple[torch.Tensor, Packed]:
+    def __call__(
+        self, ids: IntArray, types: IntArray, offsets: Offsets, attended: Offsets | None = None
+    ) -> tuple[torch.Tensor, Packed]:
         """Return the states [tokens, width] of concatenated rows, on the device, and the packed rows.
 
-        Both may have an extra row of padding at the end.
+        Only the first `attended` tokens [rows] of a row are attended to; None: all. Both results may have an extra row
+        of padding at the end.
         """
         if padding_tokens := self._padding_tokens(len(ids)):
             ids, types = (np.pad(row, (0, padding_tokens)) for row in (ids, types))
             offsets = np.append(offsets, len(ids))
-        packed = Packed(ids, offsets, Packing.of(offsets, self._device), self._padding)
+            attended = None if attended is None else np.append(attended, padding_tokens)
+        packed = Packed(ids, offsets, Packing.of(offsets, self._device, attended), self._padding)
         positions = self._positions(packed)
         positions[len(ids) - padding_tokens :] = positions[0]  # a position that every model has
         inputs: dict[str, npt.NDArray[np.integer]] = {"input_ids": ids, "position_ids": positions}

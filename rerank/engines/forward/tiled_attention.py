@@ -40,15 +40,18 @@ class _Run:
 class Tiles:
     """The layout of a packed sequence as concatenated matrices, one per row and head."""
 
-    def __init__(self, lengths: Offsets, heads: int, key_heads: int) -> None:
-        """Plan the layout for rows of these lengths, none empty; several `heads` may share one key head."""
+    def __init__(self, lengths: Offsets, heads: int, key_heads: int, attended: Offsets | None = None) -> None:
+        """Plan the layout for rows of these lengths, none empty; several `heads` may share one key head.
+
+        Only the first `attended` tokens [rows] of a row are attended to, at least one; None: all.
+        """
         rows = len(lengths)
         sides = -(-lengths // _SIDES) * _SIDES
         sizes = np.repeat(sides, heads)  # of the matrices
         places = offsets_of(sizes)
         row, head = np.divmod(np.repeat(np.arange(rows * heads), sizes), heads)
         position = positions(sizes)
-        is_token = position < lengths[row]
+        is_key = position < (lengths if attended is None else attended)[row]
         token = offsets_of(lengths)[row] + np.minimum(position, lengths[row] - 1)
         begin = places[:-1].reshape(rows, heads)
         back = np.repeat(begin, lengths, axis=0) + positions(lengths)[:, None]
@@ -56,8 +59,8 @@ class Tiles:
         self._masks: dict[tuple[int, Window], torch.Tensor] = {}
         self._queries = torch.from_numpy(token * heads + head)
         self._keys = torch.from_numpy(token * key_heads + head // (heads // key_heads))
-        self._is_token = torch.from_numpy(is_token)
-        self._filling = torch.from_numpy(np.flatnonzero(~is_token))
+        self._is_key = torch.from_numpy(is_key)
+        self._hidden = torch.from_numpy(np.flatnonzero(~is_key))
         self._back = torch.from_numpy(back.ravel())
         self._parts = torch.eye(_PARTS, dtype=torch.bfloat16).repeat(int(places[-1]) // _PARTS, 1)
         bounds = [0, *(np.flatnonzero(np.diff(sides)) + 1).tolist(), rows]
@@ -114,7 +117,7 @@ class Tiles:
 
         The maximum is not subtracted from the scores first, so that both may overflow or underflow.
         """
-        value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._filling, 0.0)
+        value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._hidden, 0.0)
         output, nothing = value.new_empty(len(query), value.shape[1]), value.new_empty(1)
         scale, growth = (scale * _LOG2_E, 1.0) if softcap is None else (scale / softcap, softcap * _LOG2_E)
         for run in self._runs:
@@ -143,9 +146,9 @@ class Tiles:
                 matrices.view(-1, self._heads, *matrices.shape[1:])
                 for matrices in (self._matrices(run, states) for states in (query, key, value, output))
             )
-            is_token = self._is_token[run.places].view(-1, self._heads, 1, run.side)[:, :1]
+            is_key = self._is_key[run.places].view(-1, self._heads, 1, run.side)[:, :1]
             seen = self._seen(run.side, window, dtype=torch.bool)
-            mask = is_token if seen is None else is_token & seen
+            mask = is_key if seen is None else is_key & seen
             if softcap is None:
                 o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
             else:  # which torch's function cannot do

@@ -1,0 +1,1 @@
+"""The engine of the kinds that encode queries and documents by themselves."""
