@@ -13,12 +13,12 @@ from xxhash import xxh3_128_hexdigest
 from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, offsets_of
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches.runner import BatchRunner, Rows
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import is_stateless
 from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
 from rerank.engines.forward.text_states import TextStates, TextStatesPacked, TextStatesPadded, can_pack
 from rerank.engines.kinds import kind_of
-from rerank.engines.runner import BatchRunner, Rows
 from rerank.engines.texts.vector_cache import VectorCache
 from rerank.max_similarity import NO_VECTORS, chunks_of, sum_of_maxima
 
