@@ -16,7 +16,7 @@ from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.isolation.isolate import FaultIsolation, OnProgress
+from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
@@ -83,8 +83,9 @@ class Reranker:
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
           and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
         - `rejected: list<struct<doc_id, source_rank, reason>>`, the candidates that could not be scored
-        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds>`, to be added
-          up over rows; the last four are counted for the whole table, in its first row
+        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, padding_tokens, texts,
+          remembered_texts, engine_seconds>`, to be added up over rows; from `pairs_scored` on, they are counted for the
+          whole table, in its first row
 
         `save_scores` is called with the hashes, logits and tokens of pairs as soon as they are scored; the table must
         then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
@@ -129,7 +130,7 @@ class Reranker:
             "store_hits": _per_query(sets, hits),
             "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
             "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),
-            "computed_tokens": _in_first_row(scored.computed_tokens, len(sets)),
+            **{name: _in_first_row(scored.work[name], len(sets)) for name in WORK},
             "engine_seconds": _in_first_row(scored.seconds, len(sets)),
         }
         usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))

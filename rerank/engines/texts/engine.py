@@ -1,7 +1,7 @@
 """The engine of all kinds that encode texts by themselves: each distinct text once, then the products of vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -47,6 +47,8 @@ class TextModel(Protocol):
         """
         ...
 
+
+_NO_LOGITS = np.empty(0, dtype=np.float32)
 
 Loader = Callable[[ScorerConfig, torch.device, torch.dtype], TextModel]
 
@@ -106,22 +108,26 @@ class TextEngine:
         queries, query_of = np.unique(pairs.query_of[scorable], return_inverse=True)
         documents, document_of = np.unique(pairs.document_of[scorable], return_inverse=True)
         tokens = _joined(pairs.queries.take(queries), pairs.documents.take(documents))
-        keys, vectors, computed_tokens = self._encode(Texts(tokens, np.arange(len(tokens)) < len(queries)))
+        keys, vectors, tally = self._encode(Texts(tokens, np.arange(len(tokens)) < len(queries)))
         # Equal texts are compared once, so that their logits are equal to the last bit, and ties keep their order.
         place_of = {key: place for place, key in enumerate(vectors)}
         places = np.array([place_of[key] for key in keys])
         logits[scorable] = self._compare(
             list(vectors.values()), places[: len(queries)][query_of], places[len(queries) :][document_of]
         )
-        return Scores(logits, computed_tokens)
+        return replace(tally, logits=logits)
+
+    def forget(self) -> None:
+        """Forget the vectors of all texts; for benchmarks."""
+        self.cache = VectorCache(self.cache.most_bytes)
 
     def encode(self, texts: Texts) -> list[torch.Tensor]:
         """Return the vectors [its vectors, width] of each text."""
         keys, vectors, _ = self._encode(texts)
         return [vectors[key] for key in keys]
 
-    def _encode(self, texts: Texts) -> tuple[list[str], dict[str, torch.Tensor], int]:
-        """Return the key of each text, the vectors by key, and the tokens that were computed for them."""
+    def _encode(self, texts: Texts) -> tuple[list[str], dict[str, torch.Tensor], Scores]:
+        """Return the key of each text, the vectors by key, and what they took, as Scores without logits."""
         keys = _keys(texts)
         vectors = self.cache.get(keys)
         missing = {key: row for row, key in enumerate(keys) if key not in vectors}
@@ -134,7 +140,15 @@ class TextEngine:
             parts = states.to(self._stored_dtype).split(counts.tolist())
             new |= {names[row]: part.clone() for row, part in zip(batch, parts, strict=True)}
         self.cache.put(new)
-        return keys, vectors | new, sum(self._states.computed_tokens(lengths[batch]) for batch in batches)
+        computed = sum(self._states.computed_tokens(lengths[batch]) for batch in batches)
+        tally = Scores(
+            _NO_LOGITS,
+            computed,
+            padding_tokens=computed - int(lengths.sum()),
+            texts=len(vectors) + len(new),
+            remembered_texts=len(vectors),
+        )
+        return keys, vectors | new, tally
 
     def _encode_batch(self, texts: Texts, rows: Rows) -> tuple[torch.Tensor, Offsets]:
         batch = texts.take(rows)
