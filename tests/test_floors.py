@@ -80,7 +80,9 @@ def packages(module: str) -> set[str]:
 
 
 def allowed_torch(module: str) -> bool:
-    return module.startswith(("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.server.rivals"))
+    return module.startswith(
+        ("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.text_rivals", "jobs.bench.server.rivals")
+    )
 
 
 @pytest.mark.parametrize("module", SOURCES)
