@@ -50,7 +50,9 @@ def inspect(
         table.add_row("template", escape(json.dumps(inspection.template, ensure_ascii=False)))
         table.add_row("instruction", escape(inspection.instruction or "none of its own"))
         table.add_row("runs", f"{inspection.engine}, in {inspection.dtype} on {inspection.device}")
-        table.add_row("memory", f"{_size(inspection.weight_bytes)} of weights, about {_size(inspection.memory_bytes)}")
+        table.add_row(
+            "memory", f"{_size(inspection.weight_bytes)} of weights, about {_size(inspection.memory_bytes)} in all"
+        )
         table.add_row("relevance score", inspection.relevance)
         results_console().print(table)
 

@@ -71,6 +71,9 @@ def run(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Score each pair by itself, for bit-identical scores; slower.")
     ] = False,
+    split_special_tokens: Annotated[
+        bool, typer.Option("--split-special-tokens", help="Read [SEP] and the like in a text as text.")
+    ] = False,
     actors: Annotated[
         int | None, typer.Option(min=1, help="Number of actors; one per GPU, or per eight CPUs, if not given.")
     ] = None,
@@ -90,6 +93,7 @@ def run(
             "max_length": max_length,
             "batch_tokens": batch_tokens,
             "deterministic": deterministic,
+            "split_special_tokens": split_special_tokens,
         }
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(

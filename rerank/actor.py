@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from rerank.arrays import FloatArray
+from rerank.batching.admission import MAX_WAITING_BYTES
 from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
+from rerank.encoding.reading import Checkpoint
 from rerank.encoding.texts import TextEncoder, Texts
 from rerank.engines import Engine, Kind, VectorEngine
 from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
@@ -49,6 +51,7 @@ class RerankActor:
         encoder: PairEncoder | None = None,
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """Load the model of `config`. Raises ModelError or ConfigError.
 
@@ -62,7 +65,8 @@ class RerankActor:
           actor that died may have written such parts; the caller has looked up the older ones already
         - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
 
-        For `rerank` and `encode`: `max_waiting_pairs`, the number of pairs and texts above which requests are refused.
+        For `rerank` and `encode`: `max_waiting_pairs` and `max_waiting_bytes`, the number of unfinished pairs, and the
+        bytes of their texts, above which requests are refused. A text to encode counts as a pair.
 
         `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
         has to be scored, which may be never.
@@ -82,6 +86,7 @@ class RerankActor:
             lanes=lambda: self._reranker.engine.lanes,
             batch_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
+            max_waiting_bytes=max_waiting_bytes,
         )
         # Load in the thread that scores requests: OpenMP keeps one team of threads per computing thread, and small
         # batches take a tenth longer once two teams have more threads than there are cores.
@@ -158,9 +163,9 @@ class RerankActor:
             raise InputError(f"this model gives scores and no vectors, models of the kinds {kinds} can encode")
         return encoder
 
-    def _encode_texts(self, request: EncodeRequest) -> Texts:
+    def _encode_texts(self, request: EncodeRequest, checkpoint: Checkpoint) -> Texts:
         encoder = self._text_encoder
-        texts = encoder.encode_texts(request.texts, is_query=request.is_query)
+        texts = encoder.encode_texts(request.texts, is_query=request.is_query, checkpoint=checkpoint)
         tokens = int(texts.lengths.sum())
         if encoder.output == "multivector" and tokens > _MOST_TOKENS:
             raise InputError(f"texts must have at most {_MOST_TOKENS} tokens together, got {tokens}")

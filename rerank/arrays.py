@@ -28,16 +28,22 @@ class Ragged:
         return cls(values, offsets)
 
     @classmethod
+    def from_arrays(cls, rows: Sequence[IntArray]) -> "Ragged":
+        """Return arrays of ids as Ragged rows."""
+        offsets = offsets_of([len(row) for row in rows])
+        return cls(np.concatenate(rows) if len(rows) else np.empty(0, dtype=np.int32), offsets)
+
+    @classmethod
     def from_arrow(cls, array: pa.Array) -> "Ragged":
-        """Return an Arrow list<int32> array as Ragged rows, null lists as empty ones; copies if there are nulls."""
+        """Return Arrow lists of int32 as Ragged rows, null lists as empty ones; copies if there are nulls."""
         if array.null_count:
             array = array.fill_null([])
         offsets = array.offsets.to_numpy().astype(np.int64)
         return cls(array.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def to_arrow(self) -> pa.Array:
-        """Return the rows as an Arrow list<int32> array."""
-        return pa.ListArray.from_arrays(pa.array(self.offsets.astype(np.int32)), pa.array(self.values))
+        """Return the rows as an Arrow large_list<int32> array: a block may have more tokens than 32 bits can count."""
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,6 +57,13 @@ class Ragged:
         """Return these rows in this order, each truncated to its entry in `lengths`."""
         kept = self.lengths[rows] if lengths is None else lengths
         return Ragged(self.values[spans(self.offsets[rows], kept)], offsets_of(kept))
+
+    def first(self, count: int) -> "Ragged":
+        """Return the first `count` ids of each row."""
+        lengths = self.lengths
+        if lengths.max(initial=0) <= count:
+            return self
+        return self.take(np.arange(len(self)), lengths=np.minimum(lengths, count))
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Offsets:

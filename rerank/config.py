@@ -21,7 +21,9 @@ class ScorerConfig(BaseModel):
 
     - `model`: a folder, a Hub id, or `docs-mini`, the bundled model (default)
     - `revision`: branch, tag or commit of a Hub model; None: its default branch
+    - `content`: what the model must consist of, as `content` in a manifest names it; None: whatever is there
     - `max_length`: tokens per pair, special tokens included; None: the model's own limit
+    - `split_special_tokens`: read special tokens that a text spells out, such as `[SEP]`, as text
     - `trust_remote_code`: run Python code that comes with the model
     - `allow_pickle`: load weights that are no safetensors; such a file can run any code while it is read
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
@@ -39,7 +41,9 @@ class ScorerConfig(BaseModel):
 
     model: str = BUNDLED
     revision: str | None = None
+    content: str | None = Field(default=None, pattern=r"^(hub|files):.+$")
     max_length: int | None = Field(default=None, ge=8)
+    split_special_tokens: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
     deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same

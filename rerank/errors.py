@@ -52,7 +52,7 @@ class OutputError(RerankError):
 
 
 class ModelError(RerankError):
-    """A model cannot be loaded, is not a cross-encoder with one score per pair, or gave a score that is not finite."""
+    """A model cannot be loaded, is of no kind that is accepted, or gave a score that is not finite."""
 
     code = "model"
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from xxhash import xxh3_128
@@ -18,7 +19,12 @@ _NOT_LOADED = re.compile(r"\..*|onnx|openvino|checkpoint-\d+|__pycache__")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 4 << 20
 # Fields that older fingerprints do not have. With these values they are left out, so that old scores stay usable.
-_LATER = {"deterministic": False, "kind": "sequence classifier", "text_format": ""}
+_LATER = {
+    "deterministic": False,
+    "split_special_tokens": False,
+    "kind": "sequence classifier",
+    "text_format": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class ModelIdentity:
     truncation: str = "longest_first"
     passages: str = "whole"
     deterministic: bool = False
+    split_special_tokens: bool = False
     kind: str = "sequence classifier"
     text_format: str = ""  # the encoder's: prompts, a chat template that is no PairTemplate, query expansion
 
@@ -68,22 +75,55 @@ def identify(
 
     `max_length`, `template` and `text_format` are its encoder's, `dtype` is its engine's.
 
-    A Hub model is identified by its commit, a folder by the content of its files, which are read completely at 2 GB/s
-    or more (0.02 s for the bundled model). Raises ModelError if the model does not exist.
+    Raises ModelError if the model does not exist.
     """
-    folder = Path(config.location).expanduser()
-    content = f"files:{_digest(folder)}" if folder.is_dir() else _hub_content(config)
     return ModelIdentity(
         config.model,
-        content,
+        config.content or content_of(config),
         max_length,
         template,
         dtype,
         trust_remote_code=config.trust_remote_code,
         deterministic=config.deterministic,
+        split_special_tokens=config.split_special_tokens,
         kind=kind,
         text_format=text_format,
     )
+
+
+def pin(config: ScorerConfig) -> ScorerConfig:
+    """Return the settings with the model's present content: processes that load another one raise ModelError.
+
+    Of a Hub model the commit is loaded from then on, wherever its branch moves. Raises ModelError if the model does not
+    exist, or is not the one that `config` names.
+    """
+    check_content(config)
+    content = config.content or content_of(config)
+    _, mark, commit = content.partition("@")
+    is_commit = content.startswith("hub:") and mark
+    return config.model_copy(update={"content": content} | ({"revision": commit} if is_commit else {}))
+
+
+def check_content(config: ScorerConfig) -> None:
+    """Raise ModelError if `config` says what the model must consist of, and this machine has something else.
+
+    Called after the model was loaded, it also tells files that changed meanwhile.
+    """
+    if config.content is not None and (content := content_of(config)) != config.content:
+        raise ModelError(
+            f"{config.model!r} on {gethostname()} is another model: it has the content {content}, expected "
+            f"{config.content}; every node must have the same files, which must not change while they are used"
+        )
+
+
+def content_of(config: ScorerConfig) -> str:
+    """Return "hub:REPO@COMMIT", or "files:DIGEST" of a folder.
+
+    A folder is read completely at 2 GB/s or more (0.02 s for the bundled model). Raises ModelError if the model does
+    not exist.
+    """
+    folder = Path(config.location).expanduser()
+    return f"files:{_digest(folder)}" if folder.is_dir() else _hub_content(config)
 
 
 def _hub_content(config: ScorerConfig) -> str:

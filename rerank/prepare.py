@@ -6,7 +6,6 @@ underscore are internal and never reach an output.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,22 @@ from rerank.store import Hashes, StoredScores, hash_texts, join_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
+DOCUMENT_PLACE = "_document_place"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
 HASH_HIGH, HASH_LOW = "_pair_hash_high", "_pair_hash_low"
 LOGIT = "_logit"
-INTERNAL_COLUMNS = (QUERY_TOKENS, DOCUMENT_TOKENS, QUERY_LENGTH, REASON, HASH_HIGH, HASH_LOW, LOGIT, REFUSED)
+INTERNAL_COLUMNS = (
+    QUERY_TOKENS,
+    DOCUMENT_TOKENS,
+    DOCUMENT_PLACE,
+    QUERY_LENGTH,
+    REASON,
+    HASH_HIGH,
+    HASH_LOW,
+    LOGIT,
+    REFUSED,
+)
 
 
 def prepare(
@@ -61,23 +71,35 @@ def prepare(
 
     dropped = () if keep_text else ("text", "query")
     candidates = keep_columns(sets.candidates, without=(*dropped, *INTERNAL_COLUMNS))
-    columns = _token_columns(pairs, rows, sets.pair_count) | stored_columns | {REASON: reasons}
+    documents, places = _documents_by_query(pairs, rows, sets)
+    query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
+    query_lengths[rows] = pairs.query_lengths
+    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
     for name, values in columns.items():
-        candidates = candidates.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
+        candidates = candidates.append_column(name, pa.array(values))
     queries = keep_columns(sets.queries, without=(*dropped, *INTERNAL_COLUMNS))
-    queries = queries.append_column(QUERY_TOKENS, pairs.queries.to_arrow())
+    for name, array in ((QUERY_TOKENS, pairs.queries.to_arrow()), (DOCUMENT_TOKENS, documents)):
+        queries = queries.append_column(name, array)
     queries = queries.append_column(REASON, pa.array(query_reasons))
     return replace(sets, queries=queries, candidates=candidates).to_table()
 
 
-def _token_columns(pairs: EncodedPairs, rows: IntArray, total: int) -> dict[str, Any]:
-    """Return columns with a row per candidate: its pair's tokens, none for candidates that are not encoded."""
-    tokens = pairs.documents.take(pairs.document_of, lengths=pairs.document_lengths)
-    lengths = np.zeros(total, dtype=np.int64)
-    lengths[rows] = tokens.lengths
-    query_lengths = np.zeros(total, dtype=np.int32)
-    query_lengths[rows] = pairs.query_lengths
-    return {DOCUMENT_TOKENS: Ragged(tokens.values, offsets_of(lengths)).to_arrow(), QUERY_LENGTH: query_lengths}
+def _documents_by_query(pairs: EncodedPairs, rows: IntArray, sets: CandidateSets) -> tuple[pa.Array, IntArray]:
+    """Return the tokens of each query's distinct documents, and the place among them of each candidate's document.
+
+    Tokens are large_list<large_list<int32>>, shape [queries], truncated as the pairs are. Places have the shape
+    [candidates]; that of a candidate that is not encoded is -1.
+    """
+    owner = sets.query_of[rows]
+    keys = owner.astype(np.int64) * max(1, len(pairs.documents)) + pairs.document_of
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)  # pairs of equal keys are equal pairs
+    order = np.argsort(first)  # by query, then as the candidates first name them
+    first, number = first[order], np.argsort(order)[number]
+    tokens = pairs.documents.take(pairs.document_of[first], lengths=pairs.document_lengths[first])
+    starts = offsets_of(np.bincount(owner[first], minlength=len(sets)))
+    places = np.full(sets.pair_count, -1, dtype=np.int32)
+    places[rows] = number - starts[owner]
+    return pa.LargeListArray.from_arrays(pa.array(starts), tokens.to_arrow()), places
 
 
 def is_prepared(table: pa.Table) -> bool:
@@ -89,15 +111,18 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
     """Return the pairs of a prepared block that the engine has to score, and their candidate rows."""
     is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
     rows = np.flatnonzero(is_valid & np.isnan(stored_logits(sets))).astype(np.int32)
-    documents = Ragged.from_arrow(combined(sets.candidates.column(DOCUMENT_TOKENS)))
+    by_query = combined(sets.queries.column(DOCUMENT_TOKENS))
+    documents = Ragged.from_arrow(by_query.flatten())
+    starts = offsets_of(by_query.value_lengths().to_numpy())
+    document_of = (starts[sets.query_of] + sets.candidates.column(DOCUMENT_PLACE).to_numpy())[rows].astype(np.int32)
     pairs = EncodedPairs(
         template=template,
         queries=Ragged.from_arrow(combined(sets.queries.column(QUERY_TOKENS))),
         documents=documents,
         query_of=sets.query_of[rows],
-        document_of=rows,
+        document_of=document_of,
         query_lengths=sets.candidates.column(QUERY_LENGTH).to_numpy()[rows],
-        document_lengths=documents.lengths[rows].astype(np.int32),
+        document_lengths=documents.lengths[document_of].astype(np.int32),
     )
     return pairs, rows
 

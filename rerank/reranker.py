@@ -11,10 +11,12 @@ from xxhash import xxh3_128_hexdigest
 from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
+from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
+from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.isolation.isolate import FaultIsolation, OnProgress
+from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
@@ -57,7 +59,11 @@ class Reranker:
     def engine(self) -> Engine:
         """Return the engine, which is loaded at its first use. Raises ModelError or ConfigError."""
         if self._engine is None:
-            self._engine = load_engine(self.config)
+            try:
+                engine = load_engine(self.config)
+            finally:
+                check_content(self.config)  # also where loading fails: a file that is another may be the reason
+            self._engine = engine
         return self._engine
 
     def rank_table(
@@ -77,8 +83,9 @@ class Reranker:
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
           and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
         - `rejected: list<struct<doc_id, source_rank, reason>>`, the candidates that could not be scored
-        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, engine_seconds>`, to be added
-          up over rows; the last four are counted for the whole table, in its first row
+        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, padding_tokens, texts,
+          remembered_texts, engine_seconds>`, to be added up over rows; from `pairs_scored` on, they are counted for the
+          whole table, in its first row
 
         `save_scores` is called with the hashes, logits and tokens of pairs as soon as they are scored; the table must
         then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
@@ -123,7 +130,7 @@ class Reranker:
             "store_hits": _per_query(sets, hits),
             "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
             "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),
-            "computed_tokens": _in_first_row(scored.computed_tokens, len(sets)),
+            **{name: _in_first_row(scored.work[name], len(sets)) for name in WORK},
             "engine_seconds": _in_first_row(scored.seconds, len(sets)),
         }
         usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
@@ -196,13 +203,16 @@ class Reranker:
         pairs = self.encode(request)
         return self.finish(request, pairs, self.engine.score(pairs).logits)
 
-    def encode(self, request: RerankRequest) -> EncodedPairs:
-        """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`."""
+    def encode(self, request: RerankRequest, checkpoint: Checkpoint = never_stop) -> EncodedPairs:
+        """Return the pairs of a request, in document order. Raises TooLongError and InputError, see `TokenLimits`.
+
+        `checkpoint` is called before each chunk of texts, and what it raises ends the work.
+        """
         rows = np.arange(len(request.documents), dtype=np.int32)
         queries, query_of = _distinct(request.queries)
         if len(query_of) == 1:
             query_of = np.zeros_like(rows)
-        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits)
+        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits, checkpoint)
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """Return the pairs of all requests; each distinct document is tokenised once."""

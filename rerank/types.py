@@ -1,6 +1,7 @@
 """The values that enter and leave the library."""
 
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Literal
 
 from rerank.arrays import FloatArray
@@ -32,6 +33,12 @@ class TokenLimits:
 AS_THE_MODEL = TokenLimits()
 
 
+class CheckedTexts(tuple[str, ...]):
+    """Texts that are known not to be blank, and to be valid Unicode."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
     """One query and its documents, in first-stage order.
@@ -41,7 +48,8 @@ class RerankRequest:
     no limit. `token_limits` truncates texts further than the model does.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, if there are
-    several queries but not one for each document, or if `top_k` or `timeout_s` is not positive.
+    several queries but not one for each document, or if `top_k` or `timeout_s` is not positive. Documents that are
+    CheckedTexts are not checked again.
     """
 
     query: str | tuple[str, ...]
@@ -58,8 +66,9 @@ class RerankRequest:
             _check_text("query", self.query)
         if not self.documents:
             raise InputError("documents must hold at least one document, got none")
-        for index, document in enumerate(self.documents):
-            _check_text(f"documents[{index}]", document)
+        if not isinstance(self.documents, CheckedTexts):
+            for index, document in enumerate(self.documents):
+                _check_text(f"documents[{index}]", document)
         if isinstance(self.query, tuple) and len(self.query) != len(self.documents):
             count, expected = len(self.query), len(self.documents)
             raise InputError(f"query must be one text or as many as documents ({expected}), got {count}")
@@ -77,6 +86,11 @@ class RerankRequest:
         """Return the query of all documents, or the queries of each of them."""
         return self.query if isinstance(self.query, tuple) else (self.query,)
 
+    @property
+    def text_bytes(self) -> int:
+        """Return how much memory the texts take."""
+        return sum(map(getsizeof, self.queries)) + sum(map(getsizeof, self.documents))
+
 
 @dataclass(frozen=True, slots=True)
 class EncodeRequest:
@@ -86,7 +100,7 @@ class EncodeRequest:
     `RerankActor.encode` may take; None: no limit.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no text, or if `timeout_s` is
-    not positive.
+    not positive. Texts that are CheckedTexts are not checked again.
     """
 
     texts: tuple[str, ...]
@@ -97,14 +111,20 @@ class EncodeRequest:
     def __post_init__(self) -> None:
         if not self.texts:
             raise InputError("texts must hold at least one text, got none")
-        for index, text in enumerate(self.texts):
-            _check_text(f"texts[{index}]", text)
+        if not isinstance(self.texts, CheckedTexts):
+            for index, text in enumerate(self.texts):
+                _check_text(f"texts[{index}]", text)
         _check_timeout(self.timeout_s)
 
     @property
     def size(self) -> int:
         """Return the number of texts."""
         return len(self.texts)
+
+    @property
+    def text_bytes(self) -> int:
+        """Return how much memory the texts take."""
+        return sum(map(getsizeof, self.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +186,8 @@ def _check_text(name: str, text: str) -> None:
         raise InputError(f"{name} must be a string, got {text!r}")
     if not text.strip():
         raise InputError(f"{name} must hold text, got a blank one")
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can contain one, and no tokeniser reads it

@@ -99,7 +99,8 @@ def _deploy(model: ServedModel, timeout_s: float) -> Application:
         max_ongoing_requests=max(_REQUESTS, 2 * model.target_ongoing_requests),
         max_queued_requests=_REQUESTS,
     )
-    return deployment.bind(model.scorer, max_waiting_pairs=model.max_waiting_pairs)
+    waiting = {"max_waiting_pairs": model.max_waiting_pairs, "max_waiting_bytes": model.max_waiting_bytes}
+    return deployment.bind(model.scorer, **waiting)
 
 
 def _log_to_stdout() -> None:

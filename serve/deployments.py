@@ -48,21 +48,23 @@ _REFUSAL_S = 0.02  # how long a refusal is reused; a full queue advances by only
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A full model's refusal, reused until `until` for requests of at least this size and with no more time."""
+    """A full model's refusal, reused until `until` for requests that are at least as large and have no more time."""
 
     error: OverloadedError
     size: int
+    text_bytes: int
     timeout_s: float
     until: float
 
     @classmethod
     def of(cls, error: OverloadedError, request: Request) -> "_Refusal":
-        return cls(error, request.size, _timeout_of(request), monotonic() + _REFUSAL_S)
+        return cls(error, request.size, request.text_bytes, _timeout_of(request), monotonic() + _REFUSAL_S)
 
     def check(self, request: Request) -> None:
-        """Raise OverloadedError for a request that would be refused too: at least as large, and no more time."""
-        is_as_large = request.size >= self.size and _timeout_of(request) <= self.timeout_s
-        if is_as_large and monotonic() < self.until:
+        """Raise OverloadedError for a request that would be refused too: as many texts and bytes, no more time."""
+        if monotonic() >= self.until or _timeout_of(request) > self.timeout_s:
+            return
+        if request.size >= self.size and request.text_bytes >= self.text_bytes:
             raise OverloadedError(str(self.error), retry_after_s=self.error.retry_after_s)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rerank.batching.admission import MAX_WAITING_BYTES
 from rerank.config import ScorerConfig, parse_config
 from rerank.errors import ConfigError
 from serve.http.limits import Limits
@@ -29,6 +30,7 @@ class ServedModel(BaseModel):
     downscale_delay_s: float = Field(default=600, gt=0)  # seconds of underload before one is removed
     max_surge_percent: int = Field(default=0, ge=0, le=100)  # extra replicas during a redeploy, in percent
     max_waiting_pairs: int = Field(default=16_384, ge=1)  # per replica; requests beyond it are refused
+    max_waiting_bytes: int = Field(default=MAX_WAITING_BYTES, ge=1)  # per replica: the texts of those pairs
     num_cpus: float = Field(default=1, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)  # None: 1 if the cluster has GPUs, else 0
 

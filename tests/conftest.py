@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.forked_workers import LIGHT_NODE
 from tests.models import FAMILIES
 from tests.processes import kill_all, sigterm_kept, started, surviving
 
 _TO_END_S = 60  # for processes of a Ray that was shut down
+_NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500}
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it costs every cluster a process
+# Credentials for the S3 servers of tests: workers have them from the cluster.
+os.environ |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_EC2_METADATA_DISABLED": "true"}
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the cores to the other workers
 
@@ -96,15 +100,25 @@ def model_folder(request: pytest.FixtureRequest, folder_of: Callable[[str], Path
 
 
 @pytest.fixture(scope="session")
-def shared_address() -> Iterator[str]:
-    """The address of a Ray cluster that all tests may use: starting one takes as long as several jobs on it."""
+def shared_nodes() -> Iterator[Any]:
+    """A Ray cluster that all tests may use: starting one takes as long as several jobs on it.
+
+    Nodes that a test adds to it, the test removes.
+    """
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "include_dashboard": False}
+    head = {"num_cpus": 4, "object_store_memory": 500 * 2**20, "_system_config": _NOTICE_DEATHS_SOON, **LIGHT_NODE}
     with sigterm_kept():
         cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster.address
+    yield cluster
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared_address(shared_nodes: Any) -> str:
+    """The address of the cluster that all tests may use."""
+    address: str = shared_nodes.address
+    return address
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ FLOORS = ("rerank", "jobs", "serve")
 HOUSE = {
     "rerank": [
         ["errors", "arrays"],
-        ["types", "config", "paths", "ranking", "max_similarity"],
+        ["sizes", "max_similarity"],
+        ["types", "config", "paths", "ranking"],
         ["model_files"],
         ["encoding", "store", "results"],
         ["engines", "prepare", "fingerprint"],
@@ -79,7 +80,9 @@ def packages(module: str) -> set[str]:
 
 
 def allowed_torch(module: str) -> bool:
-    return module.startswith(("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.server.rivals"))
+    return module.startswith(
+        ("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.text_rivals", "jobs.bench.server.rivals")
+    )
 
 
 @pytest.mark.parametrize("module", SOURCES)

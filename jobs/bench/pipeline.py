@@ -19,6 +19,7 @@ from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
 from rerank.arrays import IntArray, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
+from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Scores
 from rerank.errors import OutputError
 from rerank.ranking.relevance import Relevance
@@ -48,6 +49,7 @@ class FreeEncoder:
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
         """Return pairs without tokens."""
         none = np.zeros(len(query_of), dtype=np.int32)

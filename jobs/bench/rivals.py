@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
+from jobs.bench.text_rivals import text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
+from rerank.engines import Kind, kind_of
 from rerank.engines.device.choices import pick_device, pick_dtype
 from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
 
@@ -38,9 +40,11 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     """Return the rivals: `CrossEncoder.predict` in several settings, and FlagEmbedding and rerankers if installed.
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
-    on `sample`.
+    on `sample`. Models that encode texts by themselves have the rivals of `jobs.bench.text_rivals` instead.
     """
     disable_progress_bar()
+    if kind_of(config) in {Kind.LATE_INTERACTION, Kind.VECTOR}:
+        return [Rival(rival.name, rival.score) for rival in text_rivals(config)]
     device = pick_device(config.device)
     fastest = pick_dtype("auto", device)
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
@@ -122,8 +126,9 @@ def _counting(name: str, model: torch.nn.Module, score: Callable[[Texts], None])
 
 
 def flops_of(config: ScorerConfig, lengths: IntArray) -> float:
-    """Return the floating-point operations of a forward pass over pairs of these lengths, without padding."""
-    model = CrossEncoder(config.location, device="cpu").model
+    """Return the floating-point operations of a forward pass over rows of these lengths, without padding."""
+    kinds: dict[Kind, Any] = {Kind.LATE_INTERACTION: MultiVectorEncoder, Kind.VECTOR: SentenceTransformer}
+    model = kinds.get(kind_of(config), CrossEncoder)(config.location, device="cpu")[0].model
     weights = sum(weight.numel() for name, weight in model.named_parameters() if "embeddings" not in name)
     wide = lengths.astype(np.float64)
     products = 4 * model.config.num_hidden_layers * model.config.hidden_size * np.square(wide).sum()

@@ -65,14 +65,20 @@ def scorer(
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
     """Return the results of rerank and its rivals, measured in alternation; the rates are medians."""
     from jobs.bench.rivals import flops_of, peak_flops, rivals
+    from rerank.engines.texts.engine import TextEngine
 
     reranker = Reranker(config)
     sets = CandidateSets.from_table(table)
     texts = texts_of(sets)
-    lengths = encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder).lengths
+    encoded = encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder)
+    # Texts that are encoded by themselves are computed once each, whatever the pairs.
+    by_themselves = isinstance(reranker.engine, TextEngine)
+    lengths = np.concatenate([encoded.queries.lengths, encoded.documents.lengths]) if by_themselves else encoded.lengths
     tokens, work = int(lengths.sum()), flops_of(config, lengths)
 
     def ours(candidate_sets: pa.Table) -> int:
+        if isinstance(reranker.engine, TextEngine):
+            reranker.engine.forget()  # what it met in another round
         return sum(row["computed_tokens"] for row in reranker.rank_table(candidate_sets).column("usage").to_pylist())
 
     others = rivals(config, texts[:_SAMPLE])

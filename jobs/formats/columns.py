@@ -31,8 +31,6 @@ def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
         named = field.with_name(our_names.get(field.name, field.name)).remove_metadata()
         if pa.types.is_dictionary(field.type):
             named = named.with_type(field.type.value_type)
-        if pa.types.is_string_view(field.type):  # Arrow cannot take rows of string views (seen with version 26)
-            named = named.with_type(pa.large_string())
         if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
             inner = list(field.type.value_type)
             file_names += [part.name for part in inner]

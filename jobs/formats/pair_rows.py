@@ -1,14 +1,18 @@
 """Read Parquet as one row per pair, whatever its layout: ranked output, candidate sets, plain runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from jobs.formats.slices import read_slices
 from rerank.errors import InputError
 from rerank.paths import Location
 from rerank.ranking.candidates import CANDIDATES, CandidateSets
+from rerank.sizes import wide_type
+
+_BYTES_PER_SLICE = 16 << 20
 
 
 def pair_columns(location: Location, renames: Mapping[str, str] | None = None) -> dict[str, pa.DataType]:
@@ -50,22 +54,48 @@ def read_pairs(
     columns = list(dict.fromkeys(("query_id", "doc_id", *names)))
     file_columns = [(renames or {}).get(name, name) for name in columns]
     lists = (renames or {}).get(CANDIDATES, CANDIDATES)
-    kept = None
-    if only is not None:
-        kept = ds.field(file_columns[0]).cast(pa.large_string()).isin(pa.array(only, pa.large_string()))
+    kept = None if only is None else pa.array(only, pa.large_string())
+    is_kept = None if kept is None else ds.field(file_columns[0]).cast(pa.large_string()).isin(kept)
     try:
         if lists in dataset.schema.names:
-            outer = [name for name in file_columns if name in dataset.schema.names]
-            table = dataset.to_table(columns=[*outer, lists], filter=kept)
-            table = CandidateSets.from_table(table.rename_columns([*outer, CANDIDATES])).to_rows()
+            table = pa.concat_tables(_flattened(dataset, lists, file_columns, kept), promote_options="permissive")
         else:
-            table = dataset.to_table(columns=file_columns, filter=kept)
+            table = dataset.to_table(columns=file_columns, filter=is_kept)
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"{location.uri}: cannot be read: {problem}") from problem
     table = table.select(file_columns).rename_columns(columns)
     for at in (0, 1):
         table = table.set_column(at, columns[at], table.column(at).cast(pa.large_string()))
     return table.filter(pc.and_(pc.is_valid(table.column(0)), pc.is_valid(table.column(1))))
+
+
+def _flattened(dataset: ds.Dataset, lists: str, columns: Sequence[str], kept: pa.Array | None) -> Iterator[pa.Table]:
+    """Yield one row per candidate with these columns, of the queries `kept`; other columns are never read."""
+    fields = [field for field in dataset.schema if field.name in (*columns, lists)]
+    empty = pa.schema([field.with_type(wide_type(field.type)) for field in fields]).empty_table()
+    yield _candidate_sets(empty, lists).to_rows().select(columns)
+    for fragment in dataset.get_fragments():
+        paths = [fragment.metadata.schema.column(at).path for at in range(len(fragment.metadata.schema))]
+        read = [path for path in paths if _is_in(path, lists, columns)]
+        with fragment.filesystem.open_input_file(fragment.path) as stream:
+            groups = range(fragment.metadata.num_row_groups)
+            for table in read_slices(stream, groups, columns=read, most_bytes=_BYTES_PER_SLICE):
+                if kept is not None:
+                    table = table.filter(pc.is_in(table.column(columns[0]).cast(pa.large_string()), value_set=kept))
+                for rows in _candidate_sets(table, lists).to_row_slices(_BYTES_PER_SLICE):
+                    yield rows.select(columns)
+
+
+def _candidate_sets(table: pa.Table, lists: str) -> CandidateSets:
+    return CandidateSets.from_table(
+        table.rename_columns([CANDIDATES if name == lists else name for name in table.column_names])
+    )
+
+
+def _is_in(path: str, lists: str, columns: Sequence[str]) -> bool:
+    """Return True if a path of a Parquet file leads to one of these columns, of the table or inside its lists."""
+    first, *inner = path.split(".")
+    return path in columns or first in columns or (first == lists and any(name in columns for name in inner))
 
 
 def count_pairs(location: Location, renames: Mapping[str, str] | None = None) -> int:

@@ -17,11 +17,12 @@ from jobs.formats.renames import by_table
 from jobs.input.query_ids import RUNS, THREADS
 from jobs.input.source import RowGroup, Source, open_source, open_table
 from jobs.input.splits import query_ids
-from rerank.arrays import offsets_of
+from rerank.arrays import Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.ranking.rank import SOURCE_SCORE
+from rerank.store import hash_texts
 
-KEY, PLACE, IS_TEXT = "key", "place", "is_text"
+KEY, KEY_HASH, PLACE, IS_TEXT = "key", "key_hash", "place", "is_text"
 ROW, DOCUMENT, QUERY = "row.", "document.", "query."
 
 PAIRS_PER_ROW_GROUP = 1_000  # of the joined files; a split is at least one row group
@@ -48,6 +49,11 @@ class RunJoin:
         return {name: self.rows.schema.field(name).type for name in ("query_id", "doc_id")}
 
     @property
+    def has_large_strings(self) -> bool:
+        """Return True if one of the tables has strings of Arrow's large type; the output keeps them."""
+        return any(table.has_large_strings for table in (self.rows, self.corpus, self.queries) if table is not None)
+
+    @property
     def schemas(self) -> list[pa.Schema]:
         """Schemas of `read_rows`, `read_documents` and `read_queries`, without the tables that are absent."""
         tables = [(self._rows, "query_id" if self.corpus is None else "doc_id", ROW)]
@@ -63,7 +69,10 @@ class RunJoin:
         return self.rows if self.corpus is None else _scored(self.rows)
 
     def read_rows(self, number: int) -> Iterator[pa.Table]:
-        """Read row group `number` of the rows: keyed by doc_id if there is a corpus, else by query_id."""
+        """Read row group `number` of the rows: keyed by doc_id if there is a corpus, else by query_id.
+
+        A row without a query_id, which is rejected, keeps only its doc_id and its score.
+        """
         by = "query_id" if self.corpus is None else "doc_id"
         for table in _read(self._rows, number, by=by, prefix=ROW, is_text=False):
             if not self.is_limited:
@@ -73,12 +82,12 @@ class RunJoin:
             yield table.filter(pc.is_in(ids, value_set=wide_id(self.query_ids)))
 
     def read_documents(self, number: int) -> Iterator[pa.Table]:
-        """Read row group `number` of the corpus, keyed by doc_id."""
+        """Read row group `number` of the corpus, keyed by doc_id, without documents that have none."""
         if self.corpus is not None:
             yield from _read(self.corpus, number, by="doc_id", prefix=DOCUMENT, is_text=True)
 
     def read_queries(self, number: int) -> Iterator[pa.Table]:
-        """Read row group `number` of the queries, keyed by query_id."""
+        """Read row group `number` of the queries, keyed by query_id, without queries that have none."""
         if self.queries is not None:
             yield from _read(self.queries, number, by="query_id", prefix=QUERY, is_text=True)
 
@@ -122,11 +131,13 @@ def _counted(rows: Source, limit: int | None) -> RunJoin:
 
 
 def _check_same_kind(rows: Source, other: Source, by: str) -> None:
-    row_type, other_type = rows.schema.field(by).type, other.schema.field(by).type
-    if pa.types.is_integer(row_type) != pa.types.is_integer(other_type):
+    kinds = [
+        "an integer" if pa.types.is_integer(source.schema.field(by).type) else "a string" for source in (rows, other)
+    ]
+    if kinds[0] != kinds[1]:
         raise InputError(
-            f"{by} must be a string in both tables or an integer in both, but is {row_type} in {rows.location.uri} "
-            f"and {other_type} in {other.location.uri}"
+            f"{by} must be a string in both tables or an integer in both, but is {kinds[0]} in {rows.location.uri} "
+            f"and {kinds[1]} in {other.location.uri}"
         )
 
 
@@ -141,18 +152,47 @@ def _read(source: Source, number: int, *, by: str, prefix: str, is_text: bool) -
     """Read a row group as key, position of each row in the source, and the other columns with a prefix."""
     first = int(offsets_of([group.rows for group in source.row_groups])[number])
     for table in source.read(source.row_groups[number]):
-        yield _keyed(table, first, by=by, prefix=prefix, is_text=is_text)
+        rows = table if is_text else _emptied_without_query_id(table)
+        keyed_rows = _keyed(rows, first, by=by, prefix=prefix, is_text=is_text)
+        yield keyed_rows.filter(keyed_rows.column(KEY).is_valid()) if is_text else keyed_rows
         first += table.num_rows
 
 
+def _emptied_without_query_id(rows: pa.Table) -> pa.Table:
+    """Return the rows, all values but doc_id and score null where the query_id is: one task gets all those rows."""
+    query_id = rows.column("query_id")
+    if not query_id.null_count:
+        return rows
+    places = pa.array(np.arange(rows.num_rows), mask=np.asarray(query_id.is_null()))
+    emptied = rows.take(places)
+    kept = ("query_id", "doc_id", SOURCE_SCORE)
+    columns = [rows.column(name) if name in kept else emptied.column(name) for name in rows.column_names]
+    return pa.table(columns, schema=rows.schema)
+
+
 def _keyed(table: pa.Table, first: int, *, by: str, prefix: str, is_text: bool) -> pa.Table:
+    """Return a table as key, hash of the key, position in the source from `first`, and its other columns."""
     columns = {f"{prefix}{name}": table.column(name) for name in table.column_names if name != by}
+    key, places = wide_id(table.column(by)), np.arange(first, first + table.num_rows)
     key_columns = {
-        KEY: wide_id(table.column(by)),
-        PLACE: pa.array(np.arange(first, first + table.num_rows)),
+        KEY: key,
+        KEY_HASH: key_hash(key, of_null=places if by == "doc_id" else 0),
+        PLACE: pa.array(places),
         IS_TEXT: pa.array(np.full(table.num_rows, is_text, dtype=np.bool_)),
     }
     return pa.table(key_columns | columns)
+
+
+def key_hash(keys: pa.ChunkedArray, *, of_null: Offsets | int) -> pa.Array:
+    """Return an int64 per key, never null, by which a shuffle brings equal keys together.
+
+    Ray hashes the keys of a shuffle by pandas or polars, whichever is installed, and pandas changes the hash of all
+    integers of a block that holds a null. `of_null` is what a null key gets: null doc_ids match no document and are
+    spread over the partitions, null query_ids count as one query and stay together.
+    """
+    is_integer = pa.types.is_integer(keys.type)
+    hashes = keys.fill_null(0).to_numpy() if is_integer else hash_texts(keys)[:, 0].view(np.int64)
+    return pa.array(np.where(np.asarray(keys.is_null()), of_null, hashes).astype(np.int64))
 
 
 def wide_id(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -54,8 +54,7 @@ def check_clustered(source: Source, ids: QueryIds) -> None:
 
 def _repeated(ids: pa.ChunkedArray) -> Rows:
     """Return the positions of ids that occurred before, ascending; nulls are ignored."""
-    wide = ids.cast(pa.large_string()) if pa.types.is_string(ids.type) else ids
-    codes = combined(pc.dictionary_encode(wide)).indices
+    codes = combined(pc.dictionary_encode(ids)).indices
     positions = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
     _, first = np.unique(codes.drop_null().to_numpy(), return_index=True)
     return np.delete(positions, first).astype(np.int64)

@@ -26,21 +26,22 @@ def sample(source: Source | RunJoin, *, target_pairs: int) -> pa.Table:
         return _joined_sample(source)
     splits = plan_splits(source, target_pairs=target_pairs)
     return pa.concat_tables(
-        [table for at in _places(len(splits)) for table in _head(read_split(source, splits[at]), _QUERIES)]
+        [table for at in spaced(len(splits)) for table in _head(read_split(source, splits[at]), _QUERIES)]
     )
 
 
 def _joined_sample(join: RunJoin) -> pa.Table:
     schemas = shuffled_schemas(join)
-    chosen = _places(len(join.rows.row_groups))
+    chosen = spaced(len(join.rows.row_groups))
     rows = pa.concat_tables([table for at in chosen for table in _head(join.read_rows(at), _ROWS)])
     if join.corpus is not None and join.queries is not None:
-        rows = with_documents(_beside(rows, _all(join.read_documents, join.corpus)), schema=schemas[0])
+        rows = _beside(rows, _all(join.read_documents, join.corpus))
+        rows = pa.concat_tables(list(with_documents(rows, schema=schemas[0])))
         rows = _beside(rows, _all(join.read_queries, join.queries))
-    return candidate_sets(rows, schema=schemas[-1], ids=join.id_types)
+    return pa.concat_tables(list(candidate_sets(rows, schema=schemas[-1], ids=join.id_types)))
 
 
-def _places(count: int) -> list[int]:
+def spaced(count: int) -> list[int]:
     """Return up to `_PLACES` evenly spaced positions out of `count`."""
     return [int(at) for at in np.unique(np.linspace(0, count - 1, _PLACES).astype(int))]
 

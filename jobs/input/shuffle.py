@@ -6,6 +6,7 @@ rest of the run reads them like any other input.
 
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +16,18 @@ from ray.data import Dataset
 
 from jobs.console import plural, say
 from jobs.input.candidates import Input, counted
-from jobs.input.join import KEY, PAIRS_PER_ROW_GROUP, RunJoin
+from jobs.input.join import KEY_HASH, PAIRS_PER_ROW_GROUP, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
+from jobs.input.sample import spaced
 from jobs.input.source import Source, reopen_source
 from rerank.errors import OutputError, RerankError
 from rerank.paths import Location
+from rerank.ranking.candidates import CANDIDATES, combined
+from rerank.sizes import row_bytes
 
 _BYTES_PER_PARTITION = 64 << 20
+_PAIRS_PER_PARTITION = 100_000  # for the case that the longest documents are the ones in most pairs
+_ROWS_PER_ESTIMATE = 1_000
 _READERS = {"rows": RunJoin.read_rows, "documents": RunJoin.read_documents, "queries": RunJoin.read_queries}
 
 
@@ -49,12 +55,12 @@ def group_by_query(join: RunJoin, folder: Location) -> Source:
     shared, partitions, schemas = ray.put(join), _partitions(join), shuffled_schemas(join)
     rows = _table(shared, "rows", join.rows)
     if join.corpus is not None and join.queries is not None:
-        rows = rows.union(_table(shared, "documents", join.corpus)).repartition(partitions, keys=[KEY])
+        rows = rows.union(_table(shared, "documents", join.corpus)).repartition(partitions, keys=[KEY_HASH])
         rows = rows.map_batches(
             with_documents, fn_kwargs={"schema": schemas[0]}, batch_size=None, batch_format="pyarrow"
         )
         rows = rows.union(_table(shared, "queries", join.queries))
-    written = rows.repartition(partitions, keys=[KEY]).map_batches(
+    written = rows.repartition(partitions, keys=[KEY_HASH]).map_batches(
         _write,
         fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": join.id_types},
         batch_size=None,
@@ -64,13 +70,22 @@ def group_by_query(join: RunJoin, folder: Location) -> Source:
 
 
 def _partitions(join: RunJoin) -> int:
-    """Return the number of partitions of about 64 MiB, texts included."""
-    size = sum(group.bytes for group in join.rows.row_groups)
+    """Return the number of partitions of about 64 MiB, texts included, and of a bounded number of pairs."""
+    size = _bytes_in_memory(join.rows)
     if join.corpus is not None:
         documents = sum(group.rows for group in join.corpus.row_groups)
-        texts = sum(group.bytes for group in join.corpus.row_groups)
+        texts = _bytes_in_memory(join.corpus)
         size += max(texts, texts // max(1, documents) * join.pairs)
-    return max(1, -(-size // _BYTES_PER_PARTITION))
+    return max(1, -(-size // _BYTES_PER_PARTITION), -(-join.pairs // _PAIRS_PER_PARTITION))
+
+
+def _bytes_in_memory(source: Source) -> int:
+    """Estimate the bytes of all rows after decoding, from the first rows of a few row groups."""
+    groups = [source.row_groups[at] for at in spaced(len(source.row_groups))]
+    heads = [next(source.read(group.head(min(group.rows, _ROWS_PER_ESTIMATE)))) for group in groups]
+    per_row = sum(int(row_bytes(head).sum()) for head in heads) / sum(head.num_rows for head in heads)
+    encoded = sum(group.bytes for group in source.row_groups)
+    return max(encoded, int(per_row * sum(group.rows for group in source.row_groups)))
 
 
 def _table(shared: Any, name: str, source: Source) -> Dataset:
@@ -90,13 +105,22 @@ def _read(numbers: pa.Table, *, shared: Any, name: str) -> Iterator[pa.Table]:
 def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, ids: dict[str, pa.DataType]) -> pa.Table:
     """Task body: write the rows of one partition as one file of candidate sets."""
     sets = candidate_sets(rows, schema=schema, ids=ids)
-    if not sets.num_rows:
+    first = next(sets)
+    if not first.num_rows:
         return pa.table({"name": pa.array([], pa.string())})
     target = folder.join(f"part-{uuid.uuid4().hex}.parquet")
     try:
-        with target.filesystem.open_output_stream(target.path) as stream:
-            queries = max(1, PAIRS_PER_ROW_GROUP * sets.num_rows // rows.num_rows)
-            pq.write_table(sets, stream, compression="zstd", row_group_size=queries)
+        with (
+            target.filesystem.open_output_stream(target.path) as stream,
+            pq.ParquetWriter(stream, first.schema, compression="zstd") as writer,
+        ):
+            for part in chain([first], sets):
+                writer.write_table(part, _queries_per_row_group(part))
     except OSError as problem:
         raise OutputError(f"{target.uri}: cannot be written: {problem}") from problem
     return pa.table({"name": [target.path.rpartition("/")[2]]})
+
+
+def _queries_per_row_group(sets: pa.Table) -> int:
+    pairs = len(combined(sets.column(CANDIDATES)).flatten())
+    return max(1, PAIRS_PER_ROW_GROUP * int(sets.num_rows) // max(1, pairs))

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from jobs.formats.columns import Kind, Layout, check_column, check_columns, describe, recognise, rename
 from jobs.formats.parquet import list_parquet
+from jobs.formats.slices import read_slices
 from rerank.errors import InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import CANDIDATES
+from rerank.sizes import narrow_type, wide_type
 
 _FOOTER_THREADS = 16
-_BYTES_READ_AHEAD = 256 << 20
-_BYTES_AT_ONCE = 8 << 20
 _BYTES_PER_SLICE = 16 << 20
 _ROWS_PER_RUN = 1_000_000
 
@@ -45,7 +45,10 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Checked files of candidate sets. `schema` has our column names, `renames` maps them to those of the files."""
+    """Checked files of candidate sets. `renames` maps our column names to those of the files.
+
+    `schema` has our names, and strings without a limit of 2 GiB (`rerank.sizes.wide_type`).
+    """
 
     location: Location
     layout: Layout
@@ -53,6 +56,7 @@ class Source:
     renames: dict[str, str]
     row_groups: tuple[RowGroup, ...]
     is_intermediate: bool = False  # written by an earlier step of the same run
+    has_large_strings: bool = False  # in the files
 
     @property
     def pairs(self) -> int:
@@ -70,7 +74,7 @@ class Source:
         return [groups[start : start + most] for groups in files for start in range(0, len(groups), most)]
 
     def read(self, *groups: RowGroup, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Read row groups in slices of bounded size, with our column names. Raises InputError.
+        """Read row groups in slices of bounded size in memory, with our column names. Raises InputError.
 
         `columns` None reads all columns. Only the last row group may be a shortened one.
         """
@@ -81,20 +85,15 @@ class Source:
                 raise InputError(f"{path}: cannot be read: {problem}") from problem
 
     def _slices(self, path: str, groups: list[RowGroup], columns: list[str] | None) -> Iterator[pa.Table]:
-        file_columns = None if columns is None else [self.renames.get(name, name) for name in columns]
-        fields = [field for field in self.schema if columns is None or field.name in columns]
-        rows, size = sum(group.rows for group in groups), sum(group.bytes for group in groups)
-        with self.location.filesystem.open_input_file(path) as opened:
-            # Read small groups ahead only: a buffered group is in memory whole before its first row is returned.
-            ahead = groups[-1].is_whole and size <= _BYTES_READ_AHEAD
-            file = pq.ParquetFile(opened, pre_buffer=ahead, buffer_size=0 if ahead else _BYTES_AT_ONCE)
-            step = max(1, min(rows, _BYTES_PER_SLICE * rows // max(1, size)))
-            for batch in file.iter_batches(step, row_groups=[group.index for group in groups], columns=file_columns):
-                arrays = [_under(field, column) for field, column in zip(fields, batch.columns, strict=True)]
-                yield pa.Table.from_arrays(arrays, schema=pa.schema(fields)).slice(0, rows)
-                rows -= batch.num_rows
-                if rows <= 0:
-                    return
+        with self.location.filesystem.open_input_file(path) as stream:
+            yield from read_slices(
+                stream,
+                [group.index for group in groups],
+                most_bytes=_BYTES_PER_SLICE,
+                columns=None if columns is None else [self.renames.get(name, name) for name in columns],
+                fields=[field for field in self.schema if columns is None or field.name in columns],
+                rows=sum(group.rows for group in groups),
+            )
 
 
 def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
@@ -145,7 +144,9 @@ def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict
     )
     if not row_groups:
         raise InputError(f"{location.uri}: holds no rows")
-    return Source(location, layout, schema, renames, row_groups)
+    wide = pa.schema([field.with_type(wide_type(field.type)) for field in schema])
+    is_narrow = all(narrow_type(kind) == kind for kind in schema.types)
+    return Source(location, layout, wide, renames, row_groups, has_large_strings=not is_narrow)
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:
@@ -165,15 +166,6 @@ def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schem
                 f"and {basename(path)} has {describe(other)}"
             )
     return schema
-
-
-def _under(field: pa.Field, values: pa.Array) -> pa.Array:
-    """Return the values with the type of the field: dictionaries decoded, and our names inside candidates."""
-    if pa.types.is_dictionary(values.type):
-        return values.dictionary_decode()
-    if pa.types.is_string_view(values.type):
-        return values.cast(field.type)
-    return values.view(field.type)  # unlike a view, a cast matches struct fields by name
 
 
 def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) -> int:

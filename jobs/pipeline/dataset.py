@@ -20,6 +20,7 @@ from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine, load_encoder
+from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
 from rerank.ranking.options import RankingOptions
@@ -117,7 +118,7 @@ def _read_and_prepare(
 ) -> Iterator[pa.Table]:
     """Body of a task: read its splits and prepare them, table by table."""
     source, score_lookup, encoder = _fetch_shared(shared)
-    encoder = encoder or load_encoder(scorer)
+    encoder = encoder or _load_encoder(scorer)
     lookup = open_snapshot(score_lookup).lookup if score_lookup else None
     tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
     for table, read_seconds in _read_ahead(tables):
@@ -126,6 +127,14 @@ def _read_and_prepare(
         if reporter is not None:
             reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
         yield prepared
+
+
+@lru_cache(maxsize=1)
+def _load_encoder(scorer: ScorerConfig) -> PairEncoder:
+    """Return the encoder of this model. Raises ModelError if this node has other files than the run began with."""
+    encoder = load_encoder(scorer)
+    check_content(scorer)
+    return encoder
 
 
 @lru_cache(maxsize=1)

@@ -139,7 +139,7 @@ def _on_cluster(
     say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
     say(f"model {model.name} in {model.dtype}, at most {model.max_length:,} tokens per pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, job_input.queries))
-    sink = RankedSink(staging, config.output_layout)
+    sink = RankedSink(staging, config.output_layout, large_strings=job_input.source.has_large_strings)
     attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
     state.scoring, state.store = True, score_lookup.store if score_lookup else None
     started = perf_counter()

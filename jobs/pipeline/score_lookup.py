@@ -1,16 +1,12 @@
 """Look scores up instead of computing them: the identity of the scorer, and a snapshot of its score store."""
 
-import getpass
-import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.fingerprint import ModelIdentity, identify
+from rerank.fingerprint import ModelIdentity, identify, pin
 from rerank.store import Damage, Part, ScoreStore, Snapshot
 
 
@@ -32,8 +28,7 @@ def open_score_lookup(uri: str, identity: ModelIdentity) -> ScoreLookup:
 @lru_cache(maxsize=2)
 def open_snapshot(lookup: ScoreLookup) -> Snapshot:
     """Return the snapshot, which the workers of a node share; it stays open for the life of the process."""
-    cache = os.environ.get("RERANK_CACHE") or Path(tempfile.gettempdir(), f"rerank-{getpass.getuser()}")
-    return Snapshot.open(lookup.store, cache, parts=lookup.parts)
+    return Snapshot.open(lookup.store, parts=lookup.parts)
 
 
 def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
@@ -42,7 +37,7 @@ def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:
-    """Return the settings with the precision that this machine's device takes, the scorer's identity and its encoder.
+    """Return the settings with the model's content and this machine's precision, the scorer's identity and its encoder.
 
     Runs on a worker like those that will score, because the driver may have neither their GPU nor the model.
     Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
@@ -53,17 +48,18 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     from rerank.engines.device.choices import pick_device, pick_dtype
 
     dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
-    encoder = load_encoder(scorer)
-    check_config(scorer)
+    pinned = pin(scorer).model_copy(update={"dtype": dtype})
+    encoder = load_encoder(pinned)
+    check_config(pinned)
     identity = identify(
-        scorer,
+        pinned,
         max_length=encoder.max_length,
         template=encoder.template,
         dtype=dtype,
-        kind=kind_of(scorer).value,
+        kind=kind_of(pinned).value,
         text_format=encoder.text_format,
     )
-    return scorer.model_copy(update={"dtype": dtype}), identity, encoder
+    return pinned, identity, encoder
 
 
 def resolve_and_ship(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder | None]:

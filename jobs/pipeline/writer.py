@@ -1,7 +1,7 @@
 """Write ranked blocks as staged Parquet parts, and rejected candidates as parts under `_errors/`."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from time import perf_counter
 
@@ -17,6 +17,7 @@ from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
 from rerank.reranker import REJECTED, USAGE
+from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
 
 _BYTES_PER_PART = 64 << 20  # size of its ranked blocks in memory
@@ -26,9 +27,11 @@ _BYTES_PER_ROW_GROUP = 16 << 20
 class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
     """A Ray Data sink that stages one part of ranked rows per write task, and one of rejected rows if there are any."""
 
-    def __init__(self, staging: Staging, layout: Layout) -> None:
+    def __init__(self, staging: Staging, layout: Layout, *, large_strings: bool = False) -> None:
+        """Write to `staging` in this layout; `large_strings`: with Arrow's large strings, as some inputs have them."""
         self._staging = staging
         self._layout = layout
+        self._type_of = wide_type if large_strings else narrow_type
         self.reports: list[PartReport] = []
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
@@ -41,9 +44,9 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         table = pa.concat_tables(list(blocks), promote_options="permissive")
         name = f"part-{ctx.task_idx:05d}-{uuid.uuid4().hex[:8]}.parquet"
         counts = count(table)
-        files = [self._stage(name, table, lambda rows: ranked_rows(rows, self._layout))]
+        files = [self._stage(name, ranked_slices(table, self._layout, _BYTES_PER_ROW_GROUP))]
         if counts["pairs_rejected"] + counts["queries_without_candidates"]:
-            files.append(self._stage(f"{ERRORS}/{name}", table, rejected_rows))
+            files.append(self._stage(f"{ERRORS}/{name}", rejected_slices(table, _BYTES_PER_ROW_GROUP)))
         return PartReport(tuple(files), {**counts, "write_seconds": perf_counter() - started})
 
     def on_write_complete(self, write_result: WriteResult[PartReport]) -> None:
@@ -55,20 +58,19 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         """Return the number of bytes that Ray collects before it calls `write`."""
         return _BYTES_PER_PART
 
-    def _stage(self, name: str, table: pa.Table, as_rows: Callable[[pa.Table], pa.Table]) -> WrittenFile:
-        """Write `as_rows` of the table, one row group at a time. A file without rows still has columns."""
+    def _stage(self, name: str, row_groups: Iterator[pa.Table]) -> WrittenFile:
+        """Write tables as the row groups of one file. A file without rows still has columns."""
         target = self._staging.folder.join(name)
-        step = max(1, _BYTES_PER_ROW_GROUP * table.num_rows // max(1, table.nbytes))
-        row_groups = (as_rows(table.slice(start, step)) for start in range(0, max(1, table.num_rows), step))
         first, rows_written = next(row_groups), 0
+        schema = pa.schema([field.with_type(self._type_of(field.type)) for field in first.schema])
         try:
             with (
                 target.filesystem.open_output_stream(target.path) as stream,
-                pq.ParquetWriter(stream, first.schema, compression="zstd") as writer,
+                pq.ParquetWriter(stream, schema, compression="zstd") as writer,
             ):
                 for rows in chain([first], row_groups):
                     if rows.num_rows:
-                        writer.write_table(rows)
+                        writer.write_table(rows.cast(schema))
                         rows_written += rows.num_rows
             Folder(self._staging.folder.filesystem, self._staging.folder.path).flush(name)
         except OSError as problem:
@@ -76,18 +78,22 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         return WrittenFile(name, rows_written)
 
 
-def ranked_rows(table: pa.Table, layout: Layout) -> pa.Table:
-    """Return the ranked candidates of a block: one row per pair, or one row per query with a list of candidates."""
+def ranked_slices(table: pa.Table, layout: Layout, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield the ranked candidates of a block: one row per pair, or one row per query with a list of candidates.
+
+    Each table has at most `most_bytes` bytes, or one row that is larger. In the pairs layout this counts the columns of
+    a query for each of its candidates.
+    """
     ranked = table.drop_columns([REJECTED, USAGE])
-    return _flattened(ranked, CANDIDATES) if layout is Layout.PAIRS else ranked
+    return _flattened(ranked, CANDIDATES, most_bytes) if layout is Layout.PAIRS else slices(ranked, most_bytes)
 
 
-def rejected_rows(table: pa.Table) -> pa.Table:
-    """Return `query_id, doc_id, source_rank, reason` of the rejected candidates of a block.
+def rejected_slices(table: pa.Table, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield `query_id, doc_id, source_rank, reason` of the rejected candidates of a block, see `ranked_slices`.
 
     A query without candidates is one row, in which `doc_id` and `source_rank` are null.
     """
-    return _flattened(table.select(["query_id", REJECTED]), REJECTED)
+    return _flattened(table.select(["query_id", REJECTED]), REJECTED, most_bytes)
 
 
 def count(table: pa.Table) -> dict[str, float]:
@@ -105,7 +111,8 @@ def count(table: pa.Table) -> dict[str, float]:
     }
 
 
-def _flattened(table: pa.Table, list_column: str) -> pa.Table:
-    """Return one row per entry of a list column, with the other columns repeated."""
+def _flattened(table: pa.Table, list_column: str, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield one row per entry of a list column, with the other columns repeated, in tables of bounded size."""
     renamed = table.rename_columns([CANDIDATES if name == list_column else name for name in table.column_names])
-    return CandidateSets.from_table(renamed).to_rows()
+    for part in slices(renamed, most_bytes):
+        yield from CandidateSets.from_table(part).to_row_slices(most_bytes)

@@ -9,30 +9,28 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from rerank.arrays import FloatArray
+from rerank.batching.admission import MAX_WAITING_BYTES, AbandonedError, Admissions, AdmittedRequest
+from rerank.batching.compute import compute
 from rerank.batching.fair_queue import Batch, QueuedRequest, Work, next_batch
-from rerank.batching.merge import merge, merge_texts
 from rerank.batching.throughput import ThroughputEstimate
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.reading import Checkpoint
 from rerank.encoding.texts import Texts
 from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import lower_priority
-from rerank.errors import DeadlineError, EngineLostError, InputError, OverloadedError
+from rerank.errors import DeadlineError, EngineLostError, InputError
 from rerank.types import EncodeRequest, RerankRequest, Timings
 
 Value = TypeVar("Value")
-Request = TypeVar("Request", RerankRequest, EncodeRequest)
 
-_DEADLINE_SHARE = 0.5  # accept a request if it should be done within this share of its time limit: others will follow
 _SWITCH_S = 0.0002  # how long a thread may keep the interpreter; lanes need it briefly after every operation
 _TOKENIZER_THREADS = 4  # a short request waits to be tokenised only if four long ones are being tokenised
 
@@ -55,7 +53,7 @@ class EncodedVectors:
     timings: Timings
 
 
-def _no_texts(_: object) -> NoReturn:
+def _no_texts(*_: object) -> NoReturn:
     raise InputError("this model does not encode texts by themselves")
 
 
@@ -64,28 +62,31 @@ class Batcher:
 
     def __init__(
         self,
-        encode: Callable[[RerankRequest], EncodedPairs],
+        encode: Callable[[RerankRequest, Checkpoint], EncodedPairs],
         score: Callable[[EncodedPairs], FloatArray],
         *,
-        encode_texts: Callable[[EncodeRequest], Texts] = _no_texts,
+        encode_texts: Callable[[EncodeRequest, Checkpoint], Texts] = _no_texts,
         vectors: Callable[[Texts], list[FloatArray]] = _no_texts,
         lanes: Callable[[], ThreadLanes | None] = lambda: None,
         batch_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         """Tokenise requests by `encode` and score their pairs by `score`, in the engine's `lanes` if it has any.
 
         Requests for vectors are tokenised by `encode_texts` and computed by `vectors`, in the same batches.
         `batch_tokens` fixes the tokens of a batch; None: they adapt to the engine's speed. Requests are refused if
-        there would be more than `max_waiting_pairs` unfinished pairs; a text to encode counts as a pair.
+        there would be more than `max_waiting_pairs` unfinished pairs, or texts of more than `max_waiting_bytes`; a text
+        to encode counts as a pair. `encode` and `encode_texts` call their second argument before each chunk of work,
+        and pass on what that raises.
         """
         self._encode, self._score = encode, score
         self._encode_texts, self._vectors = encode_texts, vectors
         self._lanes = lanes
         self._throughput = ThroughputEstimate(batch_tokens)
-        self._max_waiting_pairs = max_waiting_pairs
-        self._admitted: list[int] = []  # pairs of each unfinished request
+        self._admissions = Admissions(max_pairs=max_waiting_pairs, max_bytes=max_waiting_bytes)
         self._queue: deque[QueuedRequest[Any]] = deque()
+        self._tokenizing: set[asyncio.Task[Any]] = set()
         self._running: set[asyncio.Task[None]] = set()  # batches being scored: one on all cores, or one per lane
         self._has_all_cores = False
         # The event loop has the highest priority, so that a flood of requests can at least be refused.
@@ -100,16 +101,19 @@ class Batcher:
 
     @property
     def waiting_pairs(self) -> int:
-        """Return the pairs of all unfinished requests: being tokenised, queued or being scored."""
-        return sum(self._admitted)
+        """Return the pairs of all unfinished requests: being tokenised, queued or being scored.
+
+        Those that are still being tokenised or scored for a caller that left are counted too.
+        """
+        return self._admissions.pairs
 
     async def score(self, request: RerankRequest) -> Scored:
         """Return the scored pairs of a request. Cancelling the call drops the pairs that are not scored yet.
 
-        Raises OverloadedError at once if too many pairs are queued, DeadlineError after the request's `timeout_s`
-        seconds, and whatever `encode` or `score` raises for this request.
+        Raises OverloadedError at once if too many pairs or bytes are queued, DeadlineError after the request's
+        `timeout_s` seconds, and whatever `encode` or `score` raises for this request.
         """
-        queued, timings = await self._compute_all(request, self._encode)
+        queued, timings = await self._compute_all(request, partial(self._encode, request))
         return Scored(queued.work, queued.results, timings)
 
     async def encode(self, request: EncodeRequest) -> EncodedVectors:
@@ -117,51 +121,35 @@ class Batcher:
 
         Raises as `score` does, and whatever `encode_texts` or `vectors` raises for this request.
         """
-        queued, timings = await self._compute_all(request, self._encode_texts)
+        queued, timings = await self._compute_all(request, partial(self._encode_texts, request))
         return EncodedVectors(queued.work, tuple(queued.results), timings)
 
     async def _compute_all(
-        self, request: Request, tokenize: Callable[[Request], Work]
+        self, request: RerankRequest | EncodeRequest, tokenize: Callable[[Checkpoint], Work]
     ) -> tuple[QueuedRequest[Work], Timings]:
         """Return a request when all of its rows have their results, and its timings."""
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))  # here and not on import: only servers need it
-        size = request.size
-        self._admit(size, request.timeout_s)
-        self._admitted.append(size)
+        admitted = self._admissions.admit(request, self._throughput.pairs_per_second)
         try:
             async with asyncio.timeout(request.timeout_s) as limit:
-                return await self._tokenize_and_wait(request, tokenize)
+                return await self._tokenize_and_wait(tokenize, admitted)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineError(f"the answer was not ready within {request.timeout_s:g} seconds") from None
         finally:
-            self._admitted.remove(size)
-
-    def _admit(self, size: int, timeout_s: float | None) -> None:
-        """Raise OverloadedError if a request of `size` pairs does not fit or would be late; accept one alone always."""
-        if not self._admitted:
-            return
-        waiting, rate = self.waiting_pairs, self._throughput.pairs_per_second
-        if waiting + size > self._max_waiting_pairs:
-            problem = f"{waiting} pairs wait to be scored and at most {self._max_waiting_pairs} may"
-        elif timeout_s is not None and rate and self._pairs_until_done(size) / rate > timeout_s * _DEADLINE_SHARE:
-            problem = f"{waiting} pairs wait to be scored, too many to be ready within {timeout_s:g} seconds"
-        else:
-            return
-        seconds = ceil(waiting / rate) if rate else 1
-        raise OverloadedError(f"{problem}, come back later", retry_after_s=min(max(seconds, 1), 60))
-
-    def _pairs_until_done(self, size: int) -> int:
-        """Return the pairs scored until a request of `size` pairs is done: of each other request at most `size`."""
-        return size + sum(min(size, other) for other in self._admitted)
+            self._admissions.leave(admitted)
 
     async def _tokenize_and_wait(
-        self, request: Request, tokenize: Callable[[Request], Work]
+        self, tokenize: Callable[[Checkpoint], Work], admitted: AdmittedRequest
     ) -> tuple[QueuedRequest[Work], Timings]:
         arrived = perf_counter()
-        work = await asyncio.get_running_loop().run_in_executor(self._tokenizers, tokenize, request)
-        queued = QueuedRequest.of(work)
+        tokenizing = asyncio.create_task(self._tokenize(tokenize, admitted))
+        self._tokenizing.add(tokenizing)
+        tokenizing.add_done_callback(self._tokenizing.discard)
+        work = await asyncio.shield(tokenizing)  # the thread goes on until its next checkpoint if the caller leaves
+        assert work is not None
+        queued = QueuedRequest.of(work, admitted)
         self._queue.append(queued)
         self._start_batches()
         try:
@@ -172,6 +160,15 @@ class Batcher:
         ended = perf_counter()
         timings = Timings(queued.queued_at - arrived, queued.started_at - queued.queued_at, ended - queued.started_at)
         return queued, timings
+
+    async def _tokenize(self, tokenize: Callable[[Checkpoint], Work], admitted: AdmittedRequest) -> Work | None:
+        """Return the pairs or texts of a request, None if its caller left before they were complete."""
+        loop = asyncio.get_running_loop()
+        with self._admissions.counting(admitted, admitted.pairs):
+            try:
+                return await loop.run_in_executor(self._tokenizers, tokenize, admitted.check_not_abandoned)
+            except AbandonedError:
+                return None
 
     def _start_batches(self) -> None:
         """Start a batch in every part of the engine that is free, as long as requests are queued."""
@@ -196,10 +193,13 @@ class Batcher:
 
     async def _run(self, batch: Batch, lanes: ThreadLanes | None) -> None:
         """Score a batch in one of the lanes, or without lanes on all cores."""
-        try:
-            await self._score_batch(batch, lanes)
-        except Exception as error:
-            await self._score_separately(batch, lanes, error)
+        with ExitStack() as counted:
+            for request, rows in batch:
+                counted.enter_context(self._admissions.counting(request.admitted, len(rows)))
+            try:
+                await self._score_batch(batch, lanes)
+            except Exception as error:
+                await self._score_separately(batch, lanes, error)
 
     async def _score_batch(self, batch: Batch, lanes: ThreadLanes | None) -> None:
         """Compute a batch in a thread of the engine and store the results in its requests."""
@@ -207,7 +207,7 @@ class Batcher:
         for request, _ in batch:
             request.started_at = request.started_at or started
         loop, threads = asyncio.get_running_loop(), lanes.threads if lanes else self._engine
-        results, tokens = await loop.run_in_executor(threads, self._compute, batch)
+        results, tokens = await loop.run_in_executor(threads, compute, batch, self._score, self._vectors)
         size = sum(len(rows) for _, rows in batch)
         self._throughput.update(size, tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
         for request, rows in batch:
@@ -231,26 +231,3 @@ class Batcher:
                 self._queue.remove(request)
             if not request.done.done():
                 request.done.set_exception(error)
-
-    def _compute(self, batch: Batch) -> tuple[dict[QueuedRequest[Any], npt.NDArray[Any]], int]:
-        """Return the results of a batch by request, and its tokens. Its pairs are scored, its texts are encoded."""
-        pairs = [part for part in batch if isinstance(part[0].work, EncodedPairs)]
-        texts = [part for part in batch if isinstance(part[0].work, Texts)]
-        results: dict[QueuedRequest[Any], npt.NDArray[Any]] = {}
-        tokens = 0
-        if pairs:
-            merged = merge([(request.work, rows) for request, rows in pairs])
-            results |= _by_request(pairs, self._score(merged))
-            tokens += int(merged.lengths.sum())
-        if texts:
-            merged_texts = merge_texts([(request.work, rows) for request, rows in texts])
-            vectors = self._vectors(merged_texts)
-            results |= _by_request(texts, np.fromiter(vectors, dtype=object, count=len(vectors)))
-            tokens += int(merged_texts.lengths.sum())
-        return results, tokens
-
-
-def _by_request(batch: Batch, results: npt.NDArray[Any]) -> dict[QueuedRequest[Any], npt.NDArray[Any]]:
-    """Return the results of each request's rows, from those of all rows in the order of the batch."""
-    bounds = np.cumsum([len(rows) for _, rows in batch])[:-1]
-    return dict(zip((request for request, _ in batch), np.split(results, bounds), strict=True))

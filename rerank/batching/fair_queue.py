@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerank.arrays import offsets_of
+from rerank.batching.admission import AdmittedRequest
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.texts import Texts
 
@@ -34,18 +35,19 @@ class QueuedRequest(Generic[Work]):
     tokens: npt.NDArray[np.int64]  # [rows + 1]: tokens of order[:i]
     results: npt.NDArray[Any]  # [rows]: logits of pairs, arrays of vectors of texts
     done: asyncio.Future[None]
+    admitted: AdmittedRequest
     queued_at: float = field(default_factory=perf_counter)
     started_at: float = 0.0  # when its first batch started; 0: not yet
     taken: int = 0
     computed: int = 0
 
     @classmethod
-    def of(cls, work: Work) -> "QueuedRequest[Work]":
+    def of(cls, work: Work, admitted: AdmittedRequest) -> "QueuedRequest[Work]":
         """Return a request whose rows are all to be computed."""
         order = np.argsort(-work.lengths, kind="stable")
         results = np.empty(len(work), dtype=np.float32 if isinstance(work, EncodedPairs) else object)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        return cls(work, order, offsets_of(work.lengths[order]), results, done)
+        return cls(work, order, offsets_of(work.lengths[order]), results, done, admitted)
 
     def take(self, share: int, *, budget: int | None) -> int:
         """Take the next rows that fit into `share` tokens, or one row if it fits into `budget` (None: any row).

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from threading import Lock
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Ragged
-from rerank.encoding.pairs import EncodedPairs, PairTemplate
+from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, query_tokens
+from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
-_PAIRS_AT_ONCE = 256  # an encoding needs a hundred times the memory of its text
 _PROBE_TOKENS = 64
 _UNLIMITED = 2**31 - 1
 
@@ -57,15 +58,17 @@ class PairCallEncoder:
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         most = pair_limit(limits, self.max_length, special_count=special_count)
-        if limits.document is not None:
-            documents = self._heads(documents, limits.document)
         queries = [self.text_format + query for query in queries]
+        queries, documents = self._heads(queries, documents, most - special_count, limits, checkpoint)
+        if limits.document is not None:
+            documents = self._truncated(documents, limits.document, checkpoint)
         texts = [(queries[query], documents[document]) for query, document in zip(query_of, document_of, strict=True)]
-        rows = Ragged.from_rows(self._call(texts, most, strict=limits.strict))
+        rows = Ragged.from_arrays(self._call(texts, most, checkpoint, strict=limits.strict))
         return EncodedPairs(
             template=self.template,
             queries=Ragged.from_rows([()] * len(queries)),
@@ -76,31 +79,55 @@ class PairCallEncoder:
             document_lengths=rows.lengths.astype(np.int32),
         )
 
-    def _call(self, pairs: Sequence[tuple[str, str]], most: int, *, strict: bool) -> list[list[int]]:
+    def _call(
+        self, pairs: Sequence[tuple[str, str]], most: int, checkpoint: Checkpoint, *, strict: bool
+    ) -> list[IntArray]:
         """Return the token ids of each pair, truncated to `most` tokens. Raises TooLongError if `strict`."""
         rows, is_truncated = [], []
-        with self._lock:
-            self._tokenizer.enable_truncation(most, strategy="longest_first")
-            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-                encodings = self._tokenizer.encode_batch_fast(pairs[start : start + _PAIRS_AT_ONCE])
-                rows += [encoding.ids for encoding in encodings]
-                is_truncated += [bool(encoding.overflowing) for encoding in encodings]
+        for start, stop in chunks([len(query) + len(document) for query, document in pairs]):
+            checkpoint()
+            with self._lock:
+                self._tokenizer.enable_truncation(most, strategy="longest_first")
+                encodings = self._tokenizer.encode_batch_fast(pairs[start:stop])
+            rows += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            is_truncated += [bool(encoding.overflowing) for encoding in encodings]
         if strict:
             refuse_truncated(np.array(is_truncated), most)
         return rows
 
-    def _heads(self, documents: Sequence[str], most: int) -> list[str]:
+    def _heads(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        budget: int,
+        limits: TokenLimits,
+        checkpoint: Checkpoint,
+    ) -> tuple[list[str], list[str]]:
+        """Return the beginnings of texts that give the same pairs as the whole texts."""
+        if max(map(len, chain(queries, documents)), default=0) <= first_characters(budget):
+            return list(queries), list(documents)
+        with self._lock:
+            self._tokenizer.no_truncation()
+            _, lengths = read_heads(self._tokenizer, queries, query_tokens(budget), checkpoint)
+            count = document_tokens(budget, limits, max(lengths, default=0))
+            # One token more tells that a document is longer than its limit.
+            document_heads, lengths = read_heads(self._tokenizer, documents, count + 1, checkpoint)
+            query_heads, _ = read_heads(self._tokenizer, queries, max([budget, *lengths]) + 1, checkpoint)
+        return query_heads, document_heads
+
+    def _truncated(self, documents: Sequence[str], most: int, checkpoint: Checkpoint) -> list[str]:
         """Return the beginning of each document that has at most `most` tokens when it is tokenised by itself."""
         heads: list[str] = []
-        with self._lock:
-            self._tokenizer.enable_truncation(min(most, _UNLIMITED))
-            for start in range(0, len(documents), _PAIRS_AT_ONCE):
-                texts = list(documents[start : start + _PAIRS_AT_ONCE])
-                for side in (1, 0):  # cut after the last token; if the rest still has one too many, before it
+        for start, stop in chunks([len(document) for document in documents]):
+            checkpoint()
+            texts = list(documents[start:stop])
+            for side in (1, 0):  # cut after the last token; if the rest still has one too many, before it
+                with self._lock:
+                    self._tokenizer.enable_truncation(min(most, _UNLIMITED))
                     encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-                    texts = [
-                        text[: encoding.offsets[-1][side]] if encoding.overflowing else text
-                        for text, encoding in zip(texts, encodings, strict=True)
-                    ]
-                heads += texts
+                texts = [
+                    text[: encoding.offsets[-1][side]] if encoding.overflowing else text
+                    for text, encoding in zip(texts, encodings, strict=True)
+                ]
+            heads += texts
         return heads

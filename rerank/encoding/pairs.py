@@ -4,7 +4,6 @@ A tokeniser's pair call encodes both texts separately, truncates them and joins 
 does the same with whole arrays: the result is equal, and a text costs one call for all its pairs.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,20 +14,15 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
+from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
-# A text with more characters per token of max_length than this is cut before it is tokenised, because an encoding needs
-# a hundred times the memory of its text. Some tokens more than needed are read, because a cut may change nearby tokens.
-_CHARACTERS_PER_TOKEN = 16
-# Shorter texts are never cut: the longer text of a truncated pair keeps the odd token, and the length of a cut text is
-# unknown. This makes a difference only if the query is longer than this, too.
-_SHORTEST_CUT = 65_536
-_TOKENS_BESIDE_A_CUT = 64
-_LONGEST_WORD = 1_000
-_SPACE = re.compile(r"\s")
+# The longer text of a truncated pair keeps the odd token. To know which one is longer, a query is read up to this many
+# tokens, and a document as far as the query; of two longer texts, the document keeps it.
+_LONGEST_COMPARED = 2**20
 
 _PROBES = (("a b", "c d e"), ("what is this?", "It is a probe."), ("x", "y"))
 
@@ -129,11 +123,13 @@ class PairEncoder(Protocol):
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], truncated to max_length and to `limits`.
 
-        Query rows keep their order. Raises TooLongError if `limits.strict` and a pair is too long, InputError if the
-        token limit of a pair leaves no room for text.
+        Query rows keep their order. `checkpoint` is called before each chunk of texts; what it raises ends the work.
+        Raises TooLongError if `limits.strict` and a pair is too long, InputError if the token limit of a pair leaves no
+        room for text.
         """
         ...
 
@@ -172,22 +168,27 @@ class Encoder:
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
-        """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`."""
-        return self.pair(
-            self.tokenize([self.text_format + query for query in queries]),
-            self.tokenize(documents),
-            query_of,
-            document_of,
-            limits,
-        )
+        """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`.
 
-    def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """Return the token ids of each text without special tokens; multithreaded, and it releases Python's GIL.
 
-        Of a text that is far longer than max_length, only the beginning is read.
+        Of long texts only the beginning is read.
         """
-        return Ragged.from_rows(token_ids(self._tokenizer, texts, max_length=self.max_length))
+        budget = pair_limit(limits, self.max_length, special_count=self.template.special_count)
+        budget -= self.template.special_count
+        query_rows = self.tokenize([self.text_format + query for query in queries], query_tokens(budget), checkpoint)
+        count = document_tokens(budget, limits, int(query_rows.lengths.max(initial=0)))
+        document_rows = self.tokenize(documents, count, checkpoint)
+        pairs = self.pair(query_rows, document_rows, query_of, document_of, limits)
+        most = budget + 1  # more was read only to compare lengths
+        return replace(pairs, queries=pairs.queries.first(most), documents=pairs.documents.first(most))
+
+    def tokenize(
+        self, texts: Sequence[str], count: int = _LONGEST_COMPARED, checkpoint: Checkpoint = never_stop
+    ) -> Ragged:
+        """Return the first `count` token ids of each text without special tokens; multithreaded, without the GIL."""
+        return Ragged.from_arrays(read_tokens(self._tokenizer, texts, count, checkpoint))
 
     def pair(
         self,
@@ -211,34 +212,15 @@ class Encoder:
         return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
 
 
-def token_ids(
-    tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int, characters: int | None = None
-) -> list[list[int]]:
-    """Return the token ids of each text, without the special tokens that the tokeniser adds; multithreaded.
-
-    Of a text with far more characters than `max_length` tokens have, only the beginning is read, if that is enough to
-    fill `max_length`. `characters`: how many are far more.
-    """
-    characters = characters or max(_SHORTEST_CUT, _CHARACTERS_PER_TOKEN * max_length)
-    heads = [text if len(text) <= characters else _head(text, characters) for text in texts]
-    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
-    enough = max_length + _TOKENS_BESIDE_A_CUT
-    short = [
-        row
-        for row, (text, head, ids) in enumerate(zip(texts, heads, rows, strict=True))
-        if len(head) < len(text) and len(ids) < enough
-    ]
-    if short:
-        again = token_ids(tokenizer, [texts[row] for row in short], max_length=max_length, characters=8 * characters)
-        for row, ids in zip(short, again, strict=True):
-            rows[row] = ids
-    return rows
+def query_tokens(budget: int) -> int:
+    """Return how many tokens of a query must be known to truncate its pairs to `budget` tokens of text."""
+    return budget + 1 if budget % 2 == 0 else max(budget + 1, _LONGEST_COMPARED)
 
 
-def _head(text: str, characters: int) -> str:
-    """Return the first `characters` characters and the rest of the word in which they end."""
-    end = _SPACE.search(text, characters, characters + _LONGEST_WORD)
-    return text[: end.start() if end else characters]
+def document_tokens(budget: int, limits: TokenLimits, longest_query: int) -> int:
+    """Return how many tokens of a document must be known, beside queries of at most `longest_query` known tokens."""
+    count = max(budget, longest_query) + 1
+    return count if limits.document is None else min(count, limits.document)
 
 
 def _learn_template(tokenizer: Tokenizer) -> PairTemplate:

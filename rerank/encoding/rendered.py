@@ -8,12 +8,12 @@ from tokenizers import Encoding, Tokenizer
 from rerank.arrays import IntArray, Ragged
 from rerank.encoding.chat_template import ChatTemplate, Splice
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
+from rerank.encoding.reading import Checkpoint, chunks, never_stop
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
-_PAIRS_AT_ONCE = 256  # an encoding needs a hundred times the memory of its text
 _CHARACTERS_PER_TOKEN = 64  # a longer document is cut before it is rendered
 _MARK = "Zd8DOCUMENTd8Z"
 
@@ -47,6 +47,7 @@ class RenderedEncoder:
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         most = pair_limit(limits, self.max_length, special_count=self._constant)
@@ -54,15 +55,21 @@ class RenderedEncoder:
         pairs = [(queries[query], texts[document]) for query, document in zip(query_of, document_of, strict=True)]
         rows: list[list[int]] = []
         is_truncated: list[bool] = []
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            part = pairs[start : start + _PAIRS_AT_ONCE]
+        for start, stop in chunks([len(query) + len(document) for query, document in pairs]):
+            checkpoint()
+            part = pairs[start:stop]
             rendered = [self._template.render(*pair) for pair in part]
             for pair, text, encoding in zip(part, rendered, self._encode(rendered), strict=True):
-                is_truncated.append(len(encoding.ids) > most)
-                if is_truncated[-1] or limits.document is not None:
-                    rows.append(self._cut(pair, text, encoding, most, limits.document))
+                ids = encoding.ids
+                if limits.document is not None or len(ids) > most:
+                    first, last = self._place_of_document(pair, text, encoding)
+                    kept = last - first if limits.document is None else min(last - first, limits.document)
+                    ids = [*ids[: first + kept], *ids[last:]]
+                    is_truncated.append(len(ids) > most)
+                    ids = _fit(ids, first, first + kept, most)
                 else:
-                    rows.append(encoding.ids)
+                    is_truncated.append(False)
+                rows.append(ids)
         if limits.strict:
             refuse_truncated(np.array(is_truncated, dtype=np.bool_), most)
         ragged = Ragged.from_rows(rows)
@@ -80,22 +87,22 @@ class RenderedEncoder:
         encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return encodings
 
-    def _cut(
-        self, pair: tuple[str, str], text: str, encoding: Encoding, most: int, most_of_document: int | None
-    ) -> list[int]:
-        """Return the ids of a pair without the last tokens of its document, so that they fit."""
-        start, stop = self._place_of_document(pair, text)
-        offsets = encoding.offsets
-        inside = [place for place, (a, b) in enumerate(offsets) if start <= a < b <= stop]
-        first, last = (inside[0], inside[-1] + 1) if inside else (len(encoding.ids), len(encoding.ids))
-        kept = last - first if most_of_document is None else min(last - first, most_of_document)
-        kept = max(0, min(kept, most - (len(encoding.ids) - (last - first))))
-        head, tail = encoding.ids[: first + kept], encoding.ids[last:]
-        return [*head[: most - len(tail)], *tail]
-
-    def _place_of_document(self, pair: tuple[str, str], text: str) -> tuple[int, int]:
-        """Return where the document begins and ends in the rendered text; its whole rest if that cannot be told."""
+    def _place_of_document(self, pair: tuple[str, str], text: str, encoding: Encoding) -> tuple[int, int]:
+        """Return the first token of the document and the first one behind it; the last token twice if unknown."""
         before, mark, behind = self._template.render(pair[0], _MARK).partition(_MARK)
         if mark and text.startswith(before) and text.endswith(behind):
-            return len(before), len(text) - len(behind)
-        return 0, len(text)
+            start, stop = len(before), len(text) - len(behind)
+            inside = [place for place, (a, b) in enumerate(encoding.offsets) if start <= a < b <= stop]
+            if inside:
+                return inside[0], inside[-1] + 1
+        return len(encoding.ids), len(encoding.ids)
+
+
+def _fit(ids: list[int], first: int, last: int, most: int) -> list[int]:
+    """Return at most `most` ids: without the last ones before `last`, those from `first` being the document's.
+
+    If the document has not enough of them, tokens before it go, and then those behind it, from the front.
+    """
+    kept = max(first, min(last, most - (len(ids) - last)))
+    head, tail = ids[:kept], ids[last:]
+    return [*head[: max(0, most - len(tail))], *tail][-most:]

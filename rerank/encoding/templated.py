@@ -13,13 +13,15 @@ from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Ragged, offsets_of
 from rerank.encoding.chat_template import TEXT_PROBES, Splice
-from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError, token_ids
+from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
+from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 
 _FILLERS = ("0", "1 2 3 4")  # the tokens behind the document that these two share are the suffix
+_ALL = 4_096  # more tokens than a probe has
 
 
 class TemplatedEncoder:
@@ -50,22 +52,25 @@ class TemplatedEncoder:
         query_of: IntArray,
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
+        checkpoint: Checkpoint = never_stop,
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`."""
+        count = self.max_length + 1  # one more tells that a text was truncated
         query_rows, document_rows = (
-            Ragged.from_rows(seam.rows(self._tokenizer, [self._clean(text) for text in texts], self.max_length))
+            Ragged.from_arrays(seam.rows(self._tokenizer, [self._clean(text) for text in texts], count, checkpoint))
             for seam, texts in ((self._query, queries), (self._document, documents))
         )
         special_count = self.template.special_count
         most = pair_limit(limits, self.max_length, special_count=special_count + len(self._tail))
         query_lengths = np.minimum(query_rows.lengths[query_of], most - special_count - len(self._tail))
         full_lengths = document_rows.lengths[document_of]
-        room = most - special_count - query_lengths
+        wanted_lengths = full_lengths
         if limits.document is not None:
-            room = np.minimum(room, limits.document + len(self._tail))
-        is_truncated = full_lengths > room
+            wanted_lengths = np.minimum(full_lengths, limits.document + len(self._tail))
         if limits.strict:
-            refuse_truncated((full_lengths > most - special_count - query_rows.lengths[query_of]), most)
+            refuse_truncated(special_count + query_rows.lengths[query_of] + wanted_lengths > most, most)
+        document_lengths = np.minimum(wanted_lengths, most - special_count - query_lengths)
+        is_truncated = document_lengths < full_lengths
         pairs = EncodedPairs(
             template=self.template,
             queries=query_rows,
@@ -73,7 +78,7 @@ class TemplatedEncoder:
             query_of=query_of,
             document_of=document_of,
             query_lengths=query_lengths.astype(np.int32),
-            document_lengths=np.minimum(full_lengths, room).astype(np.int32),
+            document_lengths=document_lengths.astype(np.int32),
         )
         return _with_tail(pairs, is_truncated, self._tail) if self._tail and is_truncated.any() else pairs
 
@@ -86,11 +91,18 @@ class _Seam:
     before: str
     behind: str
 
-    def rows(self, tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
-        """Return the token ids of each text, with those of the white space."""
+    def rows(
+        self, tokenizer: Tokenizer, texts: Sequence[str], count: int, checkpoint: Checkpoint = never_stop
+    ) -> list[IntArray]:
+        """Return the first `count` token ids of each text, with those of the white space."""
         dropped = len(_ids(tokenizer, self.anchor))
         framed = [f"{self.anchor}{self.before}{text}{self.behind}" for text in texts]
-        return [ids[dropped:] for ids in token_ids(tokenizer, framed, max_length=max_length + dropped)]
+        return [ids[dropped:] for ids in read_tokens(tokenizer, framed, count + dropped, checkpoint)]
+
+    def row(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """Return all token ids of a text, with those of the white space."""
+        ids: list[int] = self.rows(tokenizer, [text], _ALL)[0].tolist()
+        return ids
 
 
 def _learn(tokenizer: Tokenizer, splice: Splice) -> tuple[_Seam, _Seam, tuple[int, ...], PairTemplate]:
@@ -106,16 +118,16 @@ def _learn(tokenizer: Tokenizer, splice: Splice) -> tuple[_Seam, _Seam, tuple[in
     document = _Seam(middle, before_document, splice.suffix[: len(splice.suffix) - len(suffix)])
     whole = [_ids(tokenizer, splice.render(text, text)) for text in _FILLERS]
     ending = _common_ending(*whole)
-    bare, with_tail = (seam.rows(tokenizer, _FILLERS[:1], 1)[0] for seam in (replace(document, behind=""), document))
+    bare, with_tail = (seam.row(tokenizer, _FILLERS[0]) for seam in (replace(document, behind=""), document))
     tail = with_tail[len(bare) :]
     first = _ids(tokenizer, prefix)
     last = ending[len(tail) :]
-    used = len(first) + len(query.rows(tokenizer, _FILLERS[:1], 1)[0])
+    used = len(first) + len(query.row(tokenizer, _FILLERS[0]))
     between = whole[0][used : len(whole[0]) - len(last) - len(with_tail)]
     template = PairTemplate((tuple(first), tuple(between), tuple(last)), (0, 0, 0, 0, 0))
     for pair in TEXT_PROBES:
         texts = [splice.clean(text) for text in pair]
-        rows = [seam.rows(tokenizer, [text], 1)[0] for seam, text in zip((query, document), texts, strict=True)]
+        rows = [seam.row(tokenizer, text) for seam, text in zip((query, document), texts, strict=True)]
         if first + rows[0] + between + rows[1] + last != _ids(tokenizer, splice.render(*pair)):
             raise UnjoinableError("the tokeniser merges the chat template with the texts")
     return query, document, tuple(tail), template

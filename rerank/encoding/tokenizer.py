@@ -1,5 +1,6 @@
 """Load the tokeniser of a model folder or Hub id, and its length limit."""
 
+import copyreg
 import logging
 from functools import lru_cache
 from typing import Any
@@ -35,6 +36,11 @@ def load_pair_encoder(config: ScorerConfig) -> PairEncoder:
     chat = text_settings.chat_template(tokenizer, settings.model_type)
     if chat is None:
         return _joined(config, backend, max_length, text_settings.prompt)
+    if config.split_special_tokens:
+        raise ModelError(
+            f"{config.model!r} has a chat template, which spells out special tokens: it cannot be used with "
+            "split_special_tokens"
+        )
     chat.check(config.model)
     splice = chat.splice()
     try:
@@ -83,7 +89,22 @@ def load_tokenizer(config: ScorerConfig) -> Any:
     """Return the transformers tokeniser of a model; raises what transformers raises."""
     from transformers import AutoTokenizer
 
-    return _pretrained(AutoTokenizer, config)
+    copyreg.pickle(Tokenizer, _reduce)
+    # A tokeniser may declare this itself, which stays.
+    options = {"split_special_tokens": True} if config.split_special_tokens else {}
+    return _pretrained(AutoTokenizer, config, **options)
+
+
+def _reduce(tokenizer: Tokenizer) -> tuple[Any, ...]:
+    """Pickle with a tokeniser whether it splits special tokens: its own pickle loses that."""
+    return _restore, (tokenizer.to_str(), tokenizer.encode_special_tokens)
+
+
+def _restore(serialized: str, splits_special_tokens: bool) -> Tokenizer:
+    copyreg.pickle(Tokenizer, _reduce)  # this process may send it on
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.encode_special_tokens = splits_special_tokens
+    return tokenizer
 
 
 @lru_cache(maxsize=4)
@@ -94,10 +115,10 @@ def load_settings(config: ScorerConfig) -> Any:
     return _pretrained(AutoConfig, config)
 
 
-def _pretrained(kind: Any, config: ScorerConfig) -> Any:
+def _pretrained(kind: Any, config: ScorerConfig, **options: Any) -> Any:
     files = ModelFiles.of(config)
     folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
-    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    options |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     return kind.from_pretrained(config.location, subfolder=folder.rstrip("/"), **options)
 
 

@@ -46,7 +46,9 @@ def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dty
     check_classifier(config, model.config, type(model).__name__)
     # The tokeniser's input names decide, as in transformers: some BERT models were trained without token types.
     returns_types = "token_type_ids" in tokenizer.model_input_names
-    takes_types = returns_types and "token_type_ids" in inspect.signature(model.forward).parameters
+    parameters = inspect.signature(model.forward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    takes_types = returns_types and (takes_any or "token_type_ids" in parameters)
     return Classifier(model.to(device).eval(), takes_types)
 
 

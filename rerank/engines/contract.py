@@ -11,10 +11,17 @@ from rerank.encoding.texts import Texts
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Logits [pairs] in the order of the pairs, and the number of tokens computed for them, padding included."""
+    """Logits [pairs] in the order of the pairs, and the number of tokens computed for them, padding included.
+
+    `padding_tokens` of these are padding; None: all but the tokens of the pairs. An engine that encodes texts by
+    themselves needed the vectors of `texts`, and remembered those of `remembered_texts` from earlier calls.
+    """
 
     logits: FloatArray
     computed_tokens: int
+    padding_tokens: int | None = None
+    texts: int = 0
+    remembered_texts: int = 0
 
 
 class ThreadLanes(Protocol):

@@ -9,6 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches.runner import BatchRunner
 from rerank.engines.classifier import Classifier, load_classifier
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import family_of, is_stateless
@@ -19,7 +20,6 @@ from rerank.engines.forward.padded import PaddedForward
 from rerank.engines.hidden_state import load_hidden_state
 from rerank.engines.kinds import Kind, kind_of
 from rerank.engines.language_model import load_language_model
-from rerank.engines.runner import BatchRunner
 
 
 class Forward(Protocol):

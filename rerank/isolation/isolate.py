@@ -6,6 +6,7 @@ dead process left (`rerank.isolation.attempts`).
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from time import perf_counter
@@ -27,6 +28,8 @@ _SLICES = 4
 _PAIRS_PER_SLICE = 64
 # Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
 _DEATHS = 2
+
+WORK = ("computed_tokens", "padding_tokens", "texts", "remembered_texts")
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class FaultIsolation:
         """
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
-        self.computed_tokens = 0
+        self.work: Counter[str] = Counter()  # what `WORK` names, see Scores
         self.seconds = 0.0
         self._pairs, self._rows = pairs, rows
         self._name, self._attempts = name, attempts
@@ -92,17 +95,18 @@ class FaultIsolation:
             self._attempts.end(marker, deaths + 1)
 
     def _try(self, engine: Engine, indices: IntArray) -> Reason:
-        computed_tokens, done = 0, 0
+        work: Counter[str] = Counter()
+        done = 0
         for part in self._slices(indices):
             scores = self._score_slice(engine, part)
             if scores is None:
                 self._report(-done)
                 return Reason.ENGINE_FAILED
             self.logits[part] = scores.logits
-            computed_tokens += scores.computed_tokens
+            work += _work(scores, self._pairs.lengths[part])
             done += len(part)
             self._report(len(part))
-        self.computed_tokens += computed_tokens
+        self.work += work
         if self._on_scored:
             self._on_scored(indices, self.logits[indices])
         return Reason.OK
@@ -131,3 +135,14 @@ class FaultIsolation:
     def _report(self, pairs: int) -> None:
         if self._on_progress and pairs:
             self._on_progress(pairs)
+
+
+def _work(scores: Scores, lengths: IntArray) -> Counter[str]:
+    """Return what computing the scores of pairs of these lengths took."""
+    padding = scores.padding_tokens
+    return Counter(
+        computed_tokens=scores.computed_tokens,
+        padding_tokens=scores.computed_tokens - int(lengths.sum()) if padding is None else padding,
+        texts=scores.texts,
+        remembered_texts=scores.remembered_texts,
+    )

@@ -1,6 +1,6 @@
 """Blocks of candidate sets as Arrow tables: one row per query, with a list of one struct per candidate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +10,11 @@ import pyarrow.compute as pc
 
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
+from rerank.sizes import cut_by_bytes, row_bytes, wide_type
 
 CANDIDATES = "candidates"
+
+_MOST_BYTES = 2**31 - 1  # that Arrow's usual strings can count in one array
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,23 @@ class CandidateSets:
 
         A query column whose name a candidate column has too is renamed to `query_NAME`.
         """
-        rows = self.queries.take(pa.array(self.query_of))
+        return self._rows(0, self.pair_count)
+
+    def to_row_slices(self, most_bytes: int) -> Iterator[pa.Table]:
+        """Yield `to_rows` in tables of at most `most_bytes` bytes, or of one row that is larger; at least one table."""
+        sizes = row_bytes(self.queries)[self.query_of] + row_bytes(self.candidates)
+        for start, stop in list(cut_by_bytes(sizes, most_bytes)) or [(0, 0)]:
+            yield self._rows(start, stop)
+
+    def _rows(self, start: int, stop: int) -> pa.Table:
+        rows = self.queries.take(pa.array(self.query_of[start:stop]))
         for name in set(rows.column_names).intersection(self.candidates.column_names):
             new_name = f"query_{name}"
             while new_name in {*rows.column_names, *self.candidates.column_names}:
                 new_name = f"query_{new_name}"
             rows = rows.rename_columns({name: new_name})
         for name in self.candidates.column_names:
-            rows = rows.append_column(name, self.candidates.column(name))
+            rows = rows.append_column(name, self.candidates.column(name).slice(start, stop - start))
         return rows
 
     def __len__(self) -> int:
@@ -91,15 +103,25 @@ class CandidateSets:
 
 
 def list_column(rows: pa.Table, offsets: Offsets) -> pa.Array:
-    """Return a table's rows as lists of structs; list i holds the rows offsets[i] to offsets[i + 1]."""
+    """Return a table's rows as lists of structs; list i holds the rows offsets[i] to offsets[i + 1].
+
+    The lists are large ones if 32 bits cannot count the rows.
+    """
     arrays = [combined(column) for column in rows.columns]
     structs = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
+    if offsets[-1] > np.iinfo(np.int32).max:
+        return pa.LargeListArray.from_arrays(pa.array(offsets), structs)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs)
 
 
 def combined(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, without a copy if it has a single chunk."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    """Return a column as one array, without a copy if it has a single chunk.
+
+    Strings become large ones if they are too many for offsets of 32 bits.
+    """
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return (column.cast(wide_type(column.type)) if column.nbytes > _MOST_BYTES else column).combine_chunks()
 
 
 def column(table: pa.Table, name: str) -> pa.ChunkedArray:

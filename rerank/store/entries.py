@@ -1,5 +1,6 @@
 """Stored pairs as parallel arrays: sorted, merged, and kept in .npy files that all processes of a node can map."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -77,19 +78,23 @@ def merge(runs: Sequence[Entries], *, pairs_per_range: int = _PAIRS_PER_RANGE) -
 
 
 class EntriesFiles:
-    """Four .npy files in a folder that grow with each `append` and are complete once closed."""
+    """Four .npy files in a folder that grow with each `append` and are complete once closed.
 
-    def __init__(self, folder: Path) -> None:
+    `durable` files survive a power cut from then on.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._durable = durable
         self._files = {name: (folder / f"{name}.npy").open("wb") for name in _DTYPES}
-        self._pairs = 0
+        self.pairs = 0
         self._write_headers()
 
     def append(self, entries: Entries) -> None:
         """Add entries at the end."""
         for name, column in entries._asdict().items():
             self._files[name].write(np.ascontiguousarray(column, dtype=_DTYPES[name]).data)
-        self._pairs += entries.pairs
+        self.pairs += entries.pairs
 
     def __enter__(self) -> "EntriesFiles":
         return self
@@ -99,16 +104,26 @@ class EntriesFiles:
     ) -> None:
         self._write_headers()
         for file in self._files.values():
+            if self._durable:
+                file.flush()
+                os.fsync(file.fileno())
             file.close()
 
     def _write_headers(self) -> None:
         # numpy pads the header, so that the length in it can be overwritten by a larger one.
         for name, file in self._files.items():
             file.seek(0)
-            header = {"descr": np.dtype(_DTYPES[name]).str, "fortran_order": False, "shape": (self._pairs,)}
+            header = {"descr": np.dtype(_DTYPES[name]).str, "fortran_order": False, "shape": (self.pairs,)}
             np.lib.format.write_array_header_1_0(file, header)
 
 
-def map_entries(folder: Path) -> Entries:
-    """Return the entries in a folder of .npy files, memory-mapped: the processes of a node share one copy."""
-    return Entries(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _DTYPES))
+def map_entries(folder: Path, *, pairs: int) -> Entries:
+    """Return the entries in a folder of .npy files, memory-mapped: the processes of a node share one copy.
+
+    Raises FileNotFoundError if a file is missing, and ValueError or EOFError if one does not hold `pairs` values.
+    """
+    arrays = [np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _DTYPES]
+    for array, (name, dtype) in zip(arrays, _DTYPES.items(), strict=True):
+        if array.shape != (pairs,) or array.dtype != dtype:
+            raise ValueError(f"{folder}/{name}.npy: holds {array.dtype} {array.shape}, expected {pairs} of {dtype}")
+    return Entries(*arrays)

@@ -2,28 +2,42 @@
 
 import asyncio
 import logging
+import sys
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rerank.errors import RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
-from serve.http.codec import decode, encode, sends_msgpack, wants_json
-from serve.http.limits import Deadline, Limits, check_limits, check_texts, read_bytes
+from serve.http.codec import SMALL_BYTES, decode, encode, sends_msgpack, wants_json
+from serve.http.limits import Deadline, HeldBytes, Limits, check_limits, check_texts, read_bytes
 from serve.keys import ApiKeys
 from serve.models import Models
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
-from serve.wires import ParsedEncode, RankingResponse, VectorsResponse, Wire
+from serve.wires import ParsedEncode, ParsedRequest, RankingResponse, VectorsResponse, Wire
+from serve.wires.read import check_counts
 from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
 _CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
+_FEW_DOCUMENTS = 200  # the response to more takes more than a millisecond
+_SWITCH_S = 0.0005  # how long a thread that reads a large body may keep the interpreter from the event loop
+_THREADS = 2
+
+Value = TypeVar("Value")
+
+
+def _threads() -> ThreadPoolExecutor:
+    sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,8 @@ class Server:
     api_keys: ApiKeys | None = None
     sink: Sink | None = None
     local: LocalSink = field(default_factory=LocalSink)
+    held: HeldBytes = field(default_factory=HeldBytes)
+    threads: ThreadPoolExecutor = field(default_factory=_threads)  # for what would keep the event loop too long
 
     def check_key(self, request: Request) -> str | None:
         """Return the name of the request's API key; None if no key is required. Raises UnauthorizedError."""
@@ -42,6 +58,7 @@ class Server:
 
     def close(self, record: RequestRecord, failure: ErrorResponse | None, status: int) -> None:
         """Log and measure a finished request."""
+        self.held.release(record)
         record.close(status, failure.code if failure else None)
         for sink in self._sinks:
             measure(record, sink)
@@ -81,7 +98,7 @@ class Endpoint:
         try:
             record.key_name = self._server.check_key(request)
             deadline = Deadline.of(request, self._server.limits)
-            body = await self._read(request, deadline)
+            body = await self._read(request, record, deadline)
             wire = wire_of(body, otherwise=wire) if self._by_body_field else wire
             response = await self._rank(request, body, wire, record, deadline)
         except RerankError as error:
@@ -116,36 +133,64 @@ class Endpoint:
         as_msgpack = self._msgpack and not wants_json(request)
         return encode(content, status, headers, as_msgpack=as_msgpack, is_large=is_large)
 
-    async def _read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
-        content = await read_bytes(request, self._server.limits, deadline)
-        return decode(content, as_msgpack=self._msgpack and sends_msgpack(request))
+    async def _read(self, request: Request, record: RequestRecord, deadline: Deadline) -> dict[str, Any]:
+        limits = self._server.limits
+        content = await read_bytes(request, limits, deadline, self._server.held, record)
+        as_msgpack = self._msgpack and sends_msgpack(request)
+        read = partial(decode, content, as_msgpack=as_msgpack, most_values=limits.body_values)
+        return await self._call(read, is_large=len(content) > SMALL_BYTES)
+
+    async def _call(self, function: Callable[[], Value], *, is_large: bool) -> Value:
+        """Return what a function returns; large work runs in a thread, because it would keep the event loop."""
+        return (
+            await asyncio.get_running_loop().run_in_executor(self._server.threads, function) if is_large else function()
+        )
 
     async def _rank(
         self, request: Request, body: dict[str, Any], wire: Wire, record: RequestRecord, deadline: Deadline
     ) -> Response:
-        parsed = wire.parse(body)
+        is_large = record.body_bytes > SMALL_BYTES
+        read = partial(self._parse, wire, body, deadline.remaining_s)
+        parsed = await self._call(read, is_large=is_large)
         if isinstance(parsed, ParsedEncode):
             return await self._encode_texts(request, parsed, record, deadline)
-        ranking = check_limits(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
-        record.model, record.documents = name, len(ranking.documents)
+        record.model, record.documents = name, parsed.request.size
         try:
             async with deadline.enforced():
-                result = await scorer.rerank(ranking)
+                result = await scorer.rerank(parsed.request)
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
-        return self._encode(request, parsed.render(RankingResponse(record.request_id, name, result)), 200)
+        ranked = RankingResponse(record.request_id, name, result)
+
+        def render() -> Response:
+            return self._encode(request, parsed.render(ranked), 200, is_large=is_large)
+
+        return await self._call(render, is_large=is_large or record.documents > _FEW_DOCUMENTS)
 
     async def _encode_texts(
         self, request: Request, parsed: ParsedEncode, record: RequestRecord, deadline: Deadline
     ) -> Response:
         """Return the vectors of a body's texts, written in a thread: they may be millions of numbers."""
-        texts = check_texts(parsed, self._server.limits, deadline.remaining_s)
         name, scorer = self._server.models.find(request.path_params["model"])
-        record.model, record.documents = name, texts.size
+        record.model, record.documents = name, parsed.request.size
         async with deadline.enforced():
-            result = await scorer.encode(texts)
+            result = await scorer.encode(parsed.request)
         record.computed(result)
-        content = parsed.render(VectorsResponse(name, result))
-        return await asyncio.to_thread(self._encode, request, content, 200, is_large=True)
+        vectors = VectorsResponse(name, result)
+
+        def render() -> Response:
+            return self._encode(request, parsed.render(vectors), 200, is_large=True)
+
+        return await self._call(render, is_large=True)
+
+    def _parse(self, wire: Wire, body: dict[str, Any], timeout_s: float) -> ParsedRequest | ParsedEncode:
+        """Return a body parsed, and empty the body: what is not read need not stay until the response."""
+        limits = self._server.limits
+        check_counts(wire.Body, body, most=limits.documents)
+        parsed = wire.parse(body)
+        body.clear()
+        if isinstance(parsed, ParsedEncode):
+            return replace(parsed, request=check_texts(parsed, limits, timeout_s))
+        return replace(parsed, request=check_limits(parsed, limits, timeout_s))

@@ -9,9 +9,10 @@ from math import ceil
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from rerank.errors import DeadlineError, InputError, RerankError
+from rerank.errors import DeadlineError, InputError, OverloadedError, RerankError
 from rerank.types import EncodeRequest, RerankRequest
 from serve.errors import LimitError, SlowUploadError, TooLargeError
+from serve.telemetry.request_record import RequestRecord
 from serve.wires import ParsedEncode, ParsedRequest
 
 _DIGITS = 18  # of a Content-Length; Python refuses to read a number of thousands of digits
@@ -23,6 +24,8 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     body_bytes: int = Field(default=10 * 2**20, ge=1)
+    body_values: int = Field(default=256_000, ge=1)  # numbers and texts; a list or an object counts as 8
+    waiting_bytes: int = Field(default=128 * 2**20, ge=1)  # bodies that an ingress replica holds at a time
     documents: int = Field(default=1_000, ge=1)
     text_characters: int = Field(default=100_000, ge=1)
     timeout_s: float = Field(default=60, gt=0)  # X-Request-Timeout asks for less, never for more
@@ -61,10 +64,33 @@ class Deadline:
             raise kind(f"{problem} within {self.timeout_s:g} seconds") from None
 
 
-async def read_bytes(request: Request, limits: Limits, deadline: Deadline) -> bytes:
+class HeldBytes:
+    """The bytes of the bodies that wait for their responses."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def add(self, record: RequestRecord, count: int, limits: Limits) -> None:
+        """Count more bytes of a request. Raises OverloadedError if there are too many, beside those of this request."""
+        others = self._total - record.body_bytes
+        if others and self._total + count > limits.waiting_bytes:
+            raise OverloadedError(f"bodies of {self._total} bytes wait for their responses, come back later")
+        self._total += count
+        record.body_bytes += count
+
+    def release(self, record: RequestRecord) -> None:
+        """Forget the bytes of a request."""
+        self._total -= record.body_bytes
+        record.body_bytes = 0
+
+
+async def read_bytes(
+    request: Request, limits: Limits, deadline: Deadline, held: HeldBytes, record: RequestRecord
+) -> bytes:
     """Return the body of a request.
 
-    Raises TooLargeError as soon as it is too large, SlowUploadError if it is not there at the deadline.
+    Raises TooLargeError as soon as it is too large, OverloadedError if others are, and SlowUploadError if it is not
+    there at the deadline.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
@@ -72,6 +98,7 @@ async def read_bytes(request: Request, limits: Limits, deadline: Deadline) -> by
     body = bytearray()
     async with deadline.enforced("the request body did not arrive", SlowUploadError):
         async for chunk in request.stream():
+            held.add(record, len(chunk), limits)
             body += chunk
             if len(body) > limits.body_bytes:
                 raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got more")

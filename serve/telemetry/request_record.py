@@ -21,6 +21,7 @@ class RequestRecord:
     key_name: str | None = None  # never the API key itself
     model: str | None = None  # the public name, once the model is found
     documents: int = 0  # or texts to encode
+    body_bytes: int = 0  # that the server holds now
     tokens: int = 0
     status: int = 200
     error: str | None = None  # the error's code

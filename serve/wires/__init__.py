@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 from serve.errors import ErrorResponse
 
@@ -54,6 +56,11 @@ class Wire(Protocol):
 
     STATUS: Mapping[str, int]
     """HTTP statuses by error code, where they differ from `serve.errors`."""
+
+    @property
+    def Body(self) -> type[BaseModel]:  # noqa: N802
+        """The fields of a request body."""
+        ...
 
     def parse(self, body: Mapping[str, Any], /) -> ParsedRequest | ParsedEncode:
         """Read a request body. Raises InputError naming the field."""

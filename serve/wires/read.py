@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from rerank.errors import InputError
+from rerank.types import CheckedTexts
+from serve.errors import LimitError
 
 Body = TypeVar("Body", bound=BaseModel)
 
 _ECHO_LEVELS = 64
+_REPEATED_NAMES = 100  # per document
 
 _EXPECTED = {
     "string_type": "a string",
@@ -46,15 +49,26 @@ def _choices(error: Any) -> str | None:
     return str(error["ctx"]["expected"]).replace("None", "null")
 
 
+def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int) -> None:
+    """Check the lists in a body before anything else is read. Raises LimitError for one with more than `most` entries.
+
+    `rank_fields` may repeat names and is checked against more.
+    """
+    for name, value in body.items():
+        limit = most * _REPEATED_NAMES if name == "rank_fields" else most
+        if isinstance(value, list) and len(value) > limit and name in kind.model_fields:
+            raise LimitError(f"{name} must hold at most {limit} entries, got {len(value)}")
+
+
 def read_texts(
     values: Sequence[Any], field: str, *, text_fields: Sequence[str] = ("text",), numbered: bool = True
-) -> tuple[str, ...]:
+) -> CheckedTexts:
     """Return the text of each value: a string, or an object whose `text_fields` are joined with newlines.
 
     Without `text_fields`, objects are refused. Raises InputError with the field's name and, if `numbered`, the index of
     the value in it.
     """
-    return tuple(
+    return CheckedTexts(
         _read_text(value, f"{field}[{index}]" if numbered else field, text_fields) for index, value in enumerate(values)
     )
 
@@ -63,18 +77,19 @@ def _read_text(value: Any, name: str, text_fields: Sequence[str]) -> str:
     text = value if isinstance(value, str) else _joined(value, name, text_fields)
     if not text.strip():
         raise InputError(f"{name} must hold text, got a blank one")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{name} must be valid Unicode, got {shown(text)}") from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name} must be valid Unicode, got {shown(text)}") from None
     return text
 
 
 def text_fields_of(rank_fields: list[str] | None) -> Sequence[str]:
-    """Return the fields of a document object that are its text. Raises InputError."""
+    """Return the fields of a document object that are its text, each once. Raises InputError."""
     if rank_fields == []:
         raise InputError("rank_fields must name at least one field, got an empty list")
-    return rank_fields or ("text",)
+    return tuple(dict.fromkeys(rank_fields or ("text",)))
 
 
 def refuse_fields(values: Sequence[Any], field: str, unread: Sequence[str], *, numbered: bool = True) -> None:
@@ -123,5 +138,5 @@ def shown(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "an empty list" if not value else f"a list of {len(value)} {'value' if len(value) == 1 else 'values'}"
-    text = repr(value)
+    text = repr(value[:40] if isinstance(value, str) else value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from serve.wires import cohere
-from serve.wires.cohere import error
+from serve.wires.cohere import Body, error
 
-__all__ = ["STATUS", "error", "parse"]
+__all__ = ["STATUS", "Body", "error", "parse"]
 
 STATUS: Mapping[str, int] = {}
 

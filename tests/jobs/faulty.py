@@ -1,8 +1,12 @@
-"""A job whose engine fails on certain documents, also as a process: `python -m tests.jobs.faulty SETTINGS`."""
+"""A job whose engine fails on certain documents, also as a process: `python -m tests.jobs.faulty SETTINGS [COMMAND]`.
+
+With a shell command it runs twice on one Ray, and the command between the two.
+"""
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
@@ -13,10 +17,13 @@ from typing import Any
 import numpy as np
 
 from jobs.exits import exit_codes
+from jobs.pipeline import job
+from jobs.pipeline.cluster import connect
 from jobs.pipeline.job import RunConfig, run
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
+from tests.forked_workers import LIGHT_NODE, give_to_new_nodes
 
 # A document with this many tokens makes the engine fail.
 KILLS, RAISES, LOSES_DEVICE = 40, 41, 42
@@ -70,5 +77,20 @@ def main(spec: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(summary))
 
 
+def main_twice(spec: dict[str, Any], command: str) -> None:
+    """Run the job, which must fail; write its exit code; run the shell command, and the job again."""
+    connect(address=None, verbose=False)
+    job.connect = job.disconnect = lambda **_: None
+    try:
+        main(spec)
+    except SystemExit as ended:
+        sys.stdout.write(f"exit {ended.code}\n")
+        sys.stdout.flush()
+    subprocess.run(command, shell=True, check=True)
+    main(spec)
+
+
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    give_to_new_nodes(LIGHT_NODE)
+    settings = json.loads(sys.argv[1])
+    main_twice(settings, sys.argv[2]) if len(sys.argv) > 2 else main(settings)

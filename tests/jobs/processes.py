@@ -25,8 +25,8 @@ PATIENCE_S = 240
 
 
 def command(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a subcommand of `rerank` as a person types it, in a process of its own."""
-    line = [sys.executable, "-m", "jobs.cli", name, *map(str, arguments)]
+    """Run a subcommand of `rerank` as a person types it, in a process of its own; only Ray's workers are forked."""
+    line = [sys.executable, "-m", "tests.jobs.forked_cli", name, *map(str, arguments)]
     return completed(line, timeout=PATIENCE_S, env=os.environ)
 
 

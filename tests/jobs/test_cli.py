@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.formats.renames import parse_renames
+from jobs.pipeline.job import RunConfig
 from rerank.errors import ConfigError
 
 
@@ -31,6 +32,19 @@ def test_refuses_before_a_model_is_loaded(
     assert sentence in result.stderr
     assert result.stderr.startswith("rerank: ")
     assert result.stdout == ""
+
+
+def test_special_tokens_are_split_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: list[RunConfig] = []
+
+    def note(config: RunConfig) -> dict[str, int]:
+        configs.append(config)
+        return {"pairs_rejected": 0, "pairs_read": 0}
+
+    monkeypatch.setattr("jobs.run.run_job", note)
+    for options in ([], ["--split-special-tokens"]):
+        assert CliRunner().invoke(app, ["run", "in", "out", *options]).exit_code == 0
+    assert [config.scorer.split_special_tokens for config in configs] == [False, True]
 
 
 def test_renames_are_pairs() -> None:

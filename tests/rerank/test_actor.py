@@ -1,6 +1,9 @@
 """The actor as Ray Data sees it: a callable from tables to tables."""
 
 import asyncio
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import pytest
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.engines import Scores
-from rerank.errors import EngineLostError, InputError, UnavailableError
+from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
+from rerank.fingerprint import pin
 from rerank.ranking.options import RankingOptions
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
@@ -128,3 +132,64 @@ def test_a_query_for_each_document_gives_what_single_requests_give(config):
 def test_queries_must_be_one_text_or_one_for_each_document(query, message):
     with pytest.raises(InputError, match=message):
         RerankRequest(query, ("x", "y", "z"))
+
+
+@pytest.fixture
+def folder(folder_of, tmp_path) -> Path:
+    shutil.copytree(folder_of("bert"), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def _change(folder: Path) -> None:
+    vocabulary = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(vocabulary.replace('"lowercase": true', '"lowercase": false') + " ")
+
+
+def _lose_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("damage", [_change, _lose_weights])
+def test_another_model_than_the_one_that_was_fingerprinted_scores_nothing(folder, damage):
+    """Whether it can be loaded or not: the error says that the files are others."""
+    pinned = pin(ScorerConfig(model=str(folder), device="cpu"))
+    damage(folder)
+    message = f"^'{folder}' on .+ is another model: it has the content files:.+, expected {pinned.content}; "
+    with pytest.raises(ModelError, match=message):  # a replica
+        RerankActor(pinned)
+    saved = []
+    actor = RerankActor(pinned, preload=False)  # of a job
+    actor._save_scores = lambda *scores: saved.append(scores)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=message):
+            actor(TABLE)
+    assert not saved
+
+
+def test_a_folder_is_read_once_per_actor(folder, monkeypatch):
+    reads = []
+    monkeypatch.setattr("rerank.reranker.check_content", reads.append)
+    pinned = pin(ScorerConfig(model=str(folder), device="cpu"))
+    actor = RerankActor(pinned, preload=False)
+    assert reads == []
+    assert ids(actor(TABLE)) == ids(actor(TABLE))
+    assert reads == [pinned]
+
+
+def test_the_commit_that_was_fingerprinted_is_loaded_when_the_branch_moves(folder, hub):
+    first, second = (hub / "snapshots" / (letter * 40) for letter in "ab")
+    shutil.copytree(folder, first, dirs_exist_ok=True)
+    pinned = pin(ScorerConfig(model="acme/ranker", device="cpu"))
+    shutil.copytree(folder, second)
+    config = json.loads((second / "config.json").read_text())
+    (second / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 0.5}))  # other logits
+    (hub / "refs" / "main").write_text("b" * 40)
+
+    def logits(config: ScorerConfig) -> list[list[float]]:
+        rows = RerankActor(config)(TABLE)["candidates"].to_pylist()
+        return [[candidate["logit"] for candidate in row] for row in rows]
+
+    of_first, of_second = (logits(ScorerConfig(model=str(path), device="cpu")) for path in (first, second))
+    assert of_first != of_second
+    assert logits(pinned) == of_first
+    assert logits(ScorerConfig(model="acme/ranker", device="cpu")) == of_second

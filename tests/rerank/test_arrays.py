@@ -33,3 +33,9 @@ def test_rows_survive_packing_taking_and_arrow(rows, data):
 def test_a_null_list_is_an_empty_row():
     array = pa.array([[1, 2], None, [3]], pa.list_(pa.int32()))
     assert as_lists(Ragged.from_arrow(array)) == [[1, 2], [], [3]]
+
+
+def test_more_ids_than_32_bits_count():
+    ids = np.zeros(2**31 + 2, dtype=np.int32)  # never touched, so that it takes no memory
+    lists = Ragged(ids, np.array([0, 3, len(ids)])).to_arrow()
+    assert lists.value_lengths().to_pylist() == [3, 2**31 - 1]

@@ -9,7 +9,7 @@ import pytest
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairTemplate
 from rerank.errors import ModelError
-from rerank.fingerprint import ModelIdentity, identify
+from rerank.fingerprint import ModelIdentity, check_content, identify, pin
 
 TEMPLATE = PairTemplate(((101,), (102,), (102,)), (0, 0, 0, 1, 1))
 
@@ -50,6 +50,7 @@ def test_the_format_stays_the_same():
         {"passages": "best of 3"},
         {"trust_remote_code": True},
         {"deterministic": True},
+        {"split_special_tokens": True},
         {"kind": "language model"},
         {"text_format": "find: "},
     ],
@@ -74,9 +75,10 @@ def test_files_that_are_not_loaded_and_the_place_do_not_count(folder, tmp_path):
     assert of(tmp_path / "elsewhere").fingerprint == before
 
 
-def test_deterministic_scores_are_kept_apart(folder):
-    assert of(folder, deterministic=True).fingerprint != of(folder).fingerprint
-    assert of(folder, deterministic=False).fingerprint == of(folder).fingerprint
+@pytest.mark.parametrize("setting", ["deterministic", "split_special_tokens"])
+def test_scores_of_a_setting_that_came_later_are_kept_apart(folder, setting):
+    assert of(folder, **{setting: True}).fingerprint != of(folder).fingerprint
+    assert of(folder, **{setting: False}).fingerprint == of(folder).fingerprint
 
 
 def test_device_batches_and_threads_do_not_count(folder):
@@ -97,3 +99,30 @@ def test_a_model_that_is_nowhere_is_one_sentence(hub, tmp_path):
         of("acme/nothing")
     with pytest.raises(ModelError, match="neither a folder nor a model on the Hub"):
         of(tmp_path / "no such folder")
+
+
+def test_settings_are_pinned_to_the_content_of_a_folder(folder):
+    pinned = pin(ScorerConfig(model=str(folder)))
+    assert pinned == ScorerConfig(model=str(folder), content=of(folder).content)
+    assert of(folder, content=pinned.content) == of(folder)
+    assert pin(pinned) == pinned
+    check_content(pinned)
+    (folder / "tokenizer.json").write_text("another")
+    for check in (check_content, pin):
+        with pytest.raises(ModelError, match=f"^'{folder}' on .+ is another model: it has the content files:.+, expe"):
+            check(pinned)
+
+
+def test_settings_are_pinned_to_the_commit_of_a_hub_model(hub):
+    pinned = pin(ScorerConfig(model="acme/ranker"))
+    assert (pinned.revision, pinned.content) == ("a" * 40, f"hub:acme/ranker@{'a' * 40}")
+    (hub / "snapshots" / ("b" * 40)).mkdir()
+    (hub / "snapshots" / ("b" * 40) / "config.json").write_text("{}")
+    (hub / "refs" / "main").write_text("b" * 40)
+    check_content(pinned)
+    with pytest.raises(ModelError, match=f"it has the content hub:acme/ranker@{'b' * 40}, expected .*@{'a' * 40}; "):
+        check_content(pinned.model_copy(update={"revision": None}))
+
+
+def test_settings_that_say_nothing_of_the_content_read_no_files(tmp_path):
+    check_content(ScorerConfig(model=str(tmp_path / "no such folder")))

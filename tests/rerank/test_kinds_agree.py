@@ -12,16 +12,23 @@ from tests.fakes import candidate_sets
 from tests.language_models import make_language_model
 from tests.models import CORPUS
 from tests.rerank.test_oracle import exact
+from tests.text_models import make_late_interaction, make_vectors
 
 QUERY, DOCUMENTS = CORPUS[0], (*CORPUS[1:], CORPUS[1], " ".join(CORPUS))
 
 
-@pytest.fixture(scope="module", params=["bert", "qwen3-prompt", "qwen3-dense"])
+@pytest.fixture(scope="module", params=["bert", "qwen3-prompt", "qwen3-dense", "tokens", "vectors"])
 def config(request, folder_of, tmp_path_factory):
     if request.param == "bert":
         return exact(folder_of("bert"))
     folder = tmp_path_factory.mktemp(request.param)
-    make_language_model(request.param, folder)
+    if request.param == "tokens":
+        expansion = {"strategy": "fixed", "length": 24, "token": "[MASK]"}
+        make_late_interaction(folder_of("bert"), folder, query_expansion=expansion)
+    elif request.param == "vectors":
+        make_vectors(folder_of("bert"), folder)
+    else:
+        make_language_model(request.param, folder)
     return exact(folder)
 
 

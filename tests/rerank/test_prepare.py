@@ -28,9 +28,9 @@ class Recording(Encoder):
         super().__init__(tokenizer, max_length=max_length)
         self.texts: list[str] = []
 
-    def tokenize(self, texts):
+    def tokenize(self, texts, *options):
         self.texts.extend(texts)
-        return super().tokenize(texts)
+        return super().tokenize(texts, *options)
 
 
 @pytest.fixture
@@ -95,6 +95,18 @@ def test_slices_prepared_apart_join_to_the_whole(encoder):
     assert parts.to_pylist() == whole.to_pylist()
     assert joined(parts, encoder) == joined(whole, encoder)
     assert joined(parts.slice(2), encoder) == joined(prepare(TABLE.slice(2), encoder), encoder)
+
+
+def test_a_text_that_a_query_repeats_travels_once(tokenizer):
+    encoder = Encoder(tokenizer, max_length=5_010)
+    hits = [("d", "parcel " * 5_000)] + [
+        (f"d{number}", ("parcel " * 5_000, "warranty")[number % 2]) for number in range(99)
+    ]
+    prepared = prepare(candidate_sets([("q", "free returns", hits), ("r", "rates", hits[:1])]), encoder)
+    assert prepared.nbytes < 50_000  # two times 5,000 tokens of 4 bytes, where 51 were 1 MB
+    pairs, _ = encoded_pairs(CandidateSets.from_table(prepared), encoder.template)
+    assert pairs.document_lengths.tolist() == [5_000, *[5_000, 3] * 49, 5_000, 5_000]
+    assert len(pairs.documents) == 3
 
 
 def test_zero_rows_keep_the_schema(encoder):

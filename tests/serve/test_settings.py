@@ -36,6 +36,16 @@ def test_models_have_names_aliases_and_replicas_of_their_own():
     assert settings.limits.documents == 10
 
 
+def test_special_tokens_and_content_are_settings_of_each_model():
+    content = f"hub:a/b@{'a' * 40}"
+    split = {"model": "a/b", "name": "split", "split_special_tokens": True, "content": content}
+    first, second = parse_settings({"models": [split, {"model": "a/b"}]}).models
+    assert (first.scorer.split_special_tokens, first.scorer.content) == (True, content)
+    assert (second.scorer.split_special_tokens, second.scorer.content) == (False, None)
+    with pytest.raises(ConfigError, match="content: string should match pattern"):
+        parse_settings({"content": "a" * 40})
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -9,7 +9,7 @@ import torch
 
 from rerank.arrays import IntArray, Offsets
 from rerank.encoding.pairs import EncodedPairs
-from rerank.engines.batches import computed_tokens
+from rerank.engines.batches.plan import computed_tokens
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import PACKED, Packing, packed_attention
 from rerank.engines.forward.families import Packed, family_of

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from rerank.encoding.pairs import EncodedPairs
-from rerank.engines.batches import computed_tokens, pad, row_mask
+from rerank.engines.batches.plan import computed_tokens, pad, row_mask
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.first_token import shorten_last_layer
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from rerank.arrays import IntArray, Offsets
-from rerank.engines.batches import computed_tokens, pad, row_mask
+from rerank.engines.batches.plan import computed_tokens, pad, row_mask
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.families import positions_of
 from rerank.engines.forward.packed import PackedBody, has_packed_kernel, pack_attention

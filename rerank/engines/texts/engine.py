@@ -1,6 +1,7 @@
 """The engine of all kinds that encode texts by themselves: each distinct text once, then the products of vectors."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,12 +14,12 @@ from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, offsets_of
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.texts import Texts
+from rerank.engines.batches.runner import BatchRunner, Rows
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import is_stateless
 from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
 from rerank.engines.forward.text_states import TextStates, TextStatesPacked, TextStatesPadded, can_pack
 from rerank.engines.kinds import kind_of
-from rerank.engines.runner import BatchRunner, Rows
 from rerank.engines.texts.vector_cache import VectorCache
 from rerank.max_similarity import NO_VECTORS, chunks_of, sum_of_maxima
 
@@ -47,6 +48,8 @@ class TextModel(Protocol):
         """
         ...
 
+
+_NO_LOGITS = np.empty(0, dtype=np.float32)
 
 Loader = Callable[[ScorerConfig, torch.device, torch.dtype], TextModel]
 
@@ -94,33 +97,51 @@ class TextEngine:
         queries, query_of = np.unique(pairs.query_of[scorable], return_inverse=True)
         documents, document_of = np.unique(pairs.document_of[scorable], return_inverse=True)
         tokens = _joined(pairs.queries.take(queries), pairs.documents.take(documents))
-        texts = Texts(tokens, np.arange(len(tokens)) < len(queries))
-        vectors, computed_tokens = self.encode(texts)
-        logits[scorable] = self._compare(vectors[: len(queries)], vectors[len(queries) :], query_of, document_of)
-        return Scores(logits, computed_tokens)
+        keys, vectors, tally = self._encode(Texts(tokens, np.arange(len(tokens)) < len(queries)))
+        # Equal texts are compared once, so that their logits are equal to the last bit, and ties keep their order.
+        place_of = {key: place for place, key in enumerate(vectors)}
+        places = np.array([place_of[key] for key in keys])
+        logits[scorable] = self._compare(
+            list(vectors.values()), places[: len(queries)][query_of], places[len(queries) :][document_of]
+        )
+        return replace(tally, logits=logits)
 
-    def encode(self, texts: Texts) -> tuple[list[torch.Tensor], int]:
-        """Return the vectors [its vectors, width] of each text, and the tokens that were computed for them."""
+    def forget(self) -> None:
+        """Forget the vectors of all texts; for benchmarks."""
+        self.cache = VectorCache(self.cache.most_bytes)
+
+    def encode(self, texts: Texts) -> list[torch.Tensor]:
+        """Return the vectors [its vectors, width] of each text."""
+        keys, vectors, _ = self._encode(texts)
+        return [vectors[key] for key in keys]
+
+    def _encode(self, texts: Texts) -> tuple[list[str], dict[str, torch.Tensor], Scores]:
+        """Return the key of each text, the vectors by key, and what they took, as Scores without logits."""
         keys = _keys(texts)
-        known = self.cache.get(keys)
-        missing = {key: row for row, key in enumerate(keys) if key not in known}
-        rows = np.fromiter(missing.values(), dtype=np.intp, count=len(missing))
-        chosen = texts.take(rows)
+        vectors = self.cache.get(keys)
+        missing = {key: row for row, key in enumerate(keys) if key not in vectors}
+        chosen = texts.take(np.fromiter(missing.values(), dtype=np.intp, count=len(missing)))
         lengths = chosen.tokens.lengths
         batches, outputs = self._runner.run(lengths, partial(self._encode_batch, chosen))
         names = list(missing)
         new: dict[str, torch.Tensor] = {}
-        for batch, (vectors, counts) in zip(batches, outputs, strict=True):
-            parts = vectors.to(self._stored_dtype).split(counts.tolist())
+        for batch, (states, counts) in zip(batches, outputs, strict=True):
+            parts = states.to(self._stored_dtype).split(counts.tolist())
             new |= {names[row]: part.clone() for row, part in zip(batch, parts, strict=True)}
         self.cache.put(new)
-        known |= new
         computed = sum(self._states.computed_tokens(lengths[batch]) for batch in batches)
-        return [known[key] for key in keys], computed
+        tally = Scores(
+            _NO_LOGITS,
+            computed,
+            padding_tokens=computed - int(lengths.sum()),
+            texts=len(vectors) + len(new),
+            remembered_texts=len(vectors),
+        )
+        return keys, vectors | new, tally
 
     def vectors(self, texts: Texts) -> list[FloatArray]:
         """Return the vectors [its vectors, width] of each text, for use outside of the engine."""
-        vectors, _ = self.encode(texts)
+        vectors = self.encode(texts)
         joined = torch.cat(vectors).float().cpu().numpy()  # one copy from the device for all texts
         return np.split(joined, np.cumsum([len(each) for each in vectors])[:-1])
 
@@ -131,24 +152,20 @@ class TextEngine:
 
     @torch.inference_mode()
     def _compare(
-        self,
-        queries: Sequence[torch.Tensor],
-        documents: Sequence[torch.Tensor],
-        query_of: npt.NDArray[np.intp],
-        document_of: npt.NDArray[np.intp],
+        self, vectors: Sequence[torch.Tensor], query_of: npt.NDArray[np.intp], document_of: npt.NDArray[np.intp]
     ) -> FloatArray:
-        """Return the logits of pairs of these vectors, as matrix products of a query with all its documents."""
-        logits = np.full(len(query_of), NO_VECTORS, dtype=np.float32)
-        lengths = np.array([len(vectors) for vectors in documents], dtype=np.int64)
+        """Return the logits of pairs of these vectors: matrix products of a query with all its distinct documents."""
+        logits = np.empty(len(query_of), dtype=np.float32)
+        lengths = np.array([len(each) for each in vectors], dtype=np.int64)
         order = np.argsort(query_of, kind="stable")
         for pairs in np.split(order, np.flatnonzero(np.diff(query_of[order])) + 1):
-            query = queries[query_of[pairs[0]]].float()
-            for places in chunks_of(lengths[document_of[pairs]]):
-                chosen = document_of[pairs[places]]
-                joined = torch.cat([documents[document] for document in chosen]).float()
-                logits[pairs[places]] = _sum_of_maxima(query @ joined.T, lengths[chosen])
-            if self._model.takes_mean:
-                logits[pairs] /= max(1, len(query))
+            query = vectors[query_of[pairs[0]]].float()
+            documents, place_of = np.unique(document_of[pairs], return_inverse=True)
+            scores = np.full(len(documents), NO_VECTORS, dtype=np.float32)
+            for places in chunks_of(lengths[documents]):
+                joined = torch.cat([vectors[document] for document in documents[places]]).float()
+                scores[places] = _sum_of_maxima(query @ joined.T, lengths[documents[places]])
+            logits[pairs] = scores[place_of] / (max(1, len(query)) if self._model.takes_mean else 1)
         return logits
 
 

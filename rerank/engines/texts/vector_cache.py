@@ -12,7 +12,7 @@ class VectorCache:
 
     def __init__(self, most_bytes: int) -> None:
         """Keep at most `most_bytes` of vectors."""
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._bytes = 0
         self._vectors: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._lock = Lock()
@@ -36,5 +36,5 @@ class VectorCache:
                 if key not in self._vectors:
                     self._vectors[key] = tensor
                     self._bytes += tensor.nbytes
-            while self._bytes > self._most_bytes:
+            while self._bytes > self.most_bytes:
                 self._bytes -= self._vectors.popitem(last=False)[1].nbytes

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -18,13 +19,14 @@ from ray.cluster_utils import Cluster
 
 from jobs.formats.columns import Layout
 from jobs.pipeline.staging import STAGING
-from jobs.pipeline.writer import ranked_rows
+from jobs.pipeline.writer import ranked_slices
 from rerank import Reranker
 from tests.fakes import candidate_sets
+from tests.forked_workers import LIGHT_NODE
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
 from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
-from tests.processes import completed, sigterm_kept
+from tests.processes import completed
 
 pytestmark = pytest.mark.ray
 
@@ -56,7 +58,7 @@ def with_faults() -> list[Any]:
 def expected(rows: list[Any]) -> pa.Table:
     """What a process that nothing happens to gives."""
     reranker = Reranker(engine=FaultyEngine(is_harmless=True))
-    return ordered(ranked_rows(reranker.rank_table(candidate_sets(rows)), Layout.PAIRS))
+    return ordered(pa.concat_tables(ranked_slices(reranker.rank_table(candidate_sets(rows)), Layout.PAIRS, 1_000)))
 
 
 @pytest.mark.usefixtures("shared_driver")
@@ -138,24 +140,21 @@ def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
     assert job.ranked().equals(expected(ROWS))
 
 
-NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500}
-
-
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head without GPUs and two nodes with one each, which this machine does not have."""
-    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": NOTICE_DEATHS_SOON}
-    with sigterm_kept():
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster
-    cluster.shutdown()
+def gpu_nodes(shared_nodes: Cluster) -> Iterator[list[Any]]:
+    """Two nodes with a GPU each, which this machine does not have."""
+    options = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20, **LIGHT_NODE}
+    nodes = [shared_nodes.add_node(**options) for _ in range(2)]
+    yield nodes
+    for node in nodes:
+        if node in shared_nodes.list_all_nodes():
+            shared_nodes.remove_node(node)
 
 
-def test_a_node_may_go_away(cluster: Cluster, tmp_path: Path) -> None:
-    _stays, goes = (cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(2))
-    with Job(tmp_path, ROWS, seconds_per_pair=0.01, block_pairs=20, address=cluster.address) as job:
+def test_a_node_may_go_away(shared_nodes: Cluster, gpu_nodes: list[Any], tmp_path: Path) -> None:
+    with Job(tmp_path, ROWS, seconds_per_pair=0.01, block_pairs=20, address=shared_nodes.address) as job:
         job.wait_until(lambda: len({process for process, _ in job.calls("end")}) == 2 and job.scored() > PAIRS / 6)
-        cluster.remove_node(goes, allow_graceful=False)
+        shared_nodes.remove_node(gpu_nodes[1], allow_graceful=False)
         summary = job.finish()
     log.info("scored %d of %d", job.scored(), PAIRS)
     assert summary["pairs_ranked"] == PAIRS
@@ -174,11 +173,9 @@ def has_namespaces() -> bool:
 def test_a_full_disk_is_a_sentence_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     job = Job(tmp_path, ROWS, scores=str(tmp_path / "scores"))
     (tmp_path / "out").mkdir()
-    script = (
-        'mount -t tmpfs -o size=8k none "$0"; "$@" 2>&1; echo "exit $?"; ls "$0"; '
-        'mount -o remount,size=64m "$0"; exec "$@" 2>&1'
-    )
-    command = ["unshare", "-rUm", "sh", "-c", script, str(tmp_path / "out"), *job.command]
+    place = shlex.quote(str(tmp_path / "out"))
+    job_line = shlex.join([*job.command, f"ls {place}; mount -o remount,size=64m {place}"])
+    command = ["unshare", "-rUm", "sh", "-c", f"mount -t tmpfs -o size=8k none {place}; exec {job_line} 2>&1"]
     done = completed(command, timeout=2 * PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     first, _, second = done.stdout.partition("exit 2\n")

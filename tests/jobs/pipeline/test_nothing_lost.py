@@ -17,7 +17,7 @@ from jobs.input.query_ids import read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import plan_splits, read_split
 from jobs.pipeline.summary import Expected, check_nothing_lost
-from jobs.pipeline.writer import count, ranked_rows, rejected_rows
+from jobs.pipeline.writer import count, ranked_slices, rejected_slices
 from rerank import Reranker
 from rerank.errors import ModelError
 from rerank.prepare import prepare
@@ -42,8 +42,8 @@ def rank_source(source: Source, *, target_pairs: int = 10) -> tuple[pa.Table, pa
             sums[name] = sums.get(name, 0) + value
     check_nothing_lost(sums, Expected(found.queries, source.pairs))
     return (
-        pa.concat_tables([ranked_rows(block, Layout.PAIRS) for block in blocks]),
-        pa.concat_tables([rejected_rows(block) for block in blocks]),
+        pa.concat_tables(part for block in blocks for part in ranked_slices(block, Layout.PAIRS, 1_000)),
+        pa.concat_tables(part for block in blocks for part in rejected_slices(block, 1_000)),
     )
 
 

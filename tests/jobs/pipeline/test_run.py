@@ -91,11 +91,10 @@ def test_rejects_with_reasons_and_loses_nothing(tmp_path: Path, rerank_here: Cal
     assert pq.read_table(tmp_path / "out" / "_errors").num_rows == 4
 
 
-@pytest.mark.usefixtures("shared_cluster")
-def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_a_sentence(tmp_path: Path, rerank_here: Callable[..., Result]) -> None:
     pq.write_table(candidate_sets(ROWS), tmp_path / "in.parquet")
-    done = command("run", tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
-    assert done.returncode == 2
+    done = rerank_here(tmp_path / "in.parquet", tmp_path / "out", "--model", tmp_path / "nowhere")
+    assert done.exit_code == 2
     assert "neither a folder nor a model on the Hub" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -122,10 +121,12 @@ def test_depth_and_mixture_are_what_the_tuner_foresaw(
     assert read_run(str(tmp_path / "run.txt")).ranking == foreseen
 
 
-def test_scores_that_are_not_there_cannot_be_mixed(ranked: tuple[Path, Any], tmp_path: Path) -> None:
-    done = command("run", ranked[0] / "in", tmp_path / "out", "--mix", "scores:0.6")
-    assert done.returncode == 2
+def test_scores_that_are_not_there_cannot_be_mixed(
+    ranked: tuple[Path, Any], tmp_path: Path, rerank_here: Callable[..., Result]
+) -> None:
+    done = rerank_here(ranked[0] / "in", tmp_path / "out", "--mix", "scores:0.6")
+    assert done.exit_code == 2
     assert "--mix scores:0.6 needs the first stage's scores, a column 'score' of numbers; the candidates" in done.stderr
     assert not (tmp_path / "out").exists()
-    done = command("run", ranked[0] / "in", tmp_path / "out", "--mix", "half")
-    assert done.returncode == 2 and "mix must be METHOD:WEIGHT" in done.stderr
+    done = rerank_here(ranked[0] / "in", tmp_path / "out", "--mix", "half")
+    assert done.exit_code == 2 and "mix must be METHOD:WEIGHT" in done.stderr

@@ -1,7 +1,7 @@
 """Runs with input, output and score store on an S3 server; the credentials are in the environment."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
+from typer.testing import CliRunner, Result
 from werkzeug.serving import WSGIRequestHandler
 
+from jobs.cli import app
 from jobs.input.source import open_source
 from jobs.pipeline.output import check_output
 from rerank.errors import InputError, OutputError
@@ -19,39 +21,35 @@ from rerank.paths import locate
 from rerank.store import ScoreStore
 from tests.fakes import candidate_sets
 from tests.jobs.pipeline.interrupted import check_after_kill, kill_while_publishing, manifest_in
-from tests.jobs.processes import command
+from tests.jobs.processes import ordered, summary_of
 
 ROWS = [(f"q{q}", "how does it sort?", [(f"d{d}", f"item {d} " * (q + d)) for d in range(1, 6)]) for q in range(7)]
 PAIRS = 35
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture(scope="module")
 def options() -> Iterator[str]:
     """The query string of URIs on the server; its bucket `data` holds `in/`."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        server.start()
-        try:
-            endpoint = "{}:{}".format(*server.get_host_and_port())
-            filesystem = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", allow_bucket_creation=True)
-            filesystem.create_dir("data")
-            for number, start in enumerate((0, 4)):
-                part = candidate_sets(ROWS[start : start + 4])
-                pq.write_table(part, f"data/in/part-{number}.parquet", filesystem=filesystem, row_group_size=2)
-            yield f"?scheme=http&endpoint_override={endpoint}"
-        finally:
-            server.stop()
+    server.start()
+    try:
+        endpoint = "{}:{}".format(*server.get_host_and_port())
+        filesystem = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", allow_bucket_creation=True)
+        filesystem.create_dir("data")
+        for number, start in enumerate((0, 4)):
+            part = candidate_sets(ROWS[start : start + 4])
+            pq.write_table(part, f"data/in/part-{number}.parquet", filesystem=filesystem, row_group_size=2)
+        yield f"?scheme=http&endpoint_override={endpoint}"
+    finally:
+        server.stop()
 
 
 @pytest.mark.ray
-def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -> None:
+def test_a_run_on_s3_and_one_that_scores_nothing(
+    options: str, tmp_path: Path, rerank_here: Callable[..., Result]
+) -> None:
     source, output = (f"s3://data/{name}{options}" for name in ("in/*.parquet", "out"))
-    done = command("run", source, output, "--trec", f"s3://data/runs/run.trec{options}")
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    summary = summary_of(rerank_here(source, output, "--trec", f"s3://data/runs/run.trec{options}"))
     assert (summary["pairs_ranked"], summary["pairs_scored"]) == (PAIRS, PAIRS)
 
     place = locate(output)
@@ -64,17 +62,14 @@ def test_a_run_on_s3_and_one_that_scores_nothing(options: str, tmp_path: Path) -
     with place.filesystem.open_input_stream("data/runs/run.trec") as stream:
         assert len(stream.read().decode().splitlines()) == PAIRS
 
-    again = command("run", source, str(tmp_path / "out"), "--scores", f"s3://data/out/_scores{options}")
-    assert again.returncode == 0, again.stderr
-    summary = json.loads(again.stdout)
+    summary = summary_of(rerank_here(source, tmp_path / "out", "--scores", f"s3://data/out/_scores{options}"))
     assert (summary["pairs_scored"], summary["store_hits"]) == (0, PAIRS)
-    order = [("query_id", "ascending"), ("rank", "ascending")]
-    assert pq.read_table(tmp_path / "out").sort_by(order).equals(ranked.sort_by(order))
+    assert ordered(pq.read_table(tmp_path / "out")).equals(ordered(ranked))
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(options: str, tmp_path: Path) -> None:
-    done = command("run", f"s3://data/in{options}", f"s3://nowhere/out{options}")
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["run", f"s3://data/in{options}", f"s3://nowhere/out{options}"])
+    assert done.exit_code == 2
     assert (
         done.stderr
         == f"rerank: s3://nowhere/out{options}: there is no bucket 'nowhere'; give one that exists, none is created\n"

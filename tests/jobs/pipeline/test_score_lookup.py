@@ -7,6 +7,7 @@ import pytest
 from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
 
 import rerank.engines
+from jobs.pipeline import dataset
 from jobs.pipeline.score_lookup import resolve_and_ship
 from rerank.config import ScorerConfig
 from rerank.engines import load_encoder
@@ -30,7 +31,7 @@ def scorer(folder_of) -> ScorerConfig:
 
 def test_the_encoder_is_sent_with_what_it_is_an_encoder_of(scorer):
     resolved, identity, encoder = resolve_and_ship(scorer)
-    assert resolved == scorer.model_copy(update={"dtype": identity.dtype})
+    assert resolved == scorer.model_copy(update={"dtype": identity.dtype, "content": identity.content})
     assert (encoder.template, encoder.max_length) == (identity.template, identity.max_length)
 
 
@@ -40,6 +41,16 @@ def test_an_encoder_with_parts_in_python_is_left_to_be_loaded(scorer, monkeypatc
     monkeypatch.setattr(rerank.engines, "load_encoder", lambda _: encoder)
     assert len(encoder.encode(["a b"], ["c"], [0], [0])) == 1
     assert resolve_and_ship(scorer)[2] is None
+
+
+def test_a_task_that_loads_the_encoder_itself_refuses_other_files(folder_of, tmp_path):
+    shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
+    resolved, _, encoder = resolve_and_ship(ScorerConfig(model=str(tmp_path), device="cpu"))
+    assert dataset._load_encoder(resolved).template == encoder.template
+    dataset._load_encoder.cache_clear()  # another process
+    (tmp_path / "tokenizer.json").write_text((tmp_path / "tokenizer.json").read_text() + " ")
+    with pytest.raises(ModelError, match=f"'{tmp_path}' on .+ is another model"):
+        dataset._load_encoder(resolved)
 
 
 @pytest.mark.parametrize(

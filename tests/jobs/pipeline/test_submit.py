@@ -55,7 +55,7 @@ def head() -> Iterator[Head]:
     assert made.returncode == 0, made.stderr
     port, dashboard, agent = free_port(), free_port(), free_port()
     options = [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-    options += ["--num-cpus=4", f"--temp-dir={folder}", "--block", "--include-dashboard=true"]
+    options += ["--num-cpus=2", f"--temp-dir={folder}", "--block", "--include-dashboard=true"]
     command = [*START.words, *options]
     try:
         with started(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -108,7 +108,8 @@ def test_without_the_mode_ray_refuses_as_documented(head: Head, tmp_path: Path) 
 def test_a_run_without_the_mode_is_told_what_to_set(head: Head, tmp_path: Path) -> None:
     pq.write_table(pairs_table(ROWS), tmp_path / "in.parquet")
     words = [sys.executable, "-m", "jobs.run", str(tmp_path / "in.parquet"), str(tmp_path / "out")]
-    done = run([*words, "--address", head.address], head.without("RAY_AUTH_MODE"))  # Ray tries for 20 s
+    seconds = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # Ray would try for 20
+    done = run([*words, "--address", head.address], head.without("RAY_AUTH_MODE") | seconds)
     assert done.returncode == 2, done.stderr
     assert f"rerank: no Ray cluster answers at '{head.address}'" in done.stderr
     assert "if it asks for a token, set RAY_AUTH_MODE=token and put the cluster's token in" in done.stderr

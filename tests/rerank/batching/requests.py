@@ -8,6 +8,7 @@ import numpy as np
 from rerank.arrays import Ragged
 from rerank.batching.batcher import Batcher
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
+from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.types import RerankRequest
 
 TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
@@ -20,7 +21,7 @@ def request(name: int, count: int, *, tokens: int = 10, timeout_s: float | None 
     return RerankRequest("query", documents, timeout_s=timeout_s)
 
 
-def encode(asked: RerankRequest) -> EncodedPairs:
+def encode(asked: RerankRequest, checkpoint: Checkpoint = never_stop) -> EncodedPairs:
     rows = [[int(number)] * int(tokens) for number, tokens in map(str.split, asked.documents)]
     documents = Ragged.from_rows(rows)
     count = len(rows)

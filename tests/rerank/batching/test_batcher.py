@@ -12,6 +12,7 @@ import pytest
 from rerank.batching.batcher import Batcher
 from rerank.batching.merge import merge
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.reading import Checkpoint
 from rerank.types import RerankRequest
 from tests.rerank.batching.requests import Engine, encode, queued, request, run
 
@@ -109,7 +110,7 @@ def test_tokenising_overlaps_the_forward_and_neither_holds_the_event_loop():
         engine = Engine(free=False)
         tokenised: list[str] = []
 
-        def slow_encode(asked: RerankRequest) -> EncodedPairs:
+        def slow_encode(asked: RerankRequest, checkpoint: Checkpoint) -> EncodedPairs:
             tokenised.append(threading.current_thread().name)
             return encode(asked)
 
@@ -129,7 +130,7 @@ def test_threads_that_compute_have_a_lower_priority():
 
     async def scenario():
         seen = []
-        batcher = Batcher(lambda asked: seen.append(niceness()) or encode(asked), Engine().score)
+        batcher = Batcher(lambda asked, _: seen.append(niceness()) or encode(asked), Engine().score)
         await batcher.score(request(1, 1))
         seen.append(batcher.call(niceness))
         assert niceness() <= seen[0] <= seen[1] and (niceness() == 19 or niceness() < seen[0])

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from rerank.batching.batcher import Batcher
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.reading import Checkpoint
 from rerank.errors import DeadlineError, OverloadedError
 from rerank.types import RerankRequest
-from tests.rerank.batching.requests import Engine, encode, queued, request, run
+from tests.rerank.batching.requests import PATIENCE, Engine, encode, queued, request, run
 
 
 def test_no_request_is_spelled_out_when_it_leaves_the_queue(monkeypatch):
@@ -101,6 +103,72 @@ def test_a_full_queue_refuses_before_tokenising():
     run(scenario())
 
 
+def test_a_queue_that_is_full_of_bytes_refuses_too():
+    async def scenario():
+        engine = Engine(free=False)
+        batcher = Batcher(encode, engine.score, max_waiting_bytes=100_000)
+        large = RerankRequest("query", ("1 9" + " " * 90_000,))
+        tasks = await queued(batcher, engine, large)
+        with pytest.raises(OverloadedError, match=r"texts of 9\d+ bytes wait to be scored and at most 100000 may"):
+            await batcher.score(large)
+        small = asyncio.create_task(batcher.score(request(2, 2)))
+        engine.go.release(10)
+        await asyncio.gather(small, *tasks)
+        await batcher.score(RerankRequest("query", ("1 9" + " " * 200_000,)))  # alone, even a larger one is taken on
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0.05])
+def test_tokenising_for_a_caller_that_left_counts_until_the_next_checkpoint_ends_it(timeout_s):
+    async def scenario():
+        entered, go, ended = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+
+        def slow_encode(asked: RerankRequest, checkpoint: Checkpoint) -> EncodedPairs:
+            if len(asked.documents) > 1:
+                entered.release()
+                assert go.acquire(timeout=PATIENCE)
+                try:
+                    checkpoint()
+                finally:
+                    ended.set()
+                raise AssertionError("the work goes on")
+            return encode(asked)
+
+        batcher = Batcher(slow_encode, Engine().score)
+        task = asyncio.create_task(batcher.score(request(1, 500, timeout_s=timeout_s)))
+        assert await asyncio.to_thread(entered.acquire, timeout=PATIENCE)
+        if timeout_s is None:
+            task.cancel()
+        with pytest.raises(DeadlineError if timeout_s else asyncio.CancelledError):
+            await task
+        assert batcher.waiting_pairs == 500
+        go.release()
+        assert await asyncio.to_thread(ended.wait, PATIENCE)
+        assert (await batcher.score(request(2, 1))).logits.tolist() == [2000]
+        while batcher.waiting_pairs:
+            await asyncio.sleep(0.001)
+
+    run(scenario())
+
+
+def test_a_batch_that_is_scored_for_a_caller_that_left_counts_until_it_ends():
+    async def scenario():
+        engine = Engine(free=False)
+        batcher = Batcher(encode, engine.score, batch_tokens=100)
+        task = asyncio.create_task(batcher.score(request(1, 500)))
+        await engine.entered_once()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert batcher.waiting_pairs == 10
+        engine.go.release(1)
+        while batcher.waiting_pairs:
+            await asyncio.sleep(0.001)
+
+    run(scenario())
+
+
 def test_what_would_be_late_is_refused_at_once():
     async def scenario():
         engine = Engine(free=False)
@@ -159,7 +227,7 @@ def test_nothing_is_kept_after_completion():
     async def scenario():
         kept: list[weakref.ref] = []
 
-        def watched(asked: RerankRequest) -> EncodedPairs:
+        def watched(asked: RerankRequest, checkpoint: Checkpoint) -> EncodedPairs:
             pairs = encode(asked)
             kept.append(weakref.ref(pairs.documents.values))
             return pairs

@@ -11,6 +11,7 @@ import pytest
 from rerank.actor import RerankActor
 from rerank.batching.batcher import Batcher
 from rerank.encoding.pairs import EncodedPairs
+from rerank.encoding.reading import Checkpoint
 from rerank.types import RerankRequest
 from tests.rerank.batching.requests import PATIENCE, Engine, encode, request, run
 from tests.rerank.test_oracle import TOLERANCE, exact
@@ -136,7 +137,7 @@ def test_nothing_starts_beside_a_batch_on_all_cores():
 
 
 def test_pairs_without_tokens_have_their_batch_too():
-    def of_nothing(asked: RerankRequest) -> EncodedPairs:
+    def of_nothing(asked: RerankRequest, checkpoint: Checkpoint) -> EncodedPairs:
         pairs = encode(asked)
         return replace(pairs, query_lengths=np.zeros_like(pairs.query_lengths))
 

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerank.batching import fair_queue
+from rerank.batching.admission import AdmittedRequest
 from rerank.batching.fair_queue import QueuedRequest, next_batch
 from rerank.types import RerankRequest
 from tests.rerank.batching.requests import encode
@@ -14,7 +15,8 @@ from tests.rerank.batching.requests import encode
 
 def queued_request(name: int, lengths: list[int]) -> QueuedRequest:
     """A request whose pairs have these tokens, the query's one included."""
-    return QueuedRequest.of(encode(RerankRequest("query", tuple(f"{name} {tokens - 1}" for tokens in lengths))))
+    asked = RerankRequest("query", tuple(f"{name} {tokens - 1}" for tokens in lengths))
+    return QueuedRequest.of(encode(asked), AdmittedRequest(len(lengths), 0))
 
 
 def batches_of(requests: list[list[int]], budget: int) -> list[list[tuple[int, int]]]:

@@ -1,16 +1,18 @@
 """Texts to encode in the queue: in the same batches as pairs, and under the same limits."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
 from rerank.arrays import Ragged
 from rerank.batching.batcher import Batcher
+from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.encoding.texts import Texts
 from rerank.errors import DeadlineError, InputError, OverloadedError
 from rerank.types import EncodeRequest
-from tests.rerank.batching.requests import Engine, encode, queued, request, run
+from tests.rerank.batching.requests import PATIENCE, Engine, encode, queued, request, run
 
 
 def texts(name: int, lengths: list[int], **options) -> EncodeRequest:
@@ -18,7 +20,7 @@ def texts(name: int, lengths: list[int], **options) -> EncodeRequest:
     return EncodeRequest(tuple(f"{name * 1000 + row} {tokens}" for row, tokens in enumerate(lengths)), **options)
 
 
-def encode_texts(asked: EncodeRequest) -> Texts:
+def encode_texts(asked: EncodeRequest, checkpoint: Checkpoint = never_stop) -> Texts:
     rows = [[int(number)] * int(tokens) for number, tokens in map(str.split, asked.texts)]
     return Texts(Ragged.from_rows(rows), np.full(len(rows), asked.is_query))
 
@@ -111,6 +113,51 @@ def test_texts_count_in_the_limit_of_waiting_pairs():
         fits = asyncio.create_task(batcher.encode(texts(3, [1] * 4)))
         engine.go.release(2)
         await asyncio.gather(fits, *tasks)
+
+    run(scenario())
+
+
+def test_texts_count_in_the_limit_of_waiting_bytes():
+    async def scenario():
+        engine = VectorEngine(free=False)
+        batcher = batcher_of(engine, max_waiting_bytes=100_000)
+        large = EncodeRequest(("1 9" + " " * 90_000,))
+        first = asyncio.create_task(batcher.encode(large))
+        while not batcher.waiting_pairs:
+            await asyncio.sleep(0.001)
+        with pytest.raises(OverloadedError, match=r"texts of 9\d+ bytes wait to be scored and at most 100000 may"):
+            await batcher.encode(large)
+        await first
+
+    run(scenario())
+
+
+def test_texts_of_a_caller_that_left_are_tokenised_until_the_next_checkpoint():
+    async def scenario():
+        entered, go = threading.Event(), threading.Event()
+        ended: list[str] = []
+
+        def slow_encode_texts(asked: EncodeRequest, checkpoint: Checkpoint) -> Texts:
+            entered.set()
+            assert go.wait(PATIENCE)
+            try:
+                checkpoint()
+            except Exception as problem:
+                ended.append(str(problem))
+                raise
+            return encode_texts(asked)
+
+        batcher = Batcher(encode, Engine().score, encode_texts=slow_encode_texts)
+        task = asyncio.create_task(batcher.encode(texts(1, [3] * 50)))
+        assert await asyncio.to_thread(entered.wait, PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert batcher.waiting_pairs == 50
+        go.set()
+        while batcher.waiting_pairs:
+            await asyncio.sleep(0.001)
+        assert ended == ["the caller has left"]
 
     run(scenario())
 

@@ -16,6 +16,7 @@ from rerank.encoding.pairs import Encoder
 from rerank.engines import load_encoder
 from rerank.errors import ModelError
 from rerank.reranker import Reranker
+from rerank.types import TokenLimits
 from tests.fakes import candidate_sets
 from tests.models import CORPUS, MAX_LENGTH
 from tests.rerank.test_oracle import LONG, PAIRS, TOLERANCE, exact, oracle
@@ -69,8 +70,24 @@ def test_pairs_are_those_of_the_tokenisers_own_call(folder):
 def test_no_more_pairs_are_encoded_at_once_than_memory_holds(folder, monkeypatch):
     encoder = load_encoder(exact(folder))
     whole = rows_of(encoder, CORPUS, CORPUS, np.zeros(10), np.arange(10))[1]
-    monkeypatch.setattr("rerank.encoding.pair_call._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("rerank.encoding.reading._CHUNK_CHARACTERS", 300)
     assert rows_of(encoder, CORPUS, CORPUS, np.zeros(10), np.arange(10))[1] == whole
+
+
+@pytest.mark.parametrize("max_length", [MAX_LENGTH, MAX_LENGTH - 1])
+def test_long_texts_are_read_only_in_part(folder, max_length):
+    from transformers import AutoTokenizer
+
+    words = "a b c "
+    queries = ["?", words * 1_000]
+    documents = [words * 999 + "d", words * 1_000, words * 1_001, " ".join(CORPUS * 20), "x" * 5_000 + words, "end"]
+    places = [(query, document) for query in range(len(queries)) for document in range(len(documents))]
+    encoder = load_encoder(exact(folder).model_copy(update={"max_length": max_length}))
+    _, rows = rows_of(encoder, queries, documents, *zip(*places, strict=True))
+    texts = ([queries[query] for query, _ in places], [documents[document] for _, document in places])
+    assert rows == AutoTokenizer.from_pretrained(folder)(*texts, truncation=True, max_length=max_length)["input_ids"]
+    heads = encoder._heads(queries[:1], documents, max_length, TokenLimits(), lambda: None)[1]
+    assert max(map(len, heads)) < 3_000 < min(map(len, documents[:4])), "no more than a pair can hold"
 
 
 def test_such_a_tokeniser_is_told_of_once(folder, caplog):

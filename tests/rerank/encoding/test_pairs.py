@@ -15,7 +15,7 @@ from rerank.encoding.pairs import Encoder, UnjoinableError
 from rerank.encoding.truncate import truncate_longest_first
 from rerank.engines import load_encoder
 from rerank.errors import ModelError
-from tests.models import CORPUS, MAX_LENGTH
+from tests.models import CORPUS, FAMILIES, MAX_LENGTH
 
 SPECIALS = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<|endoftext|>", "<|im_end|>")
 ODDITIES = (
@@ -74,34 +74,111 @@ def test_pairs_equal_the_tokenisers_own(tokenizers, queries, document, max_lengt
     assert pairs.lengths.tolist() == [len(row) for row in expected["input_ids"]]
 
 
+def ids_of(pairs) -> list[list[int]]:
+    """The token ids of each pair."""
+    ids, _, offsets = pairs.join(np.arange(len(pairs)))
+    return [row.tolist() for row in np.split(ids, offsets[1:-1])]
+
+
+class Counting:
+    """A tokeniser that counts the characters and the tokens of its calls."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.characters: list[int] = []
+        self.tokens: list[int] = []
+
+    def encode_batch_fast(self, texts, **options):
+        encodings = self.tokenizer.encode_batch_fast(texts, **options)
+        self.characters.append(sum(map(len, texts)))
+        self.tokens.append(sum(map(len, encodings)))
+        return encodings
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+
+SPARSE = " " * 5_000 + "a" * 3_000  # few tokens in many characters
+LONG_ONES = (" ".join(CORPUS * 100), "配送" * 9_000, SPARSE + " ".join(CORPUS * 100), "." * 30_000)
+
+
 def test_a_long_text_is_read_only_as_far_as_a_pair_can_hold_it(tokenizers):
     theirs, ours = tokenizers
-    encoder = Encoder(ours, max_length=MAX_LENGTH)
-    sparse = " " * 5_000 + "a" * 3_000  # few tokens in many characters
-    long_ones = [" ".join(CORPUS * 900), "配送" * 90_000, sparse + " ".join(CORPUS * 900)]
-    tokens = encoder.tokenize(long_ones)
-    assert tokens.lengths.max() <= 3 * 65_536  # a character is three bytes at most here, and a byte one token
-    assert tokens.lengths.sum() < sum(map(len, long_ones))
-    pairs = encoder.pair(encoder.tokenize(["?"]), tokens, np.zeros(3, dtype=np.int32), np.arange(3, dtype=np.int32))
-    ids, _, offsets = pairs.join(np.arange(3))
-    expected = theirs(["?"] * 3, long_ones, truncation="longest_first", max_length=MAX_LENGTH)["input_ids"]
-    assert [row.tolist() for row in np.split(ids, offsets[1:-1])] == expected
+    counting = Counting(ours)
+    encoder = Encoder(counting, max_length=MAX_LENGTH)
+    count = np.arange(len(LONG_ONES), dtype=np.int32)
+    pairs = encoder.encode(["?"], LONG_ONES, np.zeros_like(count), count)
+    expected = theirs(["?"] * len(LONG_ONES), LONG_ONES, truncation="longest_first", max_length=MAX_LENGTH)["input_ids"]
+    assert ids_of(pairs) == expected
+    assert sum(counting.characters) < sum(map(len, LONG_ONES)) / 2
+    assert pairs.documents.lengths.max() <= MAX_LENGTH + 1
+
+
+def test_no_more_is_tokenised_at_once_than_memory_holds(folder_of):
+    counting = Counting(Tokenizer.from_file(str(folder_of("bert") / "tokenizer.json")))
+    encoder = Encoder(counting, max_length=MAX_LENGTH)
+    rows = np.arange(300, dtype=np.int32)
+    encoder.encode(["?"], ["." * 10_000] * 300, np.zeros_like(rows), rows)
+    assert max(counting.characters) <= 65_536 and max(counting.tokens) <= 65_536
+    assert len(counting.tokens) == 10
+
+
+def test_encoding_stops_at_the_next_chunk(folder_of):
+    counting = Counting(Tokenizer.from_file(str(folder_of("bert") / "tokenizer.json")))
+    encoder = Encoder(counting, max_length=MAX_LENGTH)
+    rows = np.arange(300, dtype=np.int32)
+
+    def stop() -> None:
+        if len(counting.characters) >= 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        encoder.encode(["?"], ["." * 10_000] * 300, np.zeros_like(rows), rows, checkpoint=stop)
+    assert len(counting.characters) == 3
+
+
+long_words = st.one_of(
+    st.sampled_from([*ODDITIES, *CORPUS, "a" * 99, "xq" * 50, "a" * 101, "配送" * 300, "." * 900, " " * 2_000]),
+    st.text(max_size=40),
+)
+long_texts = st.builds(
+    lambda words, times, end: " ".join(words) * times + end,
+    st.lists(long_words, min_size=1, max_size=5),
+    st.integers(1, 6),
+    st.sampled_from(["", ".", " end of it"]),
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(query=st.one_of(texts, long_texts), documents=st.lists(long_texts, min_size=1, max_size=2), odd=st.booleans())
+@example(query="a " * 3_000, documents=["a " * 2_999, "a " * 3_000, "a " * 3_001], odd=True)
+@example(query="a " * 3_000, documents=["a " * 2_999, "a " * 3_000, "a " * 3_001], odd=False)
+def test_long_texts_give_the_tokenisers_own_pairs(tokenizers, query, documents, odd):
+    """The longer text of a pair keeps the odd token, even where both are read only in part."""
+    theirs, ours = tokenizers
+    count = np.arange(len(documents), dtype=np.int32)
+    pairs = Encoder(ours, max_length=MAX_LENGTH - odd).encode([query], documents, np.zeros_like(count), count)
+    options = {"truncation": "longest_first", "max_length": MAX_LENGTH - odd}
+    assert ids_of(pairs) == theirs([query] * len(documents), documents, **options)["input_ids"]
 
 
 SENT = """
 import pickle, sys
-encoder, texts = pickle.load(sys.stdin.buffer)
-rows = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+encoders, texts = pickle.load(sys.stdin.buffer)
+rows = [[encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length] for encoder in encoders]
 pickle.dump((rows, "torch" in sys.modules), sys.stdout.buffer)
 """
 
 
-def test_an_encoder_that_is_sent_to_a_process_is_the_same_and_brings_no_torch(model_folder):
-    encoder, texts = load_encoder(ScorerConfig(model=str(model_folder))), [*ODDITIES, *SPECIALS, *CORPUS]
+def test_an_encoder_that_is_sent_to_a_process_is_the_same_and_brings_no_torch(folder_of):
+    encoders = [load_encoder(ScorerConfig(model=str(folder_of(family)))) for family in FAMILIES]
+    texts = [*ODDITIES, *SPECIALS, *CORPUS]
     sent = subprocess.run(
-        [sys.executable, "-c", SENT], input=pickle.dumps((encoder, texts)), capture_output=True, check=True
+        [sys.executable, "-c", SENT], input=pickle.dumps((encoders, texts)), capture_output=True, check=True
     )
-    here = [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length]
+    here = [
+        [encoder.tokenize(texts).to_arrow().to_pylist(), encoder.template, encoder.max_length] for encoder in encoders
+    ]
     assert pickle.loads(sent.stdout) == (here, False)
 
 

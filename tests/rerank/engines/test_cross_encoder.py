@@ -154,11 +154,9 @@ class AcmeForSequenceClassification(BertForSequenceClassification):
 def test_a_model_with_code_of_its_own_runs_padded_if_trusted(copy_of):
     folder = copy_of("bert")
     (folder / "acme.py").write_text(CODE)
-    names = {
-        "AutoConfig": "acme.AcmeConfig",
-        "AutoModelForSequenceClassification": "acme.AcmeForSequenceClassification",
-    }
-    edit(folder, "config.json", model_type="acme", architectures=["AcmeForSequenceClassification"], auto_map=names)
+    name = "AcmeForSequenceClassification"
+    code = {"AutoConfig": "acme.AcmeConfig", "AutoModelForSequenceClassification": f"acme.{name}"}
+    edit(folder, "config.json", model_type="acme", architectures=[name], auto_map=code)
     edit(folder, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     for load in (load_encoder, load_engine):
         with pytest.raises(ModelError, match="brings Python code of its own"):

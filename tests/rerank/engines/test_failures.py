@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rerank import Reranker, ScorerConfig
-from rerank.engines import runner
-from rerank.engines.batches import computed_tokens
+from rerank.engines.batches import runner
+from rerank.engines.batches.plan import computed_tokens
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device import failures
 from rerank.errors import EngineLostError

@@ -16,6 +16,7 @@ from rerank.encoding.templated import TemplatedEncoder
 from rerank.engines import cross_encoder, load_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.inspect import inspect_model
+from rerank.errors import TooLongError
 from rerank.types import AS_THE_MODEL, TokenLimits
 from tests.language_models import (
     BARE,
@@ -117,6 +118,9 @@ def test_limits_of_a_request(made):
     plain, cut = (encode(folder, [("x", LONG)], limits) for limits in (AS_THE_MODEL, TokenLimits(document=7)))
     assert cut.document_lengths[0] < 12 < plain.document_lengths[0]
     assert encode(folder, [("x", LONG)], TokenLimits(pair=100)).lengths.tolist() == [100]
+    assert len(encode(folder, [("x", LONG)], TokenLimits(document=7, strict=True))) == 1
+    with pytest.raises(TooLongError):
+        encode(folder, [("x", LONG)], TokenLimits(strict=True))
 
 
 @pytest.mark.parametrize(("template", "encoder"), [(DOCUMENT_FIRST, RenderedEncoder), (BARE, TemplatedEncoder)])

@@ -1,10 +1,11 @@
 """Candidate sets taken apart and put together, whichever way Arrow holds them."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from rerank.errors import InputError
-from rerank.ranking.candidates import CandidateSets, text_column
+from rerank.ranking.candidates import CandidateSets, list_column, text_column
 from tests.fakes import candidate_sets
 
 TABLE = candidate_sets(
@@ -114,3 +115,20 @@ def test_a_text_column_of_another_type_is_refused(values):
         text_column(pa.table({"text": values}), "text")
     with pytest.raises(InputError, match="column 'text' is missing, got body"):
         text_column(pa.table({"body": values}), "text")
+
+
+def test_more_rows_than_32_bits_count_become_large_lists():
+    many = 2**31 + 1
+    lists = list_column(pa.table({"nothing": pa.nulls(many)}), np.array([0, 1, many]))
+    assert lists.value_lengths().to_pylist() == [1, 2**31]
+
+
+def test_chunks_that_outgrow_32_bits_are_combined_as_large_strings(monkeypatch):
+    table = pa.concat_tables([TABLE, TABLE.slice(2)])
+    monkeypatch.setattr("rerank.ranking.candidates._MOST_BYTES", 100)
+    sets = CandidateSets.from_table(table)
+    assert (
+        sets.to_table().to_pylist()
+        == CandidateSets.from_table(pa.concat_tables([TABLE, TABLE.slice(2)]).combine_chunks()).to_table().to_pylist()
+    )
+    assert sets.candidates.schema.field("text").type == pa.large_string()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank.config import ScorerConfig
-from rerank.engines.batches import plan_batches
+from rerank.engines.batches.plan import plan_batches
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.thread_lanes import ThreadLanes
 from rerank.reranker import Reranker

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank.engines.batches import computed_tokens, pad, plan_batches, row_mask
+from rerank.engines.batches.plan import computed_tokens, pad, plan_batches, row_mask
 
 
 @given(lengths=st.lists(st.integers(0, 60), max_size=40), batch_tokens=st.integers(1, 300), padded=st.booleans())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from rerank.config import ScorerConfig
-from rerank.engines.batches import plan_batches
+from rerank.engines.batches.plan import plan_batches
 from rerank.engines.device.allocator import keep_freed_memory
 from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.device.cores import available_cores

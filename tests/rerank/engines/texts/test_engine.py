@@ -11,6 +11,7 @@ from rerank.engines.texts.engine import TextEngine
 from rerank.errors import ModelError, TooLongError
 from rerank.ranking.relevance import Relevance
 from rerank.types import TokenLimits
+from tests.fakes import candidate_sets
 from tests.models import CORPUS
 from tests.text_models import PUNCTUATION, make_late_interaction, make_pylate, make_stanford, make_vectors
 
@@ -156,6 +157,12 @@ def test_texts_that_were_met_are_not_encoded_again(folder_of, tmp_path):
     again = reranker.rank("another question", DOCUMENTS)
     assert (engine.cache.hits - hits, engine.cache.lookups - lookups) == (len(DOCUMENTS), len(DOCUMENTS) + 1)
     assert reranker.rank("a new question", DOCUMENTS) == first != again
+
+    sets = [("q", "a new question", list(enumerate(DOCUMENTS))), ("r", "a third one", [(0, "unheard")])]
+    table = candidate_sets(sets)
+    usage = reranker.rank_table(table).column("usage").to_pylist()
+    assert (usage[0]["texts"], usage[0]["remembered_texts"]) == (len(DOCUMENTS) + 3, len(DOCUMENTS) + 1)
+    assert 0 <= usage[0]["padding_tokens"] < 32 and usage[0]["computed_tokens"] % 32 == 0
 
 
 def test_the_cache_is_bounded_and_results_do_not_depend_on_it(folder_of, tmp_path):

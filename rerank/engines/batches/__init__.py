@@ -1,0 +1,1 @@
+"""Cut rows of tokens into batches, and run them on a device."""
