@@ -17,8 +17,9 @@ The switch takes milliseconds on a local disk, and longer with a large TREC run.
 takes as long as the server needs to copy the parts. On a local disk each step is flushed before one that relies on it,
 so the promise holds after a power failure, and a lock on the folder keeps two runs from switching at the same time.
 Object stores have no lock. If a run starts there while another one switches, it finishes that switch, and one of them
-may fail. Without --overwrite it then stops, so the committed result stays complete. With --overwrite a process that was
-suspended during its switch, for as long as the later run took, may still delete files of the later result.
+may fail. Without --overwrite it then stops, so the committed result stays complete. With --overwrite one danger is
+left: if the earlier run is suspended during its switch and wakes up after the later run has published, it may delete
+files of the later result.
 """
 
 import fcntl

@@ -1,7 +1,9 @@
 """Engines turn encoded pairs into logits. torch lives here and nowhere else in this package.
 
-Each kind of model (`rerank.engines.kinds`) has an encoder, which turns texts into token ids, and an engine. Nothing
-outside of this room knows which kind it serves.
+Each kind of model (`rerank.engines.kinds`) has an encoder, which turns texts into token ids, and an engine, which turns
+token ids into logits. The rest of the package handles all kinds alike.
+
+To add a kind: name it in `kinds.py`, give it a module here, and load that in `load_encoder` and `load_engine`.
 """
 
 from functools import lru_cache

@@ -46,7 +46,10 @@ class Deadline:
 
     @property
     def remaining_s(self) -> float:
-        """Return the seconds that remain, rounded up to tenths: requests that arrive whole all have the same limit."""
+        """Return the seconds that remain, rounded up to tenths of a second.
+
+        So requests whose body arrives at once all have the same limit, and one refusal holds for all of them.
+        """
         tenths = ceil(10 * (self.at - asyncio.get_running_loop().time()))
         return min(self.timeout_s, max(1, tenths) / 10)
 
@@ -89,8 +92,8 @@ async def read_bytes(
 ) -> bytes:
     """Return the body of a request.
 
-    Raises TooLargeError as soon as it is too large, OverloadedError if others are, and SlowUploadError if it is not
-    there at the deadline.
+    Raises TooLargeError as soon as the body is too large, OverloadedError if the server holds too many bytes of other
+    bodies, and SlowUploadError if the body is not complete at the deadline.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):

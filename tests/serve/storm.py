@@ -84,12 +84,14 @@ def _content(rng: Random, path: str) -> bytes:
 
 
 def _large(rng: Random) -> bytes:
-    """A body near the limits: many rows, many documents, long texts, deep nesting."""
+    """A body near the limits: many rows, many documents, long texts, deep nesting, few bytes that could become many."""
     documents = ["a few words " * 8] * 500
     bodies = (
         {"queries": ["q"] * 500, "documents": documents},
         {"query": "q", "documents": documents},
         {"query": "q" * 50_000, "texts": ["a" * 50_000] * 10},
+        {"query": "q", "documents": [{"t": "x" * 8_000}], "rank_fields": ["t"] * 40_000},
+        {"query": "q", "texts": ["a"] * 200_000, "unread": [[]] * 100_000},
         {"query": "q", "input": [{"text": "a", "more": [[[["b"] * 50] * 50]]}] * 9, "return_input": True},
     )
     return rng.choice((*(json.dumps(body).encode() for body in bodies), b"[" * 100_000))

@@ -25,7 +25,7 @@ from rerank.max_similarity import NO_VECTORS, chunks_of, sum_of_maxima
 
 
 class TextModel(Protocol):
-    """A loaded model of such a kind."""
+    """A loaded model that encodes queries and documents by themselves."""
 
     @property
     def transformer(self) -> Any:
@@ -170,6 +170,7 @@ class TextEngine:
 
 
 def _sum_of_maxima(products: torch.Tensor, lengths: Offsets) -> FloatArray:
+    """Return MaxSim as `rerank.max_similarity.sum_of_maxima` does; on CUDA without a copy of the products."""
     if not products.is_cuda:
         return sum_of_maxima(products.numpy(), offsets_of(lengths))
     counts = torch.from_numpy(lengths).to(products.device)
