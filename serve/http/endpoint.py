@@ -186,7 +186,7 @@ class Endpoint:
         return await self._call(render, is_large=True)
 
     def _parse(self, wire: Wire, body: dict[str, Any], timeout_s: float) -> ParsedRequest | ParsedEncode:
-        """Return a body parsed, and empty the body: what is not read need not stay until the response."""
+        """Return what a body asks for, with its deadline, and empty the body: what is not read need not stay."""
         limits = self._server.limits
         check_counts(wire.Body, body, most=limits.documents)
         parsed = wire.parse(body)
