@@ -93,7 +93,7 @@ def test_a_part_of_the_store_is_one_request(options: str, monkeypatch: pytest.Mo
 def test_splits_read_the_same_from_s3(options: str) -> None:
     source = open_source(f"s3://data/in{options}")
     read = pa.concat_tables([table for group in source.row_groups for table in source.read(group)])
-    assert read.equals(candidate_sets(ROWS))
+    assert read.to_pylist() == candidate_sets(ROWS).to_pylist()
     assert source.pairs == PAIRS
 
 
