@@ -33,6 +33,7 @@ Request = RerankRequest | EncodeRequest
 
 _DEATHS = 2  # one may be a coincidence, such as a lost node; Ray's memory monitor kills the largest process
 _SUSPECTS_AT_ONCE = 8  # retried at a time: those beside a deadly request would be part of its second death, too
+_STALE_TRIES, _STALE_PAUSE_S = 20, 0.1  # of requests that Serve sends to a replica that is dead already
 _REMEMBER_S = 600.0
 _MOST_REMEMBERED = 10_000
 _DIED = (
@@ -73,27 +74,29 @@ def _timeout_of(request: Request) -> float:
 
 
 class _ReplicaDiedError(UnavailableError):
-    """The replica's process ended while it had the request."""
+    """The replica's process ended while it had the request, or before it got it; `replica` names it if Ray does."""
+
+    replica: str | None = None
 
 
 class _Deaths:
     """The deaths of replicas and engines that a request was part of, by a hash of its content, for ten minutes."""
 
     def __init__(self) -> None:
-        self._deaths: OrderedDict[int, tuple[int, float]] = OrderedDict()  # count and time of the last one
+        # The replicas that died, and the time of the last death. A name of its own stands for an unknown replica.
+        self._deaths: OrderedDict[int, tuple[frozenset[object], float]] = OrderedDict()
 
     def check(self, request: Request) -> None:
         """Raise KilledWorkersError for a request that was part of too many deaths."""
-        if self._deaths and self._count(request) >= _DEATHS:
+        if self._deaths and len(self._replicas(request)) >= _DEATHS:
             raise KilledWorkersError(
                 f"{_DEATHS} processes of the model died or lost their device while they scored this request, "
                 "so it is not tried again for some minutes"
             )
 
-    def add(self, request: Request) -> None:
-        """Count a death."""
-        count = self._count(request) + 1
-        self._deaths[_hash(request)] = (count, monotonic())
+    def add(self, request: Request, replica: str | None) -> None:
+        """Count a death; that of a replica counts once, however often the request is sent to it."""
+        self._deaths[_hash(request)] = (self._replicas(request) | {replica or object()}, monotonic())
         self._deaths.move_to_end(_hash(request))
         if len(self._deaths) > _MOST_REMEMBERED:
             self._deaths.popitem(last=False)
@@ -103,9 +106,9 @@ class _Deaths:
         if self._deaths:
             self._deaths.pop(_hash(request), None)
 
-    def _count(self, request: Request) -> int:
-        count, last = self._deaths.get(_hash(request), (0, 0.0))
-        return count if monotonic() - last < _REMEMBER_S else 0
+    def _replicas(self, request: Request) -> frozenset[object]:
+        replicas, last = self._deaths.get(_hash(request), (frozenset[object](), 0.0))
+        return replicas if monotonic() - last < _REMEMBER_S else frozenset()
 
 
 def _hash(request: Request) -> int:
@@ -172,16 +175,27 @@ class DeploymentScorer:
         except (_ReplicaDiedError, EngineLostError) as lost:
             _log_retry(method, lost)
             async with self._free_for_suspects:
-                return await self._send(method, request)
+                return await self._send_elsewhere(method, request, getattr(lost, "replica", None))
         except UnavailableError as lost:
             _log_retry(method, lost)
             return await self._send(method, request)
 
+    async def _send_elsewhere(self, method: str, request: Request, dead: str | None) -> Any:
+        """Send a request until it reaches another replica than the dead one, which Serve may take for alive a while."""
+        for _ in range(_STALE_TRIES):
+            try:
+                return await self._send(method, request)
+            except _ReplicaDiedError as lost:
+                if dead is None or lost.replica != dead:
+                    raise
+            await asyncio.sleep(_STALE_PAUSE_S)
+        return await self._send(method, request)
+
     async def _send(self, method: str, request: Request) -> Any:
         try:
             return await _result_of(getattr(self._handle, method).remote(request))
-        except (_ReplicaDiedError, EngineLostError):
-            self._deaths.add(request)
+        except (_ReplicaDiedError, EngineLostError) as lost:
+            self._deaths.add(request, getattr(lost, "replica", None))
             self._deaths.check(request)
             raise
 
@@ -219,5 +233,10 @@ def _error_of(error: Exception) -> RerankError:
         return OverloadedError("too many requests are waiting for this model, retry later")
     if code == StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError("the model did not answer in time")
-    kind = _ReplicaDiedError if isinstance(error, _DIED) else UnavailableError
-    return kind("the model is not running at the moment, retry later")
+    message = "the model is not running at the moment, retry later"
+    if not isinstance(error, _DIED):
+        return UnavailableError(message)
+    died = _ReplicaDiedError(message)
+    actor = getattr(error, "actor_id", None)
+    died.replica = None if actor is None else str(actor)
+    return died

@@ -74,6 +74,24 @@ def test_a_deadly_request_takes_two_replicas_with_it_and_no_third_however_often_
     assert response.message.startswith("2 processes of the model died or lost their device while they scored")
 
 
+def test_a_replica_that_died_counts_once_however_often_serve_sends_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.deployments, "_STALE_PAUSE_S", 0.001)
+
+    class Stale(Replica):
+        def remote(self, request: RerankRequest) -> asyncio.Future[RerankResult]:
+            self.scored[request.query] += 1
+            future = asyncio.get_running_loop().create_future()
+            if self.scored[request.query] <= 3:
+                died = ActorDiedError()
+                died.actor_id = "0a"
+                future.set_exception(died)
+            else:
+                future.set_result(RESULT)
+            return future
+
+    assert asyncio.run(DeploymentScorer(Stale()).rerank(DEADLY)) is RESULT
+
+
 def test_few_of_the_requests_beside_a_deadly_one_are_refused_with_it() -> None:
     replica = Replica()
     scorer = DeploymentScorer(replica)
