@@ -11,7 +11,7 @@ demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see
 	@$(BIN)/rerank demo
 
 test: $(VENV)/.installed ## every test, a file or a group of files at a time in each of WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-clients: $(VENV)/.installed ## the real rerank SDKs against a server, each in an environment of its own
 	$(BIN)/python tests/serve/clients/run.py

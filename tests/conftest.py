@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.forked_workers import LIGHT_NODE
 from tests.models import FAMILIES
 from tests.processes import kill_all, sigterm_kept, started, surviving
 
+_SHARE_A_SERVER = frozenset(
+    f"tests/serve/{name}.py" for name in ("test_churn", "http/test_http", "http/test_two_shells")
+)
 _TO_END_S = 60  # for processes of a Ray that was shut down
 _NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500}
 
@@ -44,17 +48,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist notes the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the files that start Ray first: of two workers, the last to finish should have little left to do.
-
-    One worker runs all tests of a file, or of a group of files that is marked as such, to share what they start.
-    """
+    """Run the files that start Ray first: of two workers, the last to finish should have little left to do."""
     ray_files = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in ray_files)
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+class FilesTogether(LoadScopeScheduling):
+    """Give each worker a file at a time, and the files that share a server to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "server" if file in _SHARE_A_SERVER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """Return the scheduler of `pytest -n`."""
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

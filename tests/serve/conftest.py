@@ -61,7 +61,7 @@ def ray_address() -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def server(ray_address: str) -> Iterator[httpx.Client]:
-    """A client of `serve run`, with its key. Tests that use it belong to the xdist group "server"."""
+    """A client of `serve run`, with its key. The files that use it are in `_SHARE_A_SERVER` of tests/conftest.py."""
     from tests.serve.replicas import STAND_IN
 
     arguments = {

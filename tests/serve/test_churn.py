@@ -11,7 +11,7 @@ from tests.processes import sigterm_kept
 from tests.serve.churn import NAME, asking, kill, replicas, running, wait_for
 from tests.serve.replicas import BREAK, STAND_IN, build
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("server"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy.", "Threads share memory."]
 BODIES = [{"query": f"copy a dictionary {row}", "documents": TEXTS[: row % 3 + 1] * (row + 1)} for row in range(5)]

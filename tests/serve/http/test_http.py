@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("server")]
+pytestmark = pytest.mark.ray
 
 DOCUMENTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
 BODY = {"query": "copy a dictionary", "documents": DOCUMENTS}

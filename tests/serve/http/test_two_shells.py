@@ -10,7 +10,7 @@ from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.types import RerankRequest
 
-pytestmark = pytest.mark.xdist_group("server")
+pytestmark = pytest.mark.ray
 
 SETS = [
     (
