@@ -114,6 +114,11 @@ class TextEncoder:
                 )
 
     @property
+    def special_tokens(self) -> tuple[list[int], list[int]]:
+        """Return the ids of the special tokens before and behind each text."""
+        return self._before, self._behind
+
+    @property
     def _special_count(self) -> int:
         return len(self._before) + len(self._behind)
 

@@ -7,12 +7,14 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
+from rerank.encoding.text_roles import TextRoles
 from rerank.encoding.text_settings import TextSettings
+from rerank.encoding.texts import TextEncoder
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
 from rerank.engines import load_encoder
 from rerank.engines.check_config import check_config
 from rerank.engines.device.choices import pick_batch_tokens, pick_device, pick_dtype
-from rerank.engines.forward.families import family_of
+from rerank.engines.forward.families import family_of, positions_of
 from rerank.engines.forward.last_token import LastTokenModel
 from rerank.engines.forward.packed import has_packed_kernel
 from rerank.engines.hidden_state import pools_last_token
@@ -60,7 +62,7 @@ def inspect_model(config: ScorerConfig) -> Inspection:
     except (OSError, ValueError, KeyError, ImportError) as problem:
         raise load_failure(config, "the architecture", problem) from problem
     settings = model.config.get_text_config()
-    is_packed = family_of(model) is not None and has_packed_kernel(model, device, dtype)
+    is_packed = (family_of(model) or positions_of(model)) is not None and has_packed_kernel(model, device, dtype)
     parameters = sum(weights.numel() for weights in model.parameters()) + extra
     weight_bytes = parameters * dtype.itemsize
     width = getattr(settings, "hidden_size", 0)
@@ -73,7 +75,7 @@ def inspect_model(config: ScorerConfig) -> Inspection:
         parameters=parameters,
         max_length=encoder.max_length,
         template=template_text(config, encoder),
-        instruction=TextSettings.of(ModelFiles.of(config)).prompt or None,
+        instruction=_prompt(config, encoder) or None,
         engine="packed" if is_packed else "padded",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
@@ -83,9 +85,20 @@ def inspect_model(config: ScorerConfig) -> Inspection:
     )
 
 
+def _prompt(config: ScorerConfig, encoder: PairEncoder) -> str:
+    """Return what the model puts before queries."""
+    files = ModelFiles.of(config)
+    return TextRoles.of(files).query.prompt if isinstance(encoder, TextEncoder) else TextSettings.of(files).prompt
+
+
 def template_text(config: ScorerConfig, encoder: PairEncoder) -> str:
-    """Return the text of a pair with {query} and {document} in place of the texts."""
+    """Return the text of a pair with {query} and {document} in place of the texts; of texts by themselves, both."""
     tokenizer = load_tokenizer(config)
+    if isinstance(encoder, TextEncoder):
+        roles = TextRoles.of(ModelFiles.of(config))
+        texts = (roles.query.prompt + "{query}", roles.document.prompt + "{document}")
+        before, behind = (" ".join(tokenizer.convert_ids_to_tokens(ids)) for ids in encoder.special_tokens)
+        return " | ".join(" ".join(filter(None, (before, text, behind))) for text in texts)
     settings = TextSettings.of(ModelFiles.of(config))
     chat = settings.chat_template(tokenizer, load_settings(config).model_type)
     if chat is not None:

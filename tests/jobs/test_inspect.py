@@ -5,6 +5,7 @@ import json
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from tests.text_models import make_late_interaction
 
 
 def test_it_says_what_a_classifier_is_and_needs(folder_of):
@@ -23,6 +24,15 @@ def test_it_says_what_a_classifier_is_and_needs(folder_of):
     }
     shown = CliRunner().invoke(app, ["inspect", folder, "--device", "cpu"]).stdout
     assert "[CLS] {query} [SEP] {document} [SEP]" in shown and "96 tokens" in shown
+
+
+def test_it_says_how_texts_by_themselves_are_read(folder_of, tmp_path):
+    make_late_interaction(folder_of("bert"), tmp_path / "model", prompts={"query": "find: ", "document": ""})
+    told = json.loads(CliRunner().invoke(app, ["inspect", str(tmp_path / "model"), "--json", "--device", "cpu"]).stdout)
+    assert told["kind"] == "late interaction" and told["engine"] == "packed"
+    assert told["template"] == "[CLS] find: {query} [SEP] | [CLS] {document} [SEP]"
+    assert told["instruction"] == "find: "
+    assert told["relevance"].startswith("the logit divided by the number of query")
 
 
 def test_what_is_no_model_is_a_usage_error(tmp_path):
