@@ -20,7 +20,7 @@ from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
-from rerank.config import BUNDLED, ScorerConfig
+from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.encoding.pairs import EncodedPairs
 from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets, text_column
@@ -41,7 +41,16 @@ def plan(
     regroup: Annotated[bool, typer.Option("--regroup", help="IN has pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors.")] = False,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="As for the run.")] = False,
+    split_special_tokens: Annotated[bool, typer.Option("--split-special-tokens", help="As for the run.")] = False,
     scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,
     actors: Annotated[int, typer.Option(min=1, help="Number of actors in the run, each as fast as this machine.")] = 1,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block, as for the run.")] = None,
@@ -59,7 +68,18 @@ def plan(
             queries=queries,
             regroup=regroup,
         )
-        scorer = ScorerConfig(model=model, max_length=max_length)
+        settings = {
+            "model": model,
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+            "allow_pickle": allow_pickle,
+            "max_length": max_length,
+            "device": device,
+            "dtype": dtype,
+            "deterministic": deterministic,
+            "split_special_tokens": split_special_tokens,
+        }
+        scorer = parse_config(ScorerConfig, settings, source="flags")
         planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
             planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)

@@ -74,6 +74,9 @@ def run(
     split_special_tokens: Annotated[
         bool, typer.Option("--split-special-tokens", help="Read [SEP] and the like in a text as text.")
     ] = False,
+    vector_cache: Annotated[
+        int, typer.Option(min=0, help="Bytes of vectors that an actor remembers, of models for single texts.")
+    ] = 512 * 2**20,
     actors: Annotated[
         int | None, typer.Option(min=1, help="Number of actors; one per GPU, or per eight CPUs, if not given.")
     ] = None,
@@ -94,6 +97,7 @@ def run(
             "batch_tokens": batch_tokens,
             "deterministic": deterministic,
             "split_special_tokens": split_special_tokens,
+            "vector_cache": vector_cache,
         }
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(

@@ -44,7 +44,10 @@ def test_prints_a_table_or_json(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.stderr
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["pairs", "20"] in lines and ["distinct", "texts", "25.0%"] in lines
-    told = json.loads(CliRunner().invoke(app, ["plan", str(tmp_path / "in"), "--usd-per-hour", "2", "--json"]).stdout)
+    flags = ["--usd-per-hour", "2", "--json", "--dtype", "float32", "--deterministic"]
+    told = json.loads(CliRunner().invoke(app, ["plan", str(tmp_path / "in"), *flags]).stdout)
+    _, identity, _ = resolve(ScorerConfig(dtype="float32", deterministic=True))
+    assert (told["dtype"], told["fingerprint"]) == ("float32", identity.fingerprint)
     assert (told["pairs"], told["distinct_texts_share"]) == (20, 0.25) and told["usd"] >= 0
 
 
