@@ -119,14 +119,27 @@ def test_texts_count_in_the_limit_of_waiting_pairs():
 
 def test_texts_count_in_the_limit_of_waiting_bytes():
     async def scenario():
-        engine = VectorEngine(free=False)
-        batcher = batcher_of(engine, max_waiting_bytes=100_000)
+        entered, go = threading.Event(), threading.Event()
+
+        def waiting_encode_texts(asked: EncodeRequest, checkpoint: Checkpoint) -> Texts:
+            entered.set()
+            assert go.wait(PATIENCE)
+            return encode_texts(asked, checkpoint)
+
+        engine = VectorEngine()
+        batcher = Batcher(
+            encode,
+            engine.score,
+            encode_texts=waiting_encode_texts,
+            vectors=engine.vectors,
+            max_waiting_bytes=100_000,
+        )
         large = EncodeRequest(("1 9" + " " * 90_000,))
         first = asyncio.create_task(batcher.encode(large))
-        while not batcher.waiting_pairs:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(entered.wait, PATIENCE)
         with pytest.raises(OverloadedError, match=r"texts of 9\d+ bytes wait to be scored and at most 100000 may"):
             await batcher.encode(large)
+        go.set()
         await first
 
     run(scenario())
