@@ -21,6 +21,7 @@ class LibraryTexts:
         kind = sentence_transformers.MultiVectorEncoder if is_late else sentence_transformers.SentenceTransformer
         self.name = f"encode and similarity_pairwise {str(dtype).removeprefix('torch.')}"
         self._model: Any = kind(config.location, device=str(pick_device(config.device)), model_kwargs={"dtype": dtype})
+        self._options = {"show_progress_bar": False} | ({} if is_late else {"convert_to_tensor": True})
         self._tokens = 0
         self._model[0].register_forward_pre_hook(self._count)
 
@@ -29,8 +30,8 @@ class LibraryTexts:
         before = self._tokens
         queries, documents = (list(dict.fromkeys(texts)) for texts in zip(*pairs, strict=True))
         query_of, document_of = ({text: place for place, text in enumerate(texts)} for texts in (queries, documents))
-        query_vectors = self._model.encode_query(queries, convert_to_tensor=True, show_progress_bar=False)
-        vectors = self._model.encode_document(documents, convert_to_tensor=True, show_progress_bar=False)
+        query_vectors = self._model.encode_query(queries, **self._options)
+        vectors = self._model.encode_document(documents, **self._options)
         rows = [(query_vectors[query_of[query]], vectors[document_of[document]]) for query, document in pairs]
         sides: list[Any] = [[row[side] for row in rows] for side in (0, 1)]
         if isinstance(vectors, torch.Tensor):  # one vector per text

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
-from jobs.bench.scorer import head_of, synthetic_sets, texts_of
+from jobs.bench.scorer import head_of, measure, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
 from rerank.ranking.candidates import CandidateSets
 from tests.jobs.tables import pairs_table, write_parts
+from tests.text_models import make_late_interaction, make_vectors
 
 
 def test_synthetic_texts_have_the_lengths_that_were_asked_for() -> None:
@@ -42,6 +43,16 @@ def test_results_belong_together(folder_of, tmp_path: Path) -> None:
         assert row["pairs"] == 120 and len(row["seconds"]) == 2
         assert row["tokens_per_second"] == pytest.approx(row["pairs_per_second"] * row["mean_tokens"], rel=0.01)
         assert 0 <= row["padding_share"] < 0.9 and row["flops_share"] > 0
+
+
+@pytest.mark.parametrize("make", [make_late_interaction, make_vectors])
+def test_models_for_single_texts_are_measured_beside_their_library(folder_of, tmp_path: Path, make) -> None:
+    make(folder_of("bert"), tmp_path / "model")
+    config = ScorerConfig(model=str(tmp_path / "model"), device="cpu", dtype="float32")
+    ours, *others = measure(synthetic_sets(Lengths.SHORT, 100, texts=100), config, rounds=2)
+    assert ours["name"] == "rerank packed float32" and others[0]["name"] == "encode and similarity_pairwise float32"
+    for row in (ours, *others):
+        assert row["pairs"] == 100 and row["pairs_per_second"] > 0 and 0 <= row["padding_share"] < 0.9
 
 
 def test_what_is_installed_is_measured_too(folder_of, monkeypatch) -> None:

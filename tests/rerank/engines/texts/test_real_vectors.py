@@ -27,7 +27,7 @@ def late_interaction(weights, tmp_path_factory):
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
     folder = tmp_path_factory.mktemp("model")
-    modules = [Transformer(str(weights), max_seq_length=256), MultiVectorMask(), Normalize("token_embeddings")]
+    modules = [Transformer(str(weights), max_seq_length=512), MultiVectorMask(), Normalize("token_embeddings")]
     MultiVectorEncoder(modules=modules).save_pretrained(str(folder))
     return folder
 
