@@ -34,6 +34,10 @@ class ModelFiles:
             return folder / name if (folder / name).is_file() else None
         return _from_hub(self.location, self.revision, name)
 
+    def config_folder(self) -> str:
+        """Return the folder of config.json with a slash behind it: empty, or that of the first module."""
+        return "" if self.path("config.json") else transformer_folder(self.json("modules.json") or ())
+
     def json(self, name: str) -> Any:
         """Return the content of a JSON file, None if the model has none of this name. Raises ModelError if damaged."""
         path = self.path(name)

@@ -226,18 +226,27 @@ def _prepared(tokenizer: Any, roles: TextRoles) -> Any:
 
 
 def _filler(tokenizer: Any, role: Role) -> int | None:
-    """Return the id of the token that expands queries. Raises ModelError if the tokeniser has none."""
+    """Return the id of the token that expands queries, None if they are not expanded.
+
+    Raises ModelError if the tokeniser has none, or would put it in front of the text.
+    """
     if role.expansion is None:
         return None
     if tokenizer.padding_side != "right":
         raise ModelError("the model expands queries, and its tokeniser would fill them in front of the text")
-    if role.expansion.token is not None:
-        filler = tokenizer.convert_tokens_to_ids(role.expansion.token)
-    else:
-        filler = tokenizer.eos_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+    filler = filling_token(tokenizer, role.expansion.token)
     if filler is None:
         raise ModelError("the model expands queries, and its tokeniser has no mask token to fill them with")
-    return int(filler)
+    return filler
+
+
+def filling_token(tokenizer: Any, token: str | None) -> int | None:
+    """Return the id of this token, without one that of the mask token, else of the end-of-text token, if any."""
+    if token is not None:
+        filler = tokenizer.convert_tokens_to_ids(token)
+    else:
+        filler = tokenizer.eos_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
+    return None if filler is None else int(filler)
 
 
 def _relevance(config: ScorerConfig, roles: TextRoles) -> Relevance:

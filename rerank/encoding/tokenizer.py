@@ -14,7 +14,7 @@ from rerank.encoding.rendered import RenderedEncoder
 from rerank.encoding.templated import TemplatedEncoder
 from rerank.encoding.text_settings import TextSettings
 from rerank.errors import ModelError
-from rerank.model_files import ModelFiles, load_failure, transformer_folder
+from rerank.model_files import ModelFiles, load_failure
 
 # Families that number positions from padding_idx + 1, so that the first position embeddings are never used.
 _POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
@@ -116,8 +116,7 @@ def load_settings(config: ScorerConfig) -> Any:
 
 
 def _pretrained(kind: Any, config: ScorerConfig, **options: Any) -> Any:
-    files = ModelFiles.of(config)
-    folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
+    folder = ModelFiles.of(config).config_folder()
     options |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     return kind.from_pretrained(config.location, subfolder=folder.rstrip("/"), **options)
 

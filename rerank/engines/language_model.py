@@ -14,7 +14,7 @@ from rerank.engines.forward.families import is_packable_decoder, positions_of
 from rerank.engines.forward.last_token import LastTokenModel, TokenLogits
 from rerank.engines.library import use_safetensors
 from rerank.errors import ModelError
-from rerank.model_files import ModelFiles, transformer_folder
+from rerank.model_files import ModelFiles
 
 _HEAD = "lm_head.weight"
 
@@ -41,7 +41,7 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
     if not is_plain_decoder(config):
         return None
     files, settings = ModelFiles.of(config), load_settings(config)
-    folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
+    folder = files.config_folder()
     with _without_report():  # which would complain about the head
         body, report = AutoModel.from_pretrained(
             config.location,
@@ -114,7 +114,7 @@ def _head_rows(config: ScorerConfig, body: Any, tokens: list[int]) -> torch.Tens
 def _file_of_head(config: ScorerConfig) -> str:
     """Return the path of the weights file with the vocabulary head; only its slices are read. Raises ModelError."""
     files = ModelFiles.of(config)
-    folder = "" if files.path("config.json") else transformer_folder(files.json("modules.json") or ())
+    folder = files.config_folder()
     names = ["model.safetensors", "pytorch_model.bin"] if config.allow_pickle else ["model.safetensors"]
     for name in names:
         index = files.json(f"{folder}{name}.index.json")

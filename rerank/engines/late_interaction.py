@@ -7,10 +7,10 @@ import torch
 
 from rerank.arrays import Offsets, offsets_of
 from rerank.config import ScorerConfig
-from rerank.encoding.texts import Texts
+from rerank.encoding.texts import Texts, filling_token
 from rerank.engines.classifier import load_errors
 from rerank.engines.device.choices import to_device
-from rerank.engines.library import use_safetensors
+from rerank.engines.library import library_options
 from rerank.engines.texts.engine import TextEngine
 from rerank.errors import ModelError
 
@@ -29,13 +29,7 @@ class LateInteraction:
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
         with load_errors(config):
-            library = MultiVectorEncoder(
-                config.location,
-                revision=config.revision,
-                trust_remote_code=config.trust_remote_code,
-                device=str(device),
-                model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors(config)},
-            ).eval()
+            library = MultiVectorEncoder(**library_options(config, device, dtype)).eval()
         self.transformer, *others = library
         masks = [module for module in others if isinstance(module, MultiVectorMask)]
         self._tail = [module.float() for module in others if module not in masks]
@@ -47,7 +41,8 @@ class LateInteraction:
         skipped = self._mask._skiplist_ids
         self._skipped = np.empty(0, dtype=np.int64) if skipped is None else skipped.cpu().numpy()
         self._expansion = self.transformer.query_expansion
-        self._filler = _filler(self.transformer.tokenizer, self._expansion)
+        token = None if self._expansion is None else self._expansion["token"]
+        self._filler = filling_token(self.transformer.tokenizer, token)  # only used if queries are expanded
 
     def attended(self, texts: Texts) -> Offsets:
         """Return the tokens of each text, without those that expand a query if they are not attended to."""
@@ -74,12 +69,3 @@ class LateInteraction:
         for module in self._tail:
             features = module(features)
         return features["token_embeddings"], np.diff(offsets_of(counts)[texts.tokens.offsets])
-
-
-def _filler(tokenizer: Any, expansion: dict[str, Any] | None) -> int:
-    """Return the id of the token that expands queries, -1 if they are not expanded."""
-    if expansion is None:
-        return -1
-    if expansion["token"] is not None:
-        return int(tokenizer.convert_tokens_to_ids(expansion["token"]))
-    return int(tokenizer.eos_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id)

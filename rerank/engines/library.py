@@ -40,17 +40,22 @@ def use_safetensors(config: ScorerConfig) -> bool | None:
     return None if config.allow_pickle else True
 
 
+def library_options(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what the classes of sentence-transformers need to load this model."""
+    return {
+        "model_name_or_path": config.location,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "device": str(device),
+        "model_kwargs": {"dtype": dtype, "use_safetensors": use_safetensors(config)},
+    }
+
+
 def load_library(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Any:
     """Return the CrossEncoder. Raises what sentence-transformers raises, and ModelError for several scores a pair."""
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(
-        config.location,
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-        device=str(device),
-        model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors(config)},
-    )
+    model = CrossEncoder(**library_options(config, device, dtype))
     if model.num_labels != 1:
         raise ModelError(f"{config.model!r} gives {model.num_labels} scores per pair, a cross-encoder gives 1")
     return model

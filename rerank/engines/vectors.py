@@ -12,7 +12,7 @@ from rerank.config import ScorerConfig
 from rerank.encoding.texts import Texts
 from rerank.engines.classifier import load_errors
 from rerank.engines.device.choices import to_device
-from rerank.engines.library import use_safetensors
+from rerank.engines.library import library_options
 from rerank.engines.texts.engine import TextEngine
 from rerank.errors import ModelError
 
@@ -33,13 +33,7 @@ class SingleVectors:
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         with load_errors(config):
-            library = SentenceTransformer(
-                config.location,
-                revision=config.revision,
-                trust_remote_code=config.trust_remote_code,
-                device=str(device),
-                model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors(config)},
-            ).eval()
+            library = SentenceTransformer(**library_options(config, device, dtype)).eval()
         self.transformer, pooling, *tail = library
         if not isinstance(pooling, Pooling) or pooling.pooling_mode not in _POOLINGS:
             mode = getattr(pooling, "pooling_mode", None)

@@ -44,15 +44,20 @@ def test_a_client_that_hangs_up_frees_its_pairs():
     run(scenario())
 
 
+async def hang_up_in_the_middle(batcher: Batcher, engine: Engine) -> None:
+    """Ask for 500 pairs, and leave while the first batch of them is scored."""
+    task = asyncio.create_task(batcher.score(request(1, 500)))
+    await engine.entered_once()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_hanging_up_in_the_middle_drops_the_rest():
     async def scenario():
         engine = Engine(free=False)
         batcher = Batcher(encode, engine.score, batch_tokens=100)
-        task = asyncio.create_task(batcher.score(request(1, 500)))
-        await engine.entered_once()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await hang_up_in_the_middle(batcher, engine)
         engine.go.release(1)
         engine.go.release(1)
         assert (await batcher.score(request(2, 1))).logits.tolist() == [2000]
@@ -156,11 +161,7 @@ def test_a_batch_that_is_scored_for_a_caller_that_left_counts_until_it_ends():
     async def scenario():
         engine = Engine(free=False)
         batcher = Batcher(encode, engine.score, batch_tokens=100)
-        task = asyncio.create_task(batcher.score(request(1, 500)))
-        await engine.entered_once()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await hang_up_in_the_middle(batcher, engine)
         assert batcher.waiting_pairs == 10
         engine.go.release(1)
         while batcher.waiting_pairs:
