@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.forked_workers import LIGHT_NODE
-from tests.models import FAMILIES
+from tests.models import FAMILIES, MORE_FAMILIES
 from tests.processes import kill_all, sigterm_kept, started, surviving
 
 _SHARE_A_SERVER = frozenset(
@@ -97,7 +97,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def make(family: str) -> Path:
         folder = tmp_path_factory.mktemp(family)
-        FAMILIES[family](folder)
+        (FAMILIES | MORE_FAMILIES)[family](folder)
         return folder
 
     return make

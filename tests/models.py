@@ -57,6 +57,16 @@ def make_untyped_bert(folder: Path) -> None:
     make_bert(folder, names=("input_ids", "attention_mask"))
 
 
+def _make_like_bert(family: str, folder: Path, **shape: Any) -> None:
+    """A model of another family with the tokeniser of the tiny BERT; one without token types."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    make_untyped_bert(folder)
+    shape |= {"vocab_size": VOCABULARY, "max_position_embeddings": MAX_LENGTH + 2, **_WIDE}
+    (folder / "config.json").unlink()
+    _save_model(AutoModelForSequenceClassification.from_config, AutoConfig.for_model(family, **shape), folder)
+
+
 def make_xlm_roberta(folder: Path) -> None:
     """Unigram over Metaspace, `<s> q </s></s> d </s>`, positions that start behind the padding index."""
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
@@ -148,6 +158,14 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "roberta": make_roberta,
     "modernbert": make_modernbert,
     "qwen3": make_qwen3,
+}
+
+# Tested in fewer ways, because nothing but the layers differs from the families above.
+MORE_FAMILIES: dict[str, Callable[[Path], None]] = {
+    "electra": lambda folder: _make_like_bert("electra", folder, embedding_size=16, **_SHAPE),
+    "albert": lambda folder: _make_like_bert("albert", folder, embedding_size=16, **_SHAPE),
+    "distilbert": lambda folder: _make_like_bert("distilbert", folder, dim=32, n_heads=4, n_layers=3, hidden_dim=64),
+    "mpnet": lambda folder: _make_like_bert("mpnet", folder, **_SHAPE),
 }
 
 _ROBERTA_SPECIALS = {

@@ -11,7 +11,7 @@ import torch
 
 from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
-from rerank.engines.forward.tiled_attention import EVERYTHING, Tiles, Window
+from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, Tiles, Window
 
 PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
@@ -91,19 +91,21 @@ def attend(
     window: Window = EVERYTHING,
     first: bool = False,
     softcap: float | None = None,
+    bias: Bias | None = None,
 ) -> torch.Tensor:
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
-    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores.
-    Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and cannot bound scores.
+    tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores,
+    and `bias` adds to them by position. Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and
+    can do neither.
     """
     heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
         tiles = packing.tiles(heads, key_heads)
-        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap)
-    if softcap is not None:
-        raise ValueError("torch's kernel for packed rows on CUDA cannot bound the scores of attention")
+        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, bias=bias)
+    if softcap is not None or bias is not None:
+        raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention")
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
     key_starts = packing.starts
     if packing.attended is not None:

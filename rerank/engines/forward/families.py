@@ -85,10 +85,19 @@ def _from_zero(packed: Packed) -> Offsets:
 
 def _behind_padding(packed: Packed) -> Offsets:
     """RoBERTa counts from padding + 1 and skips padding tokens, even those that a text contains."""
-    is_counted = packed.ids != packed.padding
+    return _behind(packed, packed.padding)
+
+
+def _behind_one(packed: Packed) -> Offsets:
+    """MPNet does the same, and takes 1 as the padding whatever its config says."""
+    return _behind(packed, 1)
+
+
+def _behind(packed: Packed, padding: int) -> Offsets:
+    is_counted = packed.ids != padding
     count = np.concatenate(([0], np.cumsum(is_counted)))
     before = np.repeat(count[packed.offsets[:-1]], np.diff(packed.offsets))
-    positions: Offsets = packed.padding + (count[1:] - before) * is_counted
+    positions: Offsets = padding + (count[1:] - before) * is_counted
     return positions
 
 
@@ -116,13 +125,24 @@ def _last_row(states: torch.Tensor, packed: Packed) -> torch.Tensor:
     return states.index_select(0, packed.packing.starts[1:] - 1)
 
 
-def _roberta(model: Any, states: torch.Tensor) -> torch.Tensor:
+def _head(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """Classify by a head that takes the first token of each row."""
     logits: torch.Tensor = model.classifier(states[:, None])
     return logits
 
 
 def _bert(model: Any, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.classifier(model.bert.pooler(states[:, None]))
+    return logits
+
+
+def _albert(model: Any, states: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.classifier(model.albert.pooler_activation(model.albert.pooler(states)))
+    return logits
+
+
+def _distilbert(model: Any, states: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.classifier(model.pre_classifier(states).relu())
     return logits
 
 
@@ -139,8 +159,12 @@ def _decoder(model: Any, states: torch.Tensor) -> torch.Tensor:
 # By class name and the config's classifier_pooling.
 _FAMILIES: dict[tuple[str, str | None], Family] = {
     ("BertForSequenceClassification", None): Family(_from_zero, _first, _bert),
-    ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),
-    ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _roberta),
+    ("ElectraForSequenceClassification", None): Family(_from_zero, _first, _head),
+    ("AlbertForSequenceClassification", None): Family(_from_zero, _first, _albert),
+    ("DistilBertForSequenceClassification", None): Family(_from_zero, _first, _distilbert),
+    ("MPNetForSequenceClassification", None): Family(_behind_one, _first, _head),
+    ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
+    ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
     ("ModernBertForSequenceClassification", "cls"): Family(_from_zero, _first, _modernbert),
     ("ModernBertForSequenceClassification", "mean"): Family(_from_zero, _mean, _modernbert),
     **{
@@ -152,8 +176,12 @@ _FAMILIES: dict[tuple[str, str | None], Family] = {
 _DECODERS = frozenset({"Qwen3Model", "Qwen2Model", "LlamaModel", "Gemma2Model", "MistralModel"})
 # By the class name of the model without a head.
 _BODIES: dict[str, Callable[[Packed], Offsets]] = dict.fromkeys(_DECODERS, _from_zero) | {
+    "AlbertModel": _from_zero,
     "BertModel": _from_zero,
+    "DistilBertModel": _from_zero,
+    "ElectraModel": _from_zero,
     "ModernBertModel": _from_zero,
+    "MPNetModel": _behind_one,
     "RobertaModel": _behind_padding,
     "XLMRobertaModel": _behind_padding,
 }

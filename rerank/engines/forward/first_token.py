@@ -10,7 +10,7 @@ from rerank.engines.forward.attention import PACKED, Packing, attend
 from rerank.engines.forward.families import is_transformers_own
 
 # Encoders with the same layers, whose classifiers read only the first token's output.
-_FAMILIES = frozenset({"bert", "roberta", "xlm-roberta"})
+_FAMILIES = frozenset({"bert", "electra", "roberta", "xlm-roberta"})
 _MASKED = frozenset({"eager", "sdpa"})  # their mask has the shape (pairs, 1, tokens or 1, tokens)
 
 

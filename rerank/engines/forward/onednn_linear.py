@@ -13,22 +13,24 @@ from torch import nn
 
 _MOST_KERNELS = 128
 _TOKENS = 2_048  # the weights are ordered for batches of this size; all other sizes work too
+# The names of the first layer of a feed-forward network and of its activation: BERT's kind, DistilBERT, ALBERT.
+_FEED_FORWARD = (("dense", "intermediate_act_fn"), ("lin1", "activation"), ("ffn", "activation"))
 
 
 class OneDnnLinear(nn.Module):
     """A linear layer, optionally followed by GELU, for inference on a CPU."""
 
     def __init__(self, linear: nn.Linear, *, then: str = "none") -> None:
-        """Take over the layer's weights; `then` is `none` or `gelu`."""
+        """Take over the layer's weights; `then` is `none`, `gelu` or `gelu_tanh`, its approximation by tanh."""
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _TOKENS)
         self._bias = None if linear.bias is None else linear.bias.detach()
-        self._then = then
+        self._then, _, self._algorithm = then.partition("_")
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return states [..., out] for states [..., in]."""
         output: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            states, self._weight, self._bias, self._then, [], "none"
+            states, self._weight, self._bias, self._then, [], self._algorithm or "none"
         )
         return output
 
@@ -51,20 +53,25 @@ def can_reorder_weights(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def reorder_weights(model: nn.Module) -> None:
-    """Replace the linear layers of a transformers model, and the GELU after them in BERT's kind of layers."""
+    """Replace the linear layers of a transformers model, and the GELU after the first one of a feed-forward network."""
     for module in list(model.modules()):
-        if _is_gelu(getattr(module, "intermediate_act_fn", None)) and type(module.dense) is nn.Linear:
-            module.dense = OneDnnLinear(module.dense, then="gelu")
-            module.intermediate_act_fn = nn.Identity()
+        for linear, activation in _FEED_FORWARD:
+            gelu = _gelu_of(getattr(module, activation, None))
+            if gelu and type(getattr(module, linear, None)) is nn.Linear:
+                setattr(module, linear, OneDnnLinear(getattr(module, linear), then=gelu))
+                setattr(module, activation, nn.Identity())
         for name, child in module.named_children():
             if type(child) is nn.Linear:
                 setattr(module, name, OneDnnLinear(child))
 
 
-def _is_gelu(activation: Any) -> bool:
-    """Return whether this is the exact GELU, by the error function."""
-    from transformers.activations import GELUActivation
+def _gelu_of(activation: Any) -> str | None:
+    """Return which GELU this is, by the error function or approximated by tanh; None if it is another activation."""
+    from transformers.activations import GELUActivation, GELUTanh, NewGELUActivation
 
-    if isinstance(activation, GELUActivation):
-        return activation.act is nn.functional.gelu
-    return isinstance(activation, nn.GELU) and activation.approximate == "none"
+    if isinstance(activation, NewGELUActivation | GELUTanh):
+        return "gelu_tanh"
+    if isinstance(activation, nn.GELU):
+        return "gelu" if activation.approximate == "none" else "gelu_tanh"
+    is_exact = isinstance(activation, GELUActivation) and activation.act is nn.functional.gelu
+    return "gelu" if is_exact else None

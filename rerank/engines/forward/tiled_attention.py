@@ -8,6 +8,7 @@ products, which adds 4 to 16 % to the error of a logit in bf16, measured on seve
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -26,6 +27,8 @@ _LOG2_E = math.log2(math.e)
 EVERYTHING = (-1, -1)
 
 Window = tuple[int, int]
+Bias = Callable[[int], torch.Tensor]
+"""Returns what is added to the scores of rows of a length, [heads, length, length]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Tiles:
         back = np.repeat(begin, lengths, axis=0) + positions(lengths)[:, None]
         self._heads, self._count = heads, rows * heads
         self._masks: dict[tuple[int, Window], torch.Tensor] = {}
+        self._factors: dict[int, torch.Tensor] = {}
         self._queries = torch.from_numpy(token * heads + head)
         self._keys = torch.from_numpy(token * key_heads + head // (heads // key_heads))
         self._is_key = torch.from_numpy(is_key)
@@ -83,11 +87,12 @@ class Tiles:
         window: Window = EVERYTHING,
         first: bool = False,
         softcap: float | None = None,
+        bias: Bias | None = None,
     ) -> torch.Tensor:
         """Return attention of queries [tokens, heads, width] to keys, values [tokens, key heads, width] of their row.
 
         If `first`, the queries are those of each row's first token only, [rows, heads, width], and there is no window.
-        `softcap` bounds the scores, as softcap · tanh(score / softcap).
+        `softcap` bounds the scores, as softcap · tanh(score / softcap), before `bias` is added to them.
         """
         width = query.shape[-1]
         shape, scale = query.shape, width**-0.5 if scale is None else scale
@@ -96,13 +101,13 @@ class Tiles:
         key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
         matrices = (query, key, value)
         if query.dtype in _IN_PRODUCTS:
-            mixed = self._by_token(self._multiplied(*matrices, scale, window, softcap), first)
+            mixed = self._by_token(self._multiplied(*matrices, scale, window, softcap, bias), first)
             lowest, highest = mixed.aminmax()
             divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
             least, most = divisor.aminmax()
             if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
                 return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
-        return self._by_token(self._by_torch(*matrices, scale, window, softcap), first).view(shape)
+        return self._by_token(self._by_torch(*matrices, scale, window, softcap, bias), first).view(shape)
 
     def _multiplied(
         self,
@@ -112,6 +117,7 @@ class Tiles:
         scale: float,
         window: Window,
         softcap: float | None,
+        bias: Bias | None,
     ) -> torch.Tensor:
         """Return the dividend of the softmax, and in `_PARTS` more columns the parts of its divisor.
 
@@ -123,10 +129,16 @@ class Tiles:
         for run in self._runs:
             q, k, v, o = (self._matrices(run, states) for states in (query, key, value, output))
             seen = self._seen(run.side, window, dtype=q.dtype)
+            factors = None if bias is None else self._factors_of(run.side, bias)[:, : q.shape[1]]
             most = max(1, _TILE_BYTES // (run.side * q.element_size()))
-            for part, rows in product(_slices(len(q), max(1, most // q.shape[1])), _slices(q.shape[1], most)):
+            step = max(1, most // q.shape[1])
+            step = step if factors is None else _aligned(step, self._heads)
+            for part, rows in product(_slices(len(q), step), _slices(q.shape[1], most)):
                 powers = torch.baddbmm(nothing, q[part, rows], k[part].transpose(1, 2), beta=0, alpha=scale)
                 powers = (powers if softcap is None else powers.tanh_().mul_(growth)).exp2_()
+                if factors is not None:
+                    heads = factors[part.start % self._heads :][:step, rows]
+                    powers.view(-1, *heads.shape[:1], *powers.shape[1:]).mul_(heads)
                 torch.bmm(powers if seen is None else powers.mul_(seen[rows]), v[part], out=o[part, rows])
         return output
 
@@ -138,6 +150,7 @@ class Tiles:
         scale: float,
         window: Window,
         softcap: float | None,
+        bias: Bias | None,
     ) -> torch.Tensor:
         """Return the attention by torch's own function, for all numbers and precisions."""
         output = torch.empty_like(query)
@@ -149,10 +162,13 @@ class Tiles:
             is_key = self._is_key[run.places].view(-1, self._heads, 1, run.side)[:, :1]
             seen = self._seen(run.side, window, dtype=torch.bool)
             mask = is_key if seen is None else is_key & seen
+            added = None if bias is None else bias(run.side)[:, : q.shape[2]].to(q.dtype)
             if softcap is None:
+                mask = mask if added is None else torch.where(mask, added, -math.inf)
                 o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
             else:  # which torch's function cannot do
                 scores = torch.tanh(q @ k.transpose(-1, -2) * (scale / softcap)) * softcap
+                scores = scores if added is None else scores + added
                 o.copy_(scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=torch.float32).to(v.dtype) @ v)
         return output
 
@@ -177,6 +193,17 @@ class Tiles:
         if (side, window) not in self._masks:
             self._masks[side, window] = torch.ones(side, side, dtype=dtype).triu_(-before).tril_(behind)
         return self._masks[side, window].to(dtype)
+
+    def _factors_of(self, side: int, bias: Bias) -> torch.Tensor:
+        """Return by how much the bias multiplies the powers, [heads, side, side]; all layers have the same bias."""
+        if side not in self._factors:
+            self._factors[side] = bias(side).exp()
+        return self._factors[side]
+
+
+def _aligned(step: int, heads: int) -> int:
+    """Return the largest number up to `step` that divides `heads` or is a multiple of them."""
+    return step // heads * heads if step >= heads else max(each for each in range(1, step + 1) if heads % each == 0)
 
 
 def _slices(total: int, step: int) -> list[slice]:

@@ -35,10 +35,11 @@ def test_logits_stay_the_same(model_folder):
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("name", "is_fused"), [("gelu", True), ("gelu_new", False), ("gelu_python", False), ("relu", False)]
+    ("name", "is_fused"),
+    [("gelu", True), ("gelu_new", True), ("gelu_pytorch_tanh", True), ("gelu_python", False), ("relu", False)],
 )
 @torch.inference_mode()
-def test_only_the_exact_gelu_is_computed_in_the_same_pass(folder_of, tmp_path, name, is_fused):
+def test_gelu_is_computed_in_the_same_pass(folder_of, tmp_path, name, is_fused):
     shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(settings | {"hidden_act": name}))

@@ -18,7 +18,7 @@ from rerank.engines.forward.families import family_of
 from rerank.engines.forward.first_token import shorten_last_layer
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.reranker import Reranker
-from tests.models import CORPUS, MAX_LENGTH
+from tests.models import CORPUS, MAX_LENGTH, MORE_FAMILIES
 from tests.rerank.test_oracle import DOCS_MINI, LONG, PAIRS, bundled, encoded, exact, oracle
 
 TOLERANCE = 1e-6
@@ -176,12 +176,25 @@ def unknown_models(folder: Path) -> list:
     return [causal, OfItsOwn.from_pretrained(folder)]
 
 
+@pytest.mark.parametrize("family", MORE_FAMILIES)
+def test_more_families_equal_the_oracle(folder_of, family):
+    folder = folder_of(family)
+    packed, padded = engines(folder)
+    rows = encoded(Reranker(exact(folder), engine=packed), PAIRS)
+    logits = packed.score(rows).logits
+    assert (packed.description["engine"], np.ptp(logits) > 0.5) == ("packed", True)
+    np.testing.assert_allclose(logits, padded.score(rows).logits, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(logits, one_by_one(folder, PAIRS), rtol=0, atol=TOLERANCE)
+    reordered = CrossEncoderEngine(exact(folder)).score(rows).logits
+    np.testing.assert_allclose(reordered, logits, rtol=0, atol=1e-4)
+
+
 def test_a_family_that_is_not_known_stays_padded(folder_of, tmp_path):
-    from transformers import ElectraConfig, ElectraForSequenceClassification
+    from transformers import NystromformerConfig, NystromformerForSequenceClassification
 
     shutil.copytree(folder_of("bert"), tmp_path, dirs_exist_ok=True)
-    shape = ElectraConfig.from_pretrained(folder_of("bert"), embedding_size=16, num_labels=1)
-    ElectraForSequenceClassification(shape).save_pretrained(tmp_path)
+    shape = NystromformerConfig.from_pretrained(folder_of("bert"), num_labels=1)
+    NystromformerForSequenceClassification(shape).save_pretrained(tmp_path)
     engine = CrossEncoderEngine(exact(tmp_path), packed=True)
     assert engine.description["engine"] == "padded"
     assert np.isfinite(engine.score(encoded(Reranker(exact(tmp_path)), PAIRS)).logits).all()

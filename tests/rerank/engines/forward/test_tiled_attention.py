@@ -29,7 +29,7 @@ def states(lengths, heads, seed=0):
     return torch.randn(sum(lengths), heads, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def row_by_row(lengths, query, key, value, scale=None, window=EVERYTHING):
+def row_by_row(lengths, query, key, value, scale=None, window=EVERYTHING, bias=None):
     """Torch's attention in float64, each row alone."""
     outputs = []
     for q, k, v in zip(*(torch.split(part.double(), lengths) for part in (query, key, value)), strict=True):
@@ -38,6 +38,7 @@ def row_by_row(lengths, query, key, value, scale=None, window=EVERYTHING):
         before, behind = (len(q) if reach < 0 else reach for reach in window)
         seen = (back <= before) & (-back <= behind)
         rows = (part.transpose(0, 1)[None] for part in (q, k, v))
+        seen = seen if bias is None else torch.where(seen, bias(len(q)).double(), -math.inf)
         mixed = scaled_dot_product_attention(*rows, attn_mask=seen, scale=scale, enable_gqa=True)
         outputs.append(mixed[0].transpose(0, 1))
     return torch.cat(outputs)
@@ -68,6 +69,27 @@ def test_a_window_hides_what_is_too_far(way, window):
     got = Tiles(np.array(LENGTHS), 2, 2).attend(query, key, value, window=window)
     expected = row_by_row(LENGTHS, query, key, value, window=window)
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 3 * 48**2 * 4, 2**20], ids=["one row", "three", "all"])
+@pytest.mark.parametrize("window", [EVERYTHING, (3, 3)])
+@torch.inference_mode()
+def test_a_bias_is_added_by_position(way, monkeypatch, tile_bytes, window):
+    monkeypatch.setattr(tiled, "_TILE_BYTES", tile_bytes)
+    query, key, value = (states(LENGTHS, 4, seed) for seed in range(3))
+    table = torch.randn(4, 48, 48, generator=torch.Generator().manual_seed(9))
+
+    def bias(length):
+        return table[:, :length, :length]
+
+    expected = row_by_row(LENGTHS, query, key, value, window=window, bias=bias)
+    tiles = Tiles(np.array(LENGTHS), 4, 4)
+    got = tiles.attend(query, key, value, window=window, bias=bias)
+    torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
+    if window == EVERYTHING:
+        starts = np.cumsum([0, *LENGTHS[:-1]])
+        firsts = tiles.attend(query[starts], key, value, first=True, bias=bias)
+        torch.testing.assert_close(firsts.double(), expected[starts], atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
