@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Processes that run the tests; each starts a Ray of its own, and wants a core and about 4 GB of memory.
 WORKERS ?= 2
 
-.PHONY: demo test test-clients check docs setup clean
+.PHONY: demo test test-clients gpu-wheels check docs setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
@@ -15,6 +15,11 @@ test: $(VENV)/.installed ## every test, a file or a group of files at a time in 
 
 test-clients: $(VENV)/.installed ## the real rerank SDKs against a server, each in an environment of its own
 	$(BIN)/python tests/serve/clients/run.py
+
+gpu-wheels: $(VENV)/.installed ## what a bare GPU machine (Linux, x86-64, Python 3.12) lacks for `python -m jobs.bench.gpu`
+	$(BIN)/python -m pip download --quiet --only-binary=:all: --no-deps --dest gpu-wheels \
+	  --python-version 3.12 --platform manylinux2014_x86_64 -c constraints.txt \
+	  annotated-types pydantic pydantic-core typing-inspection
 
 check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff check .

@@ -81,7 +81,14 @@ def packages(module: str) -> set[str]:
 
 def allowed_torch(module: str) -> bool:
     return module.startswith(
-        ("rerank.engines.", "jobs.train", "jobs.bench.rivals", "jobs.bench.text_rivals", "jobs.bench.server.rivals")
+        (
+            "rerank.engines.",
+            "jobs.train",
+            "jobs.bench.rivals",
+            "jobs.bench.text_rivals",
+            "jobs.bench.gpu",
+            "jobs.bench.server.rivals",
+        )
     )
 
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import typer
 
 from jobs.bench.options import Candidates, Device, Lengths, MaxLength, Model, Output, Pairs, SyntheticLengths, report
-from jobs.bench.scorer import head_of, synthetic_sets
+from jobs.bench.scorer import head_of
+from jobs.bench.scoring import synthetic_sets
 from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config

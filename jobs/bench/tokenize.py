@@ -9,7 +9,8 @@ import pyarrow as pa
 import typer
 
 from jobs.bench.options import Candidates, Lengths, MaxLength, Model, Output, Rounds, SyntheticLengths, report
-from jobs.bench.scorer import head_of, synthetic_sets, texts_of
+from jobs.bench.scorer import head_of
+from jobs.bench.scoring import synthetic_sets, texts_of
 from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes

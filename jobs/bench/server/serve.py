@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from jobs.bench.options import AsJson, Device, Lengths, Output, SyntheticLengths, report_table
-from jobs.bench.scorer import synthetic_sets
+from jobs.bench.scoring import synthetic_sets
 from jobs.bench.server.load import Body, Client, Load, connected
 from jobs.bench.server.process import ended_by_sigterm, infinity_server, our_server, rival_server
 from jobs.bench.server.turns import BareScorer, Target, added_ms, many_clients, one_client, share_of

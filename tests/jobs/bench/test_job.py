@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.job import changed, further_pairs_per_second
 from jobs.bench.options import Lengths
-from jobs.bench.scorer import synthetic_sets
+from jobs.bench.scoring import synthetic_sets
 from jobs.input.candidates import open_input
 from jobs.pipeline.job import RunConfig, run
 from rerank.ranking.candidates import CANDIDATES

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from jobs.bench.command import app
 from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
-from jobs.bench.scorer import head_of, measure, synthetic_sets, texts_of
+from jobs.bench.scorer import head_of
+from jobs.bench.scoring import measure, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
 from rerank.ranking.candidates import CandidateSets
