@@ -100,12 +100,26 @@ def attend(
     and `bias` adds to them by position. Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and
     can do neither.
     """
-    heads, key_heads = query.shape[1], key.shape[1]
     if not query.is_cuda:
-        tiles = packing.tiles(heads, key_heads)
+        tiles = packing.tiles(query.shape[1], key.shape[1])
         return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, bias=bias)
     if softcap is not None or bias is not None:
         raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention")
+    return attend_by_kernel(query, key, value, packing=packing, scale=scale, window=window, first=first)
+
+
+def attend_by_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    packing: Packing,
+    scale: float | None = None,
+    window: Window = EVERYTHING,
+    first: bool = False,
+) -> torch.Tensor:
+    """Return attention by torch's kernel for CUDA, see `attend`."""
+    heads, key_heads = query.shape[1], key.shape[1]
     starts, longest = (packing.first_starts(), 1) if first else (packing.starts, packing.longest)
     key_starts = packing.starts
     if packing.attended is not None:

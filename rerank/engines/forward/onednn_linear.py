@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 _MOST_KERNELS = 128
+_RIGHT_KERNELS = "2.13"  # in torch 2.11 layers with reordered weights fail
 _TOKENS = 2_048  # the weights are ordered for batches of this size; all other sizes work too
 # The names of the first layer of a feed-forward network and of its activation: BERT's kind, DistilBERT, ALBERT.
 _FEED_FORWARD = (("dense", "intermediate_act_fn"), ("lin1", "activation"), ("ffn", "activation"))
@@ -46,8 +48,13 @@ def bound_kernels() -> None:
 
 
 def can_reorder_weights(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether this machine has the kernels: x86, and float32 or hardware bf16."""
-    if device.type != "cpu" or platform.machine() not in {"x86_64", "AMD64"} or not torch._C._has_mkldnn:
+    """Return whether this machine has the kernels: x86, and float32 or hardware bf16; and torch the right ones."""
+    if (
+        TorchVersion(torch.__version__) < _RIGHT_KERNELS
+        or device.type != "cpu"
+        or platform.machine() not in {"x86_64", "AMD64"}
+        or not torch._C._has_mkldnn
+    ):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
