@@ -33,7 +33,7 @@ def from_2_12(
     for rows in zip(*parts, strict=True):
         q, k, v = (row.transpose(0, 1)[None] for row in rows)
         distance = torch.arange(q.shape[2])[:, None] - torch.arange(k.shape[2])
-        before, behind = (k.shape[2] if reach < 0 else reach for reach in window_size)
+        before, behind = (10**6 if reach < 0 else reach for reach in window_size)
         mask = (distance <= before) & (-distance <= behind)
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=enable_gqa)
         outputs.append(mixed[0].transpose(0, 1))
@@ -53,9 +53,8 @@ def kernel(request, monkeypatch):
 @torch.inference_mode()
 def test_the_kernel_gets_what_its_version_takes(kernel, key_heads, attended):
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (
-        torch.randn(LENGTHS.sum(), heads, 8, generator=generator) for heads in (4, key_heads, key_heads)
-    )
+    shapes = [(LENGTHS.sum(), heads, 8) for heads in (4, key_heads, key_heads)]
+    query, key, value = (torch.randn(shape, generator=generator) for shape in shapes)
     packing = Packing.of(offsets_of(LENGTHS), CPU, attended)
     for options in ({}, {"window": (3, 3), "scale": 0.5} if attended is None else {"scale": 0.5}):
         expected = attend(query, key, value, packing=packing, **options)
