@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.encoding.texts import TextEncoder
-from rerank.errors import InputError
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
 from rerank.ranking.reject import REFUSED, Reason, check
-from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors
+from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
 
 QUERY_TOKENS = "_query_tokens"
@@ -105,10 +104,7 @@ def candidate_vectors(sets: CandidateSets, encoder: PairEncoder) -> CandidateVec
         return None
     if isinstance(encoder, TextEncoder):
         return read_vectors(sets.candidates, encoder.vector_format)
-    if "text" not in sets.candidates.column_names:
-        raise InputError(
-            "the model reads query and document together, so that candidates need a column 'text', got only 'vectors'"
-        )
+    refuse_vectors_alone(sets.candidates.column_names)
     return None
 
 

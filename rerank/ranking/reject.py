@@ -59,8 +59,8 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
     """Return why each query [queries] and each candidate [pairs] cannot be scored, as Reason codes; OK if it can.
 
     `vector_codes` [pairs] are those of the vectors that candidates bring, VECTORS_NULL where a candidate brings none
-    and needs a text. Codes in a `_refused` column, of queries or of candidates, take precedence over the checks made here.
-    Raises InputError if a column is missing or a text column has another type.
+    and needs a text. Codes in a `_refused` column, of queries or of candidates, take precedence over the checks made
+    here. Raises InputError if a column is missing or a text column has another type.
     """
     query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
     queries = np.zeros(len(sets), dtype=np.int8)

@@ -1,5 +1,6 @@
 """Vectors that candidates bring instead of a text or beside it, for models that compare the vectors of texts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,14 @@ class CandidateVectors:
         """Return which candidates are scored by vectors that they bring, shape [pairs]."""
         mask: npt.NDArray[np.bool_] = self.codes == Reason.OK
         return mask
+
+
+def refuse_vectors_alone(columns: Collection[str]) -> None:
+    """Raise InputError if candidates with these columns have vectors without texts, for a model that reads texts."""
+    if VECTORS in columns and "text" not in columns:
+        raise InputError(
+            "the model reads query and document together, so that candidates need a column 'text', got only 'vectors'"
+        )
 
 
 def holds_vectors(kind: pa.DataType) -> bool:

@@ -45,7 +45,7 @@ def hash_vectors(rows: VectorRows) -> Hashes:
 
     The bytes are hashed as they are: the same numbers in float16 and float32 have different hashes.
     """
-    values = memoryview(np.ascontiguousarray(rows.values)).cast("B")
+    values = np.ascontiguousarray(rows.values).ravel().view(np.uint8).data
     bounds = (rows.offsets * (rows.values.shape[1] * rows.values.itemsize)).tolist()
     slices = map(values.__getitem__, map(slice, bounds, bounds[1:]))
     return _as_hashes(b"".join(map(xxh3_128_digest, slices, repeat(_VECTORS_SEED))))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from torch.utils.dlpack import from_dlpack
 from xxhash import xxh3_128_hexdigest
 
 from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, VectorRows, offsets_of
@@ -90,7 +91,8 @@ class TextEngine:
     def score(self, pairs: EncodedPairs) -> Scores:
         """Return the logit of each pair: MaxSim of the vectors of both texts, NaN where one has no tokens.
 
-        Documents that came with vectors are not encoded: their vectors are compared as they are. Raises EngineLostError if the device no longer responds, otherwise whatever the model raises.
+        Documents that came with vectors are not encoded: their vectors are compared as they are. Raises
+        EngineLostError if the device no longer responds, otherwise whatever the model raises.
         """
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
         brought = np.zeros(len(pairs.documents), dtype=np.int64) if pairs.vectors is None else pairs.vectors.lengths
@@ -154,8 +156,9 @@ class TextEngine:
         """Return the keys of documents that came with vectors, and the vectors on the device by key."""
         keys = [f"v{high:016x}{low:016x}" for high, low in hash_vectors(rows).tolist()]
         # By way of Arrow, for torch warns of numpy arrays that are read-only.
-        values = torch.from_dlpack(pa.array(rows.values.ravel())).reshape(-1, rows.values.shape[1])
-        return keys, dict(zip(keys, values.to(self._runner.device).split(rows.lengths.tolist()), strict=True))
+        values = from_dlpack(pa.array(rows.values.ravel())).reshape(-1, rows.values.shape[1])
+        parts: tuple[torch.Tensor, ...] = torch.split(values.to(self._runner.device), rows.lengths.tolist())
+        return keys, dict(zip(keys, parts, strict=True))
 
     def vectors(self, texts: Texts) -> list[FloatArray]:
         """Return the vectors [its vectors, width] of each text, for use outside of the engine."""

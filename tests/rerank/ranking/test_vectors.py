@@ -1,4 +1,4 @@
-"""Vectors that candidates bring: every list type is read alike, and what cannot be compared is rejected with a reason."""
+"""Vectors that candidates bring: every list type is read alike, and unusable ones are rejected with a reason."""
 
 import numpy as np
 import pyarrow as pa
