@@ -5,7 +5,6 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow.compute as pc
 import typer
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
-from jobs.input.candidates import Input, open_input
+from jobs.input.candidates import Input, check_readable, open_input
 from jobs.input.join import PAIRS_PER_ROW_GROUP
 from jobs.input.sample import sample
 from jobs.input.source import Source
@@ -22,11 +21,11 @@ from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.encoding.pairs import EncodedPairs
-from rerank.prepare import encode
+from rerank.engines import Kind
+from rerank.prepare import candidate_vectors, encoded_pairs, hash_documents, prepare
 from rerank.ranking.candidates import CandidateSets, text_column
-from rerank.ranking.reject import Reason, check
 from rerank.reranker import Reranker
-from rerank.store import ScoreStore, hash_pairs
+from rerank.store import Hashes, ScoreStore, join_digests
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
@@ -99,15 +98,19 @@ def make_plan(
     resolved, identity, encoder = resolve(scorer)
     reranker = Reranker(resolved, encoder=encoder)
     on_gpu = reranker.engine.description["device"].startswith("cuda")
-    target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu))
+    check_readable(opened.source, Kind(identity.kind))
+    vector_bytes = opened.source.vector_bytes if isinstance(opened.source, Source) else 0
+    target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes))
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
-    sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
-    known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
-    encoded = encode(sets, sound, reranker.encoder)
+    digests = hash_documents(sets, candidate_vectors(sets, reranker.encoder))
+    known = _known_share(sets, digests, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
+    encoded, sound = encoded_pairs(
+        CandidateSets.from_table(prepare(sets.to_table(), reranker.encoder)), reranker.encoder.template
+    )
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
     to_score = opened.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
-    distinct = len(pc.unique(text_column(sets.candidates, "text")))
+    distinct = len(np.unique(digests, axis=0))
     return {
         **_reading(opened, target),
         "queries": opened.queries,
@@ -156,9 +159,9 @@ def _files(source: Source) -> int:
     return len({group.path for group in source.row_groups})
 
 
-def _known_share(sets: CandidateSets, store: ScoreStore) -> float:
-    """Return the share of the pairs whose scores are in the store."""
-    hashes = hash_pairs(text_column(sets.queries, "query"), text_column(sets.candidates, "text"), sets.query_of)
+def _known_share(sets: CandidateSets, digests: Hashes, store: ScoreStore) -> float:
+    """Return the share of the pairs whose scores are in the store; `digests` are those of the documents."""
+    hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
     return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(hashes).known.mean()) if len(hashes) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Array types, and rows of token ids of different lengths as two arrays."""
+"""Array types, and rows of different lengths as two arrays: of token ids, and of vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +64,51 @@ class Ragged:
         if lengths.max(initial=0) <= count:
             return self
         return self.take(np.arange(len(self)), lengths=np.minimum(lengths, count))
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRows:
+    """Vectors of texts: those of text i are `values[offsets[i]:offsets[i + 1]]`.
+
+    `values` are float16 or float32, shape [vectors, width].
+    """
+
+    values: npt.NDArray[np.floating]
+    offsets: Offsets
+
+    @classmethod
+    def from_arrow(cls, array: pa.Array) -> "VectorRows":
+        """Return what `to_arrow` made; without a copy."""
+        vectors = array.flatten()
+        values = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
+        return cls(values, offsets_of(array.value_lengths().to_numpy()))
+
+    def to_arrow(self) -> pa.Array:
+        """Return the rows as an Arrow array of large lists of fixed-size lists, without a copy."""
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.values.ravel()), self.values.shape[1])
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), vectors)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Offsets:
+        """Return the number of vectors of each text, shape [texts]."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> "VectorRows":
+        """Return these rows in this order; without a copy if they follow one another."""
+        offsets = offsets_of(self.lengths[rows])
+        if len(rows) and (np.diff(rows) == 1).all():
+            return VectorRows(self.values[self.offsets[rows[0]] : self.offsets[rows[-1] + 1]], offsets)
+        return VectorRows(self.values[spans(self.offsets[rows], np.diff(offsets))], offsets)
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "VectorRows":
+        """Return as many rows, those that are not `kept` without vectors; without a copy if all vectors are kept."""
+        lengths = np.where(kept, self.lengths, 0)
+        if lengths.sum() == len(self.values):
+            return self
+        return VectorRows(self.values[np.repeat(kept, self.lengths)], offsets_of(lengths))
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Offsets:

@@ -12,15 +12,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerank.arrays import FloatArray, IntArray, Ragged, offsets_of
+from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
-from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column
+from rerank.encoding.texts import TextEncoder
+from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
 from rerank.ranking.reject import REFUSED, Reason, check
-from rerank.store import Hashes, StoredScores, hash_texts, join_digests
+from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
+from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
 DOCUMENT_PLACE = "_document_place"
+DOCUMENT_VECTORS = "_document_vectors"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
 HASH_HIGH, HASH_LOW = "_pair_hash_high", "_pair_hash_low"
@@ -29,6 +32,7 @@ INTERNAL_COLUMNS = (
     QUERY_TOKENS,
     DOCUMENT_TOKENS,
     DOCUMENT_PLACE,
+    DOCUMENT_VECTORS,
     QUERY_LENGTH,
     REASON,
     HASH_HIGH,
@@ -49,15 +53,17 @@ def prepare(
     """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
-    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Raises InputError if columns
-    are missing or of other types.
+    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Candidates that bring
+    `vectors` of the model keep them instead of being tokenised. Raises InputError if columns are missing or of other
+    types.
     """
     sets = CandidateSets.from_table(table)
-    query_reasons, reasons = check(sets)
+    vectors = candidate_vectors(sets, encoder)
+    query_reasons, reasons = check(sets, vectors.codes if vectors else None)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     to_score = reasons == Reason.OK
-    digests = hash_texts(text_column(sets.candidates, "text"))
+    digests = hash_documents(sets, vectors)
     stored_columns = {}
     if lookup is not None:
         pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
@@ -67,21 +73,47 @@ def prepare(
     rows = np.flatnonzero(to_score).astype(np.int32)
     # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
     needed = reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
-    pairs = encode(sets, rows, encoder, digests=digests, with_query=sets.query_of[needed])
+    text_rows = rows if vectors is None else rows[~vectors.is_brought[rows]]
+    pairs = encode(sets, text_rows, encoder, digests=digests, with_query=sets.query_of[needed])
 
-    dropped = () if keep_text else ("text", "query")
-    candidates = keep_columns(sets.candidates, without=(*dropped, *INTERNAL_COLUMNS))
-    documents, places = _documents_by_query(pairs, rows, sets)
+    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", *INTERNAL_COLUMNS)
+    candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
+    documents, places = _documents_by_query(pairs, text_rows, sets)
     query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
-    query_lengths[rows] = pairs.query_lengths
+    query_lengths[text_rows] = pairs.query_lengths
+    if vectors is not None:
+        vector_rows = rows[vectors.is_brought[rows]]
+        query_lengths[vector_rows] = pairs.queries.lengths[sets.query_of[vector_rows]]  # of texts by themselves
+        candidates = candidates.append_column(DOCUMENT_VECTORS, vectors.rows.only(to_score).to_arrow())
     columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
     for name, values in columns.items():
         candidates = candidates.append_column(name, pa.array(values))
-    queries = keep_columns(sets.queries, without=(*dropped, *INTERNAL_COLUMNS))
+    queries = keep_columns(sets.queries, without=dropped)
     for name, array in ((QUERY_TOKENS, pairs.queries.to_arrow()), (DOCUMENT_TOKENS, documents)):
         queries = queries.append_column(name, array)
     queries = queries.append_column(REASON, pa.array(query_reasons))
     return replace(sets, queries=queries, candidates=candidates).to_table()
+
+
+def candidate_vectors(sets: CandidateSets, encoder: PairEncoder) -> CandidateVectors | None:
+    """Return the vectors that candidates bring, None if they bring none or the model reads their texts.
+
+    Raises InputError if the model has no use for them and there are no texts.
+    """
+    if VECTORS not in sets.candidates.column_names:
+        return None
+    if isinstance(encoder, TextEncoder):
+        return read_vectors(sets.candidates, encoder.vector_format)
+    refuse_vectors_alone(sets.candidates.column_names)
+    return None
+
+
+def hash_documents(sets: CandidateSets, vectors: CandidateVectors | None) -> Hashes:
+    """Return the hash of what each candidate is scored by, its vectors or its text, shape [pairs, 2]."""
+    if vectors is None:
+        return hash_texts(text_column(sets.candidates, "text"))
+    of_texts = hash_texts(texts_beside_vectors(sets.candidates))
+    return np.where(vectors.is_brought[:, None], hash_vectors(vectors.rows), of_texts)
 
 
 def _documents_by_query(pairs: EncodedPairs, rows: IntArray, sets: CandidateSets) -> tuple[pa.Array, IntArray]:
@@ -115,6 +147,13 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
     documents = Ragged.from_arrow(by_query.flatten())
     starts = offsets_of(by_query.value_lengths().to_numpy())
     document_of = (starts[sets.query_of] + sets.candidates.column(DOCUMENT_PLACE).to_numpy())[rows].astype(np.int32)
+    vectors = None
+    if DOCUMENT_VECTORS in sets.candidates.column_names:
+        brought = VectorRows.from_arrow(combined(sets.candidates.column(DOCUMENT_VECTORS)))
+        own_document = len(documents) + rows  # behind those with tokens comes one for each candidate
+        document_of = np.where(brought.lengths[rows] > 0, own_document, document_of).astype(np.int32)
+        vectors = VectorRows(brought.values, np.pad(brought.offsets, (len(documents), 0)))
+        documents = Ragged(documents.values, np.pad(documents.offsets, (0, len(brought)), mode="edge"))
     pairs = EncodedPairs(
         template=template,
         queries=Ragged.from_arrow(combined(sets.queries.column(QUERY_TOKENS))),
@@ -123,6 +162,7 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
         document_of=document_of,
         query_lengths=sets.candidates.column(QUERY_LENGTH).to_numpy()[rows],
         document_lengths=documents.lengths[document_of].astype(np.int32),
+        vectors=vectors,
     )
     return pairs, rows
 
@@ -171,7 +211,7 @@ def encode(
     `digests` are the hashes of all candidates' texts, if they are known already. `with_query` are the rows of the
     queries that are tokenised, by default those of the candidates.
     """
-    texts = text_column(sets.candidates, "text")
+    texts = texts_beside_vectors(sets.candidates)
     first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
     documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]

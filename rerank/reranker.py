@@ -78,7 +78,8 @@ class Reranker:
         """Return a table of candidate sets with its candidates ranked, one row per query as before.
 
         `table` has the columns `query_id`, `query` and `candidates: list<struct<doc_id, text, …>>`, or was made of
-        such a table by `rerank.prepare`. Other columns and fields are kept. The result has:
+        such a table by `rerank.prepare`. Candidates of models that encode texts by themselves may bring `vectors`
+        instead of a text. Other columns and fields are kept. The result has:
 
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
           and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them

@@ -88,9 +88,20 @@ def _value_bytes(values: pa.Array | pa.ChunkedArray) -> Offsets:
     if any(test(kind) for test in (*_STRINGS, *_BINARIES)):
         return _lengths(pc.binary_length(values)) + _BYTES_PER_OFFSET
     if any(test(kind) for test in _LISTS):
+        if (width := _fixed_bytes(kind.value_type)) is not None:  # vectors: not one number for each of their floats
+            return _lengths(pc.list_value_length(values)) * width + _BYTES_PER_OFFSET
         ends = offsets_of(_value_bytes(values.flatten()))
         return np.diff(ends[offsets_of(_lengths(pc.list_value_length(values)))]) + _BYTES_PER_OFFSET
     return np.full(len(values), -(-values.nbytes // max(1, len(values))), dtype=np.int64)
+
+
+def _fixed_bytes(kind: pa.DataType) -> int | None:
+    """Return the bytes that every value of a type takes, None if they differ."""
+    if pa.types.is_fixed_size_list(kind):
+        width = _fixed_bytes(kind.value_type)
+        return None if width is None else width * kind.list_size
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return kind.bit_width // 8 if is_number else None
 
 
 def _lengths(lengths: pa.Array) -> Offsets:

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from rerank.errors import InputError
 from rerank.ranking.candidates import CANDIDATES
+from rerank.ranking.vectors import VECTORS, holds_vectors
 
 
 class Layout(StrEnum):
@@ -21,6 +22,7 @@ class Kind(StrEnum):
     ID = "a string or an integer"
     TEXT = "a string"
     NUMBER = "a number"
+    VECTORS = "lists of floats, or lists of such lists"
 
 
 def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
@@ -56,7 +58,7 @@ def recognise(uri: str, schema: pa.Schema) -> Layout:
     """Recognise the layout from the column types. Raises InputError."""
     if CANDIDATES in schema.names and _is_list(schema.field(CANDIDATES).type):
         return Layout.QUERIES
-    if "doc_id" in schema.names and "text" in schema.names:
+    if "doc_id" in schema.names and not {"text", VECTORS}.isdisjoint(schema.names):
         return Layout.PAIRS
     raise InputError(
         f"{uri}: no candidate sets: expected query_id, query and either candidates: list<struct<doc_id, text>> or "
@@ -78,9 +80,17 @@ def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
         ("query_id", schema, Kind.ID),
         ("query", schema, Kind.TEXT),
         ("doc_id", inner, Kind.ID),
-        ("text", inner, Kind.TEXT),
     ):
         check_column(uri, holder, name, kind)
+    check_documents(uri, inner)
+
+
+def check_documents(uri: str, schema: pa.Schema) -> None:
+    """Raise InputError if documents have neither a text nor vectors, or one of them has the wrong type."""
+    if VECTORS in schema.names:
+        check_column(uri, schema, VECTORS, Kind.VECTORS)
+    if "text" in schema.names or VECTORS not in schema.names:
+        check_column(uri, schema, "text", Kind.TEXT)
 
 
 def check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
@@ -101,6 +111,7 @@ _ACCEPTED = {
     Kind.ID: (*_STRINGS, pa.types.is_integer),
     Kind.TEXT: (*_STRINGS, pa.types.is_binary, pa.types.is_large_binary),
     Kind.NUMBER: (pa.types.is_integer, pa.types.is_floating),
+    Kind.VECTORS: (holds_vectors,),
 }
 
 

@@ -11,10 +11,12 @@ from jobs.input.limit import first_queries
 from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import Rows
+from rerank.engines import Kind
 from rerank.errors import ConfigError
 from rerank.ranking.candidates import CANDIDATES
 from rerank.ranking.fusion import FusionMethod, ScoreFusion
 from rerank.ranking.rank import SOURCE_SCORE
+from rerank.ranking.vectors import refuse_vectors_alone
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
@@ -63,9 +65,7 @@ def open_input(
 
 def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
     """Raise ConfigError if scores are to be mixed but the input has no first-stage scores."""
-    schema = source.rows.schema if isinstance(source, RunJoin) else source.schema
-    lists = schema.field(CANDIDATES).type.value_type if CANDIDATES in schema.names else schema
-    kinds = {field.name: field.type for field in lists}
+    kinds = _candidate_columns(source.rows if isinstance(source, RunJoin) else source)
     kind = kinds.get("score", kinds.get(SOURCE_SCORE))
     if fusion.method is FusionMethod.SCORES and not (
         kind and (pa.types.is_floating(kind) or pa.types.is_integer(kind))
@@ -75,6 +75,20 @@ def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
             f"--mix {fusion} needs the first stage's scores, a column 'score' of numbers; the candidates have {found}. "
             "--mix rrf:WEIGHT needs no scores, only the order of the candidates"
         )
+
+
+def check_readable(source: Source | RunJoin, kind: Kind) -> None:
+    """Raise InputError if candidates have vectors without texts and models of this kind read texts."""
+    if not kind.encodes_texts_alone:
+        table = (source.corpus or source.rows) if isinstance(source, RunJoin) else source
+        refuse_vectors_alone(_candidate_columns(table))
+
+
+def _candidate_columns(source: Source) -> dict[str, pa.DataType]:
+    """Return the columns of the candidates, in either layout."""
+    schema = source.schema
+    fields = schema.field(CANDIDATES).type.value_type if CANDIDATES in schema.names else schema
+    return {field.name: field.type for field in fields}
 
 
 def counted(source: Source) -> Input:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.formats.columns import Kind, Layout
+from jobs.formats.columns import Kind, Layout, check_documents
 from jobs.formats.renames import by_table
 from jobs.input.query_ids import RUNS, THREADS
 from jobs.input.source import RowGroup, Source, open_source, open_table
@@ -28,7 +28,7 @@ ROW, DOCUMENT, QUERY = "row.", "document.", "query."
 PAIRS_PER_ROW_GROUP = 1_000  # of the joined files; a split is at least one row group
 
 _RUN = {"query_id": Kind.ID, "doc_id": Kind.ID, "score": Kind.NUMBER}
-_CORPUS = {"doc_id": Kind.ID, "text": Kind.TEXT}
+_CORPUS = {"doc_id": Kind.ID}
 _QUERIES = {"query_id": Kind.ID, "query": Kind.TEXT}
 
 
@@ -100,6 +100,7 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     run_renames, corpus_renames, query_renames = by_table(renames, "run", "corpus", "queries")
     rows = open_table(run, _RUN, renames=run_renames)
     documents = open_table(corpus, _CORPUS, renames=corpus_renames)
+    check_documents(documents.location.uri, documents.schema)
     query_table = open_table(queries, _QUERIES, renames=query_renames)
     for other, by in ((documents, "doc_id"), (query_table, "query_id")):
         _check_same_kind(rows, other, by)

@@ -15,11 +15,13 @@ from jobs.formats.slices import read_slices
 from rerank.errors import InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import CANDIDATES
+from rerank.ranking.vectors import VECTORS
 from rerank.sizes import narrow_type, wide_type
 
 _FOOTER_THREADS = 16
 _BYTES_PER_SLICE = 16 << 20
 _ROWS_PER_RUN = 1_000_000
+_FLOAT_BYTES = {"FIXED_LEN_BYTE_ARRAY": 2, "FLOAT": 4, "DOUBLE": 8}  # by Parquet's type; float16 has none of its own
 
 Groups = list[tuple[str, int, pq.RowGroupMetaData]]
 """Row groups with their file and their index in it."""
@@ -55,6 +57,7 @@ class Source:
     schema: pa.Schema
     renames: dict[str, str]
     row_groups: tuple[RowGroup, ...]
+    vector_bytes: int = 0  # of the vectors that a candidate brings, on average
     is_intermediate: bool = False  # written by an earlier step of the same run
     has_large_strings: bool = False  # in the files
 
@@ -146,7 +149,16 @@ def _source(location: Location, layout: Layout, schema: pa.Schema, renames: dict
         raise InputError(f"{location.uri}: holds no rows")
     wide = pa.schema([field.with_type(wide_type(field.type)) for field in schema])
     is_narrow = all(narrow_type(kind) == kind for kind in schema.types)
-    return Source(location, layout, wide, renames, row_groups, has_large_strings=not is_narrow)
+    return Source(
+        location,
+        layout,
+        wide,
+        renames,
+        row_groups,
+        vector_bytes=sum(_vector_bytes(group, renames) for _, _, group in groups)
+        // max(1, sum(g.pairs for g in row_groups)),
+        has_large_strings=not is_narrow,
+    )
 
 
 def _read_footer(location: Location, path: str) -> pq.FileMetaData:
@@ -166,6 +178,17 @@ def _common_schema(files: list[str], footers: list[pq.FileMetaData]) -> pa.Schem
                 f"and {basename(path)} has {describe(other)}"
             )
     return schema
+
+
+def _vector_bytes(group: pq.RowGroupMetaData, renames: dict[str, str]) -> int:
+    """Return the bytes in memory of the vectors in a row group."""
+    name = renames.get(VECTORS, VECTORS)
+    columns = (group.column(index) for index in range(group.num_columns))
+    return sum(
+        int(column.num_values) * _FLOAT_BYTES.get(column.physical_type, 0)
+        for column in columns
+        if name in column.path_in_schema.split(".")
+    )
 
 
 def _pairs(group: pq.RowGroupMetaData, renames: dict[str, str], layout: Layout) -> int:

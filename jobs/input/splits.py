@@ -21,6 +21,7 @@ from rerank.ranking.reject import REFUSED, Codes, Reason
 # A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
 _PAIRS_PER_BLOCK_CPU = 256
+_VECTOR_BYTES_PER_BLOCK = 256 << 20  # of vectors that candidates bring: an actor holds some blocks at once
 # A split is one task: all of it is scored again if its actor dies and there is no score store.
 _BLOCKS_PER_SPLIT = 4
 _PAIRS_PER_SPLIT = 50_000
@@ -43,9 +44,10 @@ class Split:
     repeated: Sequence[int] = ()
 
 
-def pairs_per_block(requested: int | None, *, on_gpu: bool) -> int:
-    """Return how many pairs an actor gets at once."""
-    return requested or (_PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU)
+def pairs_per_block(requested: int | None, *, on_gpu: bool, vector_bytes: int = 0) -> int:
+    """Return how many pairs an actor gets at once; `vector_bytes` are those of the vectors that a candidate brings."""
+    usual = _PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU
+    return requested or min(usual, max(1, _VECTOR_BYTES_PER_BLOCK // max(1, vector_bytes)))
 
 
 def pairs_per_split(block: int) -> int:

@@ -8,7 +8,7 @@ import ray
 
 from jobs.console import plural, say
 from jobs.formats.columns import Layout
-from jobs.input.candidates import Input, check_mixable, open_input
+from jobs.input.candidates import Input, check_mixable, check_readable, open_input
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
@@ -24,7 +24,7 @@ from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
 from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
-from rerank.engines import Engine
+from rerank.engines import Engine, Kind
 from rerank.fingerprint import ModelIdentity
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.paths import join_uri, locate
@@ -129,11 +129,12 @@ def _on_cluster(
     wait_for_room(pool)
     resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
     scorer, model, shipped_encoder = ray.get(resolving)
+    check_readable(job_input.source, Kind(model.kind))
     if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
     score_lookup = _open_lookup(config, model)
     source = ensure_grouped(job_input, staging.folder.join(GATHERED))
-    block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0)
+    block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0, vector_bytes=source.vector_bytes)
     splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
     say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")

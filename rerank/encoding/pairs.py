@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
+from rerank.arrays import IntArray, Offsets, Ragged, VectorRows, offsets_of, spans
 from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
@@ -46,6 +46,8 @@ class EncodedPairs:
     `documents`.
 
     Rows are shared: a query with 100 candidates is stored once. Lengths are those after truncation.
+
+    `vectors` [documents] are the vectors of documents that came with vectors and have no tokens; None: there are none.
     """
 
     template: PairTemplate
@@ -55,6 +57,7 @@ class EncodedPairs:
     document_of: IntArray
     query_lengths: IntArray
     document_lengths: IntArray
+    vectors: VectorRows | None = None
 
     def __len__(self) -> int:
         return len(self.query_of)

@@ -103,6 +103,19 @@ class TextRoles:
         )
 
 
+def vector_width(files: ModelFiles, *, hidden_size: int) -> int | None:
+    """Return how wide the vectors of a model for single texts are, None if its files do not say.
+
+    `hidden_size` is the width of its transformer's states.
+    """
+    if "HF_ColBERT" in ((files.json("config.json") or {}).get("architectures") or ()):
+        return (files.json("artifact.metadata") or {}).get("dim")
+    dense = [module for module in files.json("modules.json") or [] if module["type"].endswith("Dense")]
+    if not dense:
+        return hidden_size
+    return (files.json(f"{dense[-1]['path']}/config.json") or {}).get("out_features")
+
+
 def _has(modules: Sequence[Mapping[str, Any]], name: str) -> bool:
     return any(module["type"].endswith(name) for module in modules)
 

@@ -19,12 +19,13 @@ from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
-from rerank.encoding.text_roles import Role, TextRoles
+from rerank.encoding.text_roles import Role, TextRoles, vector_width
 from rerank.encoding.tokenizer import length_limit, load_parts
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import InputError, ModelError
 from rerank.model_files import ModelFiles
 from rerank.ranking.relevance import Relevance
+from rerank.ranking.vectors import VectorFormat
 from rerank.types import AS_THE_MODEL, Output, TokenLimits
 
 _NO_TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
@@ -72,6 +73,7 @@ def load_text_encoder(config: ScorerConfig) -> "TextEncoder":
         filler=_filler(tokenizer, roles.query),
         relevance=_relevance(config, roles),
         output="multivector" if roles.similarity in _LATE else "dense",
+        width=vector_width(files, hidden_size=settings.get_text_config().hidden_size),
     )
 
 
@@ -90,10 +92,11 @@ class TextEncoder:
         filler: int | None,
         relevance: Relevance,
         output: Output,
+        width: int | None = None,
     ) -> None:
         """Take over a tokeniser. `filler` is the id of the token that expands queries, None if they are not expanded.
 
-        `output` is what the model makes of a text.
+        `output` is what the model makes of a text, and `width` that of its vectors, None if that is unknown.
         Raises ModelError if `max_length` leaves no room for text.
         """
         tokenizer.no_truncation()
@@ -105,6 +108,7 @@ class TextEncoder:
         self.max_length = self._roles[1].max_length or max_length
         self.relevance = relevance
         self.output = output
+        self._width = width
         self.text_format = json.dumps(roles.as_json(), sort_keys=True)
         for role, prompt_length in zip(self._roles, self._prompt_lengths, strict=True):
             if (role.max_length or max_length) <= self._special_count + prompt_length:
@@ -112,6 +116,13 @@ class TextEncoder:
                     f"max_length must be above {self._special_count + prompt_length}, the tokens of the prompt and "
                     f"the special tokens of a text, got {role.max_length}"
                 )
+
+    @property
+    def vector_format(self) -> VectorFormat:
+        """Return what vectors of documents must be like. Raises InputError if the model's files do not say."""
+        if self._width is None:
+            raise InputError("the model's files do not say how wide its vectors are: candidates cannot bring vectors")
+        return VectorFormat(self._width, is_single=self.output == "dense")
 
     @property
     def special_tokens(self) -> tuple[list[int], list[int]]:

@@ -1,7 +1,8 @@
 """Engines turn encoded pairs into logits. torch lives here and nowhere else in this package.
 
 Each kind of model (`rerank.engines.kinds`) has an encoder, which turns texts into token ids, and an engine, which turns
-token ids into logits. The rest of the package handles all kinds alike.
+token ids into logits. The rest of the package handles all kinds alike. For kinds that encode queries and documents by
+themselves EncodedPairs hold whole rows, special tokens included, with an empty template.
 
 To add a kind: name it in `kinds.py`, give it a module here, and load that in `load_encoder` and `load_engine`.
 """
@@ -22,7 +23,7 @@ def load_encoder(config: ScorerConfig) -> PairEncoder:
 
     Raises ModelError, and UnavailableError if the Hub cannot be reached.
     """
-    if kind_of(config) in _BY_THEMSELVES:
+    if kind_of(config).encodes_texts_alone:
         from rerank.encoding.texts import load_text_encoder
 
         return load_text_encoder(config)
@@ -49,8 +50,3 @@ def load_engine(config: ScorerConfig) -> Engine:
             from rerank.engines.cross_encoder import CrossEncoderEngine
 
             return CrossEncoderEngine(config)
-
-
-# Kinds that encode queries and documents by themselves: their EncodedPairs hold whole rows for both, special tokens
-# included, with an empty template. The engine encodes each distinct row once and multiplies vectors.
-_BY_THEMSELVES = frozenset({Kind.LATE_INTERACTION, Kind.VECTOR})

@@ -20,6 +20,11 @@ class Kind(StrEnum):
     LATE_INTERACTION = "late interaction"
     VECTOR = "one vector per text"
 
+    @property
+    def encodes_texts_alone(self) -> bool:
+        """Return whether the engine encodes queries and documents by themselves and compares their vectors."""
+        return self in {Kind.LATE_INTERACTION, Kind.VECTOR}
+
 
 _ACCEPTED = "accepted are models of the kinds " + ", ".join(kind.value for kind in Kind)
 

@@ -144,6 +144,13 @@ def text_column(table: pa.Table, name: str) -> pa.Array:
     return combined(values.cast(options=pc.CastOptions(target_type=pa.large_string(), allow_invalid_utf8=True)))
 
 
+def texts_beside_vectors(candidates: pa.Table) -> pa.Array:
+    """Return the candidates' texts as `text_column` does, all null if there is no such column. Raises InputError."""
+    if "text" not in candidates.column_names:
+        return pa.nulls(candidates.num_rows, pa.large_string())
+    return text_column(candidates, "text")
+
+
 def keep_columns(table: pa.Table, *, without: Iterable[str]) -> pa.Table:
     """Return the table without the named columns; names that it does not have are ignored."""
     return table.drop_columns([name for name in without if name in table.column_names])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rerank.arrays import FloatArray, IntArray, offsets_of
-from rerank.ranking.candidates import CandidateSets, column, combined, list_column, text_column
+from rerank.ranking.candidates import CandidateSets, column, combined, list_column, text_column, texts_beside_vectors
 
 
 class Reason(IntEnum):
@@ -41,6 +41,12 @@ class Reason(IntEnum):
     ENGINE_FAILED = 16, "the engine failed on it"
     KILLED_WORKER = 17, "scoring it killed the worker"
     TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected, only left unscored
+    VECTORS_NULL = 19, "text and vectors are null"
+    VECTORS_EMPTY = 20, "vectors are empty"
+    VECTORS_HOLD_NULL = 21, "vectors hold a null"
+    VECTORS_NOT_FINITE = 22, "vectors hold NaN or infinity"
+    VECTORS_WIDTH = 23, "vectors are not as wide as those of the model"
+    VECTORS_SEVERAL = 24, "several vectors, but the model has one per text"
 
 
 Codes = npt.NDArray[np.int8]
@@ -49,11 +55,12 @@ Codes = npt.NDArray[np.int8]
 REFUSED = "_refused"
 
 
-def check(sets: CandidateSets) -> tuple[Codes, Codes]:
+def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes, Codes]:
     """Return why each query [queries] and each candidate [pairs] cannot be scored, as Reason codes; OK if it can.
 
-    Codes in a `_refused` column, of queries or of candidates, take precedence over the checks made here.
-    Raises InputError if a column is missing or a text column has another type.
+    `vector_codes` [pairs] are those of the vectors that candidates bring, VECTORS_NULL where a candidate brings none
+    and needs a text. Codes in a `_refused` column, of queries or of candidates, take precedence over the checks made
+    here. Raises InputError if a column is missing or a text column has another type.
     """
     query_id, query = column(sets.queries, "query_id"), text_column(sets.queries, "query")
     queries = np.zeros(len(sets), dtype=np.int8)
@@ -62,9 +69,12 @@ def check(sets: CandidateSets) -> tuple[Codes, Codes]:
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
     queries = _as_refused(sets.queries, queries)
 
-    doc_id, text = column(sets.candidates, "doc_id"), text_column(sets.candidates, "text")
+    doc_id = column(sets.candidates, "doc_id")
+    text = text_column(sets.candidates, "text") if vector_codes is None else texts_beside_vectors(sets.candidates)
     reasons = np.zeros(sets.pair_count, dtype=np.int8)
     _mark(reasons, text, blank=Reason.TEXT_BLANK, not_utf8=Reason.TEXT_NOT_UTF8, null=Reason.TEXT_NULL)
+    if vector_codes is not None:
+        reasons = _with_vectors(reasons, vector_codes)
     reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
     reasons[_null(doc_id)] = Reason.DOC_ID_NULL
     reasons = _as_refused(sets.candidates, reasons)
@@ -109,6 +119,17 @@ def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, nul
     codes[is_blank.to_numpy(zero_copy_only=False)] = blank
     codes[is_broken] = not_utf8
     codes[is_null] = null
+
+
+def _with_vectors(of_text: Codes, of_vectors: Codes) -> Codes:
+    """Return the codes of candidates that may bring vectors: those of the text count where they bring none.
+
+    A text that is not UTF-8 is refused in any case, for it may be copied into the output.
+    """
+    needs_text = of_vectors == Reason.VECTORS_NULL
+    without_vectors = np.where(of_text == Reason.TEXT_NULL, Reason.VECTORS_NULL, of_text)
+    codes: Codes = np.where(needs_text | (of_text == Reason.TEXT_NOT_UTF8), without_vectors, of_vectors)
+    return codes.astype(np.int8)
 
 
 def _as_refused(rows: pa.Table, codes: Codes) -> Codes:

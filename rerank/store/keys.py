@@ -1,4 +1,4 @@
-"""128-bit hashes of (query, document) pairs, computed where the texts lie in Arrow memory."""
+"""128-bit hashes of (query, document) pairs, computed where the texts or vectors lie in Arrow memory."""
 
 from itertools import repeat
 
@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_128_digest
 
-from rerank.arrays import IntArray
+from rerank.arrays import IntArray, VectorRows
 
 Hashes = npt.NDArray[np.uint64]
 """Shape [pairs, 2] or [texts, 2]: the high and the low half of each hash."""
 
 # Part of the format of a store: with another seed all pairs have other hashes, and everything is scored again.
 _QUERY_SEED = 0x9E37_79B9_7F4A_7C15
+_VECTORS_SEED = 0xD1B5_4A32_D192_ED03
 
 
 def hash_pairs(
@@ -39,10 +40,24 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray) -> Hashes:
     return _digests(texts, seed=0)
 
 
+def hash_vectors(rows: VectorRows) -> Hashes:
+    """Return the 128-bit xxh3 of each document's vectors, shape [documents, 2], with a seed that no text has.
+
+    The bytes are hashed as they are: the same numbers in float16 and float32 have different hashes.
+    """
+    values = np.ascontiguousarray(rows.values).ravel().view(np.uint8).data
+    bounds = (rows.offsets * (rows.values.shape[1] * rows.values.itemsize)).tolist()
+    slices = map(values.__getitem__, map(slice, bounds, bounds[1:]))
+    return _as_hashes(b"".join(map(xxh3_128_digest, slices, repeat(_VECTORS_SEED))))
+
+
+def _as_hashes(digests: bytes) -> Hashes:
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+
+
 def _digests(texts: pa.Array | pa.ChunkedArray, *, seed: int) -> Hashes:
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
-    digests = b"".join(_chunk_digests(chunk, seed) for chunk in chunks)
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    return _as_hashes(b"".join(_chunk_digests(chunk, seed) for chunk in chunks))
 
 
 def _chunk_digests(texts: pa.Array, seed: int) -> bytes:

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
+from torch.utils.dlpack import from_dlpack
 from xxhash import xxh3_128_hexdigest
 
-from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, offsets_of
+from rerank.arrays import FloatArray, IntArray, Offsets, Ragged, VectorRows, offsets_of
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.texts import Texts
@@ -22,6 +24,7 @@ from rerank.engines.forward.text_states import TextStates, TextStatesPacked, Tex
 from rerank.engines.kinds import kind_of
 from rerank.engines.texts.vector_cache import VectorCache
 from rerank.max_similarity import NO_VECTORS, chunks_of, sum_of_maxima
+from rerank.store import hash_vectors
 
 
 class TextModel(Protocol):
@@ -88,21 +91,31 @@ class TextEngine:
     def score(self, pairs: EncodedPairs) -> Scores:
         """Return the logit of each pair: MaxSim of the vectors of both texts, NaN where one has no tokens.
 
-        Raises EngineLostError if the device no longer responds, otherwise whatever the model raises.
+        Documents that came with vectors are not encoded: their vectors are compared as they are. Raises
+        EngineLostError if the device no longer responds, otherwise whatever the model raises.
         """
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
-        scorable = np.flatnonzero((pairs.query_lengths > 0) & (pairs.document_lengths > 0))
+        brought = np.zeros(len(pairs.documents), dtype=np.int64) if pairs.vectors is None else pairs.vectors.lengths
+        has_document = (pairs.document_lengths > 0) | (brought[pairs.document_of] > 0)
+        scorable = np.flatnonzero((pairs.query_lengths > 0) & has_document)
         if not len(scorable):
             return Scores(logits, 0)
         queries, query_of = np.unique(pairs.query_of[scorable], return_inverse=True)
         documents, document_of = np.unique(pairs.document_of[scorable], return_inverse=True)
-        tokens = _joined(pairs.queries.take(queries), pairs.documents.take(documents))
+        is_brought = brought[documents] > 0
+        tokens = _joined(pairs.queries.take(queries), pairs.documents.take(documents[~is_brought]))
         keys, vectors, tally = self._encode(Texts(tokens, np.arange(len(tokens)) < len(queries)))
+        if pairs.vectors is not None:
+            brought_keys, brought_vectors = self._brought(pairs.vectors.take(documents[is_brought]))
+            keys, vectors = keys + brought_keys, vectors | brought_vectors
         # Equal texts are compared once, so that their logits are equal to the last bit, and ties keep their order.
         place_of = {key: place for place, key in enumerate(vectors)}
         places = np.array([place_of[key] for key in keys])
+        # Behind the keys of the queries come those of the documents with tokens, then those of the others.
+        key_of = np.empty(len(documents), dtype=np.intp)
+        key_of[np.argsort(is_brought, kind="stable")] = np.arange(len(documents)) + len(queries)
         logits[scorable] = self._compare(
-            list(vectors.values()), places[: len(queries)][query_of], places[len(queries) :][document_of]
+            list(vectors.values()), places[: len(queries)][query_of], places[key_of[document_of]]
         )
         return replace(tally, logits=logits)
 
@@ -138,6 +151,14 @@ class TextEngine:
             remembered_texts=len(vectors),
         )
         return keys, vectors | new, tally
+
+    def _brought(self, rows: VectorRows) -> tuple[list[str], dict[str, torch.Tensor]]:
+        """Return the keys of documents that came with vectors, and the vectors on the device by key."""
+        keys = [f"v{high:016x}{low:016x}" for high, low in hash_vectors(rows).tolist()]
+        # By way of Arrow, for torch warns of numpy arrays that are read-only.
+        values = from_dlpack(pa.array(rows.values.ravel())).reshape(-1, rows.values.shape[1])
+        parts: tuple[torch.Tensor, ...] = torch.split(values.to(self._runner.device), rows.lengths.tolist())
+        return keys, dict(zip(keys, parts, strict=True))
 
     def vectors(self, texts: Texts) -> list[FloatArray]:
         """Return the vectors [its vectors, width] of each text, for use outside of the engine."""

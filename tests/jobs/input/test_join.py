@@ -171,6 +171,17 @@ def test_each_table_has_renames_of_its_own(tmp_path: Path) -> None:
         open_run(str(tmp_path / "run"), **places, renames={"docs.text": "body"}, limit=None)
 
 
+def test_a_corpus_may_bring_vectors_instead_of_texts(tmp_path: Path) -> None:
+    write_run(tmp_path, [{"query_id": "1", "doc_id": doc_id, "score": 1.0} for doc_id in ("a", "c", "b", "z")])
+    vectors = pa.array([[[1.0, 2.0]], None, [[3.0, 4.0], [5.0, 6.0]]], pa.list_(pa.list_(pa.float32(), 2)))
+    pq.write_table(pa.table({"doc_id": ["a", "b", "c"], "vectors": vectors}), tmp_path / "corpus.parquet")
+    pq.write_table(pa.table({"query_id": ["1"], "query": ["one"]}), tmp_path / "queries.parquet")
+    places = {"corpus": str(tmp_path / "corpus.parquet"), "queries": str(tmp_path / "queries.parquet")}
+    (found,) = group_without_ray(open_run(str(tmp_path / "run"), **places, renames={}, limit=None))
+    brought = [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], None, None]
+    assert [candidate["vectors"] for candidate in found["candidates"]] == brought
+
+
 def test_a_table_that_lacks_a_column_is_a_sentence(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"], "score": ["high"]}), tmp_path / "run")
     with pytest.raises(InputError, match="run: column 'score' must be a number, found string"):

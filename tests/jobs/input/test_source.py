@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from jobs.formats.columns import Layout
 from jobs.input.query_ids import read_query_ids
 from jobs.input.source import open_source
+from jobs.input.splits import plan_splits, read_split
 from rerank.errors import InputError
+from rerank.ranking.candidates import CandidateSets
 from tests.fakes import candidate_sets
 from tests.jobs.tables import pairs_table, write_parts
 
@@ -195,3 +198,44 @@ def test_refuses_two_columns_of_one_name(tmp_path: Path, renames: dict[str, str]
 def test_refuses_a_rename_from_a_column_that_is_not_there(pairs: Path) -> None:
     with pytest.raises(InputError, match="no column 'body' to read as 'text'; found query_id, query, doc_id, text"):
         open_source(str(pairs), renames={"text": "body"})
+
+
+def nested(pairs: pa.Table) -> pa.Table:
+    """The pairs of ROWS as one row per query."""
+    queries = pairs.select(["query_id", "query"]).take([0, 2])
+    return CandidateSets(queries, pairs.drop_columns(["query_id", "query"]), np.array([0, 2, 3])).to_table()
+
+
+VECTORS = [[[1.0, 2.0], [3.0, 4.0]], None, [[5.0, 6.0]]]
+
+
+@pytest.mark.parametrize("with_text", [True, False])
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize(
+    "kind",
+    [pa.list_(pa.list_(pa.float32())), pa.list_(pa.list_(pa.float16(), 2)), pa.large_list(pa.large_list(pa.float64()))],
+    ids=str,
+)
+def test_vectors_are_read_with_a_text_or_without(tmp_path: Path, kind: pa.DataType, layout: Layout, *, with_text: bool):
+    table = pairs_table(ROWS).append_column("vectors", pa.array(VECTORS, kind))
+    table = table if with_text else table.drop_columns(["text"])
+    pq.write_table(nested(table) if layout is Layout.QUERIES else table, tmp_path / "in.parquet")
+    source = open_source(str(tmp_path))
+    assert source.layout is layout
+    read = pa.concat_tables(read_split(source, plan_splits(source, target_pairs=1)[0]))
+    candidates = CandidateSets.from_table(read).candidates
+    assert candidates["vectors"].to_pylist() == VECTORS
+    assert ("text" in candidates.column_names) == with_text
+    width = {pa.float16(): 2, pa.float32(): 4, pa.float64(): 8}[kind.value_type.value_type]
+    assert source.vector_bytes == pytest.approx(6 * width / 3, rel=0.2)  # a null list counts as a float
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_vectors_of_another_type_are_refused(tmp_path: Path, layout: Layout):
+    table = pairs_table(ROWS).append_column("vectors", pa.array(["x", "y", "z"]))
+    pq.write_table(nested(table) if layout is Layout.QUERIES else table, tmp_path / "in.parquet")
+    with pytest.raises(
+        InputError, match="column 'vectors' must be lists of floats, or lists of such lists, found string"
+    ):
+        open_source(str(tmp_path))
+    assert open_source(str(tmp_path), renames={"other": "vectors"}).layout is layout
