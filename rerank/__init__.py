@@ -6,6 +6,7 @@ from rerank.errors import RerankError
 from rerank.max_similarity import maxsim
 from rerank.ranking.options import RankingOptions
 from rerank.reranker import Reranker
+from rerank.tables.published import read_ranked
 from rerank.types import EncodeRequest, EncodeResult, RankedDocument, RerankRequest, RerankResult
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Reranker",
     "ScorerConfig",
     "maxsim",
+    "read_ranked",
 ]

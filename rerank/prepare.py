@@ -16,7 +16,8 @@ from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.encoding.texts import TextEncoder
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
-from rerank.ranking.reject import REFUSED, Reason, check
+from rerank.ranking.reject import REFUSED, REJECTED, Reason, check
+from rerank.ranking.usage import USAGE
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
 
@@ -132,6 +133,12 @@ def _documents_by_query(pairs: EncodedPairs, rows: IntArray, sets: CandidateSets
     places = np.full(sets.pair_count, -1, dtype=np.int32)
     places[rows] = number - starts[owner]
     return pa.LargeListArray.from_arrays(pa.array(starts), tokens.to_arrow()), places
+
+
+def without_internal_columns(sets: CandidateSets) -> CandidateSets:
+    """Return the candidate sets without the columns of `prepare` and of an earlier ranking."""
+    queries = keep_columns(sets.queries, without=(*INTERNAL_COLUMNS, REJECTED, USAGE))
+    return CandidateSets(queries, keep_columns(sets.candidates, without=INTERNAL_COLUMNS), sets.offsets)
 
 
 def is_prepared(table: pa.Table) -> bool:

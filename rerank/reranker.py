@@ -1,33 +1,40 @@
 """Rank candidate sets: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from xxhash import xxh3_128_hexdigest
 
 from rerank.arrays import FloatArray, IntArray, offsets_of
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
+from rerank.encoding.requests import encode_request, encode_requests
 from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
-from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
-from rerank.ranking.candidates import CandidateSets, keep_columns
+from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress, block_name
+from rerank.prepare import (
+    REASON,
+    encoded_pairs,
+    is_prepared,
+    pair_hashes_of,
+    prepare,
+    stored_logits,
+    without_internal_columns,
+)
+from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.ranking.rank import best_first, rank, with_source_score
-from rerank.ranking.reject import Reason, mark_not_finite, rejected
+from rerank.ranking.reject import REJECTED, Reason, mark_not_finite, rejected
+from rerank.ranking.usage import USAGE, usage_column
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
-from rerank.types import RankedDocument, RerankRequest, RerankResult
-
-REJECTED = "rejected"
-USAGE = "usage"
+from rerank.tables.frames import Frame, Unscored, rank_frame
+from rerank.types import RankedDocument, RerankRequest, RerankResult, requests_of
 
 _SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported
 
@@ -113,7 +120,7 @@ class Reranker:
         codes[rows] = scored.codes
         codes = mark_not_finite(codes, logits)
         rejections = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
-        clean, too_deep = _without_internal_columns(sets), codes == Reason.TOO_DEEP
+        clean, too_deep = without_internal_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
         sort_keys = options.sort_keys(clean, logits)
         scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[sets.query_of])
@@ -126,16 +133,18 @@ class Reranker:
             top_k=options.top_k,
             min_score=options.min_score,
         ).to_table()
-        usage = {
-            "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
-            "store_hits": _per_query(sets, hits),
-            "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
-            "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),
-            **{name: _in_first_row(scored.work[name], len(sets)) for name in WORK},
-            "engine_seconds": _in_first_row(scored.seconds, len(sets)),
-        }
-        usages = pa.StructArray.from_arrays([pa.array(values) for values in usage.values()], names=list(usage))
-        return ranked.append_column(REJECTED, rejections).append_column(USAGE, usages)
+        is_scored = scored.codes == Reason.OK
+        usage = usage_column(
+            sets,
+            by_pair={"pairs_ranked": np.isfinite(logits) | too_deep, "store_hits": hits},
+            totals={
+                "pairs_scored": int(np.count_nonzero(is_scored)),
+                "tokens": int(pairs.lengths[is_scored].sum()),
+                **{name: scored.work[name] for name in WORK},
+                "engine_seconds": scored.seconds,
+            },
+        )
+        return ranked.append_column(REJECTED, rejections).append_column(USAGE, usage)
 
     def _score_block(
         self,
@@ -151,7 +160,7 @@ class Reranker:
             if save_scores is not None:
                 save_scores(pair_hashes_of(sets, rows[places]), logits, pairs.lengths[places])
 
-        name = _block_name(sets, pairs) if attempts else ""
+        name = block_name(sets, pairs) if attempts else ""
         scored = FaultIsolation(
             pairs,
             rows,
@@ -178,7 +187,7 @@ class Reranker:
         if isinstance(documents, str):
             raise InputError(f"documents must be a list of strings, got one string: {documents[:80]!r}")
         request = RerankRequest(query, tuple(documents), top_k)
-        return _with_texts(request, self.rerank(request))
+        return RankedTexts.of(request, self.rerank(request))
 
     def rank_many(
         self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, top_k: int | None = None
@@ -187,17 +196,35 @@ class Reranker:
 
         Raises InputError if a text is blank or not a string, ModelError if a logit is not finite.
         """
-        requests = _requests(queries, documents, top_k)
+        requests = requests_of(queries, documents, top_k)
         if not requests:
             return RankedQueries(())
         bounds = offsets_of([len(request.documents) for request in requests])
-        pairs = self._encode_all(requests)
+        pairs = encode_requests(self.encoder, requests)
         logits = self.engine.score(pairs).logits
         results = (
             self.finish(request, pairs.take(np.arange(start, stop)), logits[start:stop])
             for request, start, stop in zip(requests, bounds[:-1], bounds[1:], strict=True)
         )
-        return RankedQueries(tuple(map(_with_texts, requests, results)))
+        return RankedQueries(tuple(map(RankedTexts.of, requests, results)))
+
+    def rank_frame(self, frame: Frame, *, top_k: int | None = None, unscored: Unscored = "raise") -> Frame:
+        """Return the rows of a pandas or Polars DataFrame or a PyArrow Table in ranked order, all or the best `top_k`.
+
+        `frame` has a row per pair with the columns `query_id, query, doc_id, text`, in any order of queries; rows of a
+        query that score the same keep their order. All columns are kept. Queries come in the order of their first rows.
+        These columns are added at the end:
+
+        - `rank`, from 1, and `score`, the relevance score from 0 to 1. As in a job, a `score` that the frame has
+          becomes `source_score`; a `rank` becomes `input_rank`
+        - for PyTerrier's column names, `qid, query, docno, text`: `rank` from 0 and `score`, the logit, which PyTerrier
+          sorts by; they replace columns of these names, as in every stage of PyTerrier
+
+        Raises InputError if columns are missing, or if pairs cannot be scored: it counts them by reason, such as blank
+        texts or repeated documents. With `unscored="warn"` such rows are dropped with a warning that says the same.
+        """
+        rank_table = partial(self.rank_table, options=RankingOptions(top_k=top_k))
+        return rank_frame(frame, rank_table, unscored=unscored)
 
     def rerank(self, request: RerankRequest) -> RerankResult:
         """Return the ranked documents of one request. Raises TooLongError, and ModelError if a logit is not finite."""
@@ -209,21 +236,7 @@ class Reranker:
 
         `checkpoint` is called before each chunk of texts, and what it raises ends the work.
         """
-        rows = np.arange(len(request.documents), dtype=np.int32)
-        queries, query_of = _distinct(request.queries)
-        if len(query_of) == 1:
-            query_of = np.zeros_like(rows)
-        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits, checkpoint)
-
-    def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
-        """Return the pairs of all requests; each distinct document is tokenised once."""
-        documents, document_of = _distinct([document for request in requests for document in request.documents])
-        return self.encoder.encode(
-            [query for request in requests for query in request.queries],
-            documents,
-            np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
-            document_of,
-        )
+        return encode_request(self.encoder, request, checkpoint)
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
         """Return the documents of a request ranked by logits [pairs]. Raises ModelError if a logit is not finite."""
@@ -233,56 +246,3 @@ class Reranker:
         scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[pairs.query_of])
         ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
         return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
-
-
-def _block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
-    """Return a name that is the same when the block is retried, however many of its pairs were scored meanwhile."""
-    query_ids = str(sets.queries.column("query_id").to_pylist())
-    documents = np.ascontiguousarray(pairs.documents.values).data
-    return xxh3_128_hexdigest(query_ids.encode()) + xxh3_128_hexdigest(documents)
-
-
-def _requests(
-    queries: Sequence[str], documents: Sequence[Sequence[str]], top_k: int | None
-) -> tuple[RerankRequest, ...]:
-    """Return one request per query. Raises InputError that names the query."""
-    if isinstance(queries, str) or len(queries) != len(documents):
-        raise InputError(
-            f"rank_many takes a list of documents for each query, got {len(documents)} lists for "
-            + (f"one string: {queries[:80]!r}" if isinstance(queries, str) else f"{len(queries)} queries")
-        )
-    requests = []
-    for index, (query, texts) in enumerate(zip(queries, documents, strict=True)):
-        if isinstance(texts, str):
-            raise InputError(f"documents[{index}] must be a list of strings, got one string: {texts[:80]!r}")
-        try:
-            requests.append(RerankRequest(query, tuple(texts), top_k))
-        except InputError as problem:
-            raise InputError(f"queries[{index}]: {problem}") from None
-    return tuple(requests)
-
-
-def _distinct(texts: Sequence[str]) -> tuple[list[str], IntArray]:
-    """Return the distinct texts, and for each text the number of its distinct text."""
-    row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    return list(row_of), np.fromiter(map(row_of.__getitem__, texts), dtype=np.int32, count=len(texts))
-
-
-def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:
-    texts = tuple(request.documents[document.index] for document in result.ranked)
-    return RankedTexts(request.queries[0], result.ranked, texts, len(request.documents), result.tokens)
-
-
-def _without_internal_columns(sets: CandidateSets) -> CandidateSets:
-    queries = keep_columns(sets.queries, without=(*INTERNAL_COLUMNS, REJECTED, USAGE))
-    return CandidateSets(queries, keep_columns(sets.candidates, without=INTERNAL_COLUMNS), sets.offsets)
-
-
-def _per_query(sets: CandidateSets, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    return np.bincount(sets.query_of[mask], minlength=len(sets))
-
-
-def _in_first_row(total: float, rows: int) -> npt.NDArray[np.number]:
-    column = np.zeros(rows, dtype=np.asarray(total).dtype)
-    column[:1] = total
-    return column

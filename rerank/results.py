@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from rerank.types import RankedDocument
+from rerank.types import RankedDocument, RerankRequest, RerankResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,12 @@ class RankedTexts:
     texts: tuple[str, ...]
     document_count: int
     tokens: int
+
+    @classmethod
+    def of(cls, request: RerankRequest, result: RerankResult) -> RankedTexts:
+        """Return the result of a request with one query, together with its texts."""
+        texts = tuple(request.documents[document.index] for document in result.ranked)
+        return cls(request.queries[0], result.ranked, texts, len(request.documents), result.tokens)
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.ranked)

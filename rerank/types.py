@@ -1,5 +1,6 @@
 """The values that enter and leave the library."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Literal
@@ -174,6 +175,26 @@ class EncodeResult:
     vectors: tuple[FloatArray, ...]
     tokens: int
     timings: Timings = Timings()
+
+
+def requests_of(
+    queries: Sequence[str], documents: Sequence[Sequence[str]], top_k: int | None
+) -> tuple[RerankRequest, ...]:
+    """Return one request per query. Raises InputError that names the query."""
+    if isinstance(queries, str) or len(queries) != len(documents):
+        raise InputError(
+            f"rank_many takes a list of documents for each query, got {len(documents)} lists for "
+            + (f"one string: {queries[:80]!r}" if isinstance(queries, str) else f"{len(queries)} queries")
+        )
+    requests = []
+    for index, (query, texts) in enumerate(zip(queries, documents, strict=True)):
+        if isinstance(texts, str):
+            raise InputError(f"documents[{index}] must be a list of strings, got one string: {texts[:80]!r}")
+        try:
+            requests.append(RerankRequest(query, tuple(texts), top_k))
+        except InputError as problem:
+            raise InputError(f"queries[{index}]: {problem}") from None
+    return tuple(requests)
 
 
 def _check_timeout(timeout_s: float | None) -> None:

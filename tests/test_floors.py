@@ -22,7 +22,7 @@ HOUSE = {
         ["types", "config", "paths", "ranking"],
         ["model_files"],
         ["encoding", "store", "results"],
-        ["engines", "prepare", "fingerprint"],
+        ["tables", "engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
         ["reranker"],
         ["actor"],

@@ -16,11 +16,12 @@ from jobs.evaluation.rankings import read_manifest
 from jobs.formats.pair_rows import fitting, pair_columns, read_pairs
 from rerank.arrays import FloatArray, IntArray, Offsets, offsets_of
 from rerank.errors import InputError
-from rerank.paths import locate
+from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
 from rerank.ranking.fusion import ScoreFusion, fuse
 from rerank.ranking.rank import SOURCE_SCORE
 from rerank.ranking.relevance import relevance_scores
+from rerank.tables.published import read_unchanged
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,20 @@ def read_ranked(
     """Read the pairs of an output folder and its manifest; `only` keeps the pairs of these query ids.
 
     First-stage scores are the column `source_score`. If it is missing, they are the column `score` of the candidate
-    sets in `source`, by default those named in the manifest, if they still exist. Raises InputError.
+    sets in `source`, by default those named in the manifest, if they still exist. A folder that is replaced meanwhile
+    is read again. Raises InputError.
     """
     location = locate(uri)
+    return read_unchanged(location, lambda: _read(location, source, only))
+
+
+def _read(location: Location, source: str | None, only: Sequence[str] | None) -> tuple[RankedPairs, dict[str, Any]]:
     columns = pair_columns(location)
     for name in ("logit", "rank", "source_rank"):
         if name not in columns:
             raise InputError(
-                f"{uri}: column {name!r} is missing, found {', '.join(columns)}: is it an output of rerank run?"
+                f"{location.uri}: column {name!r} is missing, found {', '.join(columns)}: "
+                "is it an output of rerank run?"
             )
     manifest = read_manifest(location)
     names = ["logit", "rank", "source_rank", *(name for name in ("score", SOURCE_SCORE) if name in columns)]

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from jobs.evaluation.measures import Ranking, Values
 from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
 from jobs.formats.text import read_lines, suffix_of
-from jobs.pipeline.publish import MANIFEST, check_finished
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
+from rerank.tables.published import MANIFEST, check_finished, read_unchanged
 
 _TREC = frozenset({".trec", ".run", ".txt", ".res"})
 
@@ -47,14 +47,18 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
     `renames` maps our column names to those of the Parquet files. Parquet with `rank` and `source_rank` is our ranked
     output. With `text` or lists of candidates it is candidate sets in first-stage order. Otherwise it is sorted by
     `rank` or by `score`. A TREC file is sorted as trec_eval does: by score, ignoring its rank column, and equal scores
-    by descending doc_id.
+    by descending doc_id. An output folder that is replaced meanwhile is read again.
     """
     location = locate(uri)
     if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
         if renames:
             raise ConfigError(f"{uri}: a TREC run has no column names, got --column for {', '.join(renames)}")
         return Run(uri, _checked(uri, _trec_ranking(location)))
-    columns = pair_columns(location, renames)
+    return read_unchanged(location, lambda: _read_parquet(location, renames))
+
+
+def _read_parquet(location: Location, renames: Mapping[str, str] | None) -> Run:
+    uri, columns = location.uri, pair_columns(location, renames)
     if {"rank", "source_rank"} <= columns.keys():
         return _ranked_output(location, renames)
     if "text" in columns:

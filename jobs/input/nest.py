@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.input.join import DOCUMENT, IS_TEXT, KEY, KEY_HASH, PLACE, QUERY, ROW, RunJoin, key_hash, own_id, wide_id
-from jobs.input.splits import differing
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, combined, keep_columns, list_column
 from rerank.ranking.rank import SOURCE_SCORE
-from rerank.ranking.reject import REFUSED, Codes, Reason
+from rerank.ranking.reject import REFUSED, Codes, Reason, differing
 from rerank.sizes import cut_by_bytes, row_bytes
 
 _BYTES_PER_TABLE = 16 << 20

@@ -16,7 +16,7 @@ from jobs.formats.columns import Layout
 from jobs.input.source import RowGroup, Source
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
-from rerank.ranking.reject import REFUSED, Codes, Reason
+from rerank.ranking.reject import REFUSED, Codes, Reason, differing
 
 # A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
@@ -161,13 +161,6 @@ def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
     queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
     candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
-
-
-def differing(rows: pa.Table, offsets: Offsets) -> Codes:
-    """Return a reason code per row: QUERY_DIFFERS if its query is not that of the first row of its query_id."""
-    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
-    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
-    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
 
 
 def _without_refused_inside(table: pa.Table) -> pa.Table:

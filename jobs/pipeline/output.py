@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pyarrow import fs
 
 from jobs.formats.parquet import would_list
-from jobs.pipeline.publish import MANIFEST, finish_interrupted, locked
-from jobs.pipeline.staging import ERRORS, MARK, STAGING, Staging
+from jobs.pipeline.publish import finish_interrupted
+from jobs.pipeline.staging import ERRORS, MARK, Staging
 from rerank.errors import OutputError
 from rerank.paths import Location, join_uri
 from rerank.store.folder import Folder
+from rerank.tables.published import MANIFEST, STAGING, locked
 
 SCORES = "_scores"
 

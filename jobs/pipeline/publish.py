@@ -12,6 +12,7 @@ What this promises on local disks and on object stores, whenever the run is kill
   does anything else.
 - While `_manifest.json` exists, the `part-*` files beside it are exactly those of the result that it describes.
 - A reader that ignores the manifest may see some files of one result during the switch, but never files of two.
+- `rerank.tables.published` reads all files of one result, by comparing the manifest before and after.
 
 The switch takes milliseconds on a local disk, and longer with a large TREC run. An object store has no rename: there it
 takes as long as the server needs to copy the parts. On a local disk each step is flushed before one that relies on it,
@@ -22,25 +23,22 @@ left: if the earlier run is suspended during its switch and wakes up after the l
 files of the later result.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyarrow import fs
 
 from jobs.console import say
-from jobs.pipeline.staging import ERRORS, STAGING, PartReport, Staging
+from jobs.pipeline.staging import ERRORS, PartReport, Staging
 from jobs.pipeline.trec_run import TrecError, as_json, place_trec
-from rerank.errors import InputError, OutputError
+from rerank.errors import OutputError
 from rerank.paths import Location
 from rerank.store.folder import TEMPORARY, Folder
+from rerank.tables.published import JOURNAL, MANIFEST, STAGING, committed, locked
 
-MANIFEST = "_manifest.json"
 REPORT = "_report.html"  # of `rerank report`; deleted with the result that it describes
-JOURNAL = "journal.json"
 
 
 def publish(
@@ -110,7 +108,7 @@ def finish_interrupted(output: Location) -> None:
 
     The caller holds the lock. A TREC run that cannot be written is left out, so that it blocks no later run.
     """
-    for folder in _committed(output):
+    for folder in committed(output):
         try:
             is_complete = _switch(output, folder)
         except TrecError as problem:
@@ -118,44 +116,6 @@ def finish_interrupted(output: Location) -> None:
             is_complete = _switch(output, folder, with_trec=False)
         if is_complete:
             say(f"{output.uri}: an earlier run had been stopped while it published; its result is in place now")
-
-
-def check_finished(output: Location) -> None:
-    """Raise InputError if a run was stopped between its commit and its manifest: only some files are in place."""
-    if output.join(MANIFEST).info().type == fs.FileType.NotFound and any(_committed(output)):
-        raise InputError(
-            f"{output.uri}: a run was stopped while it published its result here, and some files are not in place; "
-            "start it again, it finishes that first"
-        )
-
-
-def _committed(output: Location) -> Iterator[Location]:
-    """Yield the staging folders of committed results whose switch has not ended."""
-    for entry in Folder(output.filesystem, output.join(STAGING).path).listing():
-        folder = output.join(STAGING, entry.base_name)
-        if folder.join(JOURNAL).info().type == fs.FileType.File:
-            yield folder
-
-
-@contextmanager
-def locked(output: Location) -> Iterator[None]:
-    """Keep other processes from switching the result of a local folder; a killed process frees its lock.
-
-    Raises OutputError if the folder cannot be opened.
-    """
-    if output.filesystem.type_name != "local":
-        yield
-        return
-    try:
-        descriptor = os.open(output.path, os.O_RDONLY)
-    except OSError as problem:
-        raise OutputError(f"{output.uri}: cannot be opened: {problem}") from problem
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _switch(output: Location, folder: Location, *, trec: Location | None = None, with_trec: bool = True) -> bool:

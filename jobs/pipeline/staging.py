@@ -10,7 +10,6 @@ from pyarrow import fs
 from rerank.errors import OutputError
 from rerank.paths import Location
 
-STAGING = "_staging"
 ERRORS = "_errors"
 ATTEMPTS = "attempts"  # marker files for blocks that are being scored
 GATHERED = "gathered"  # candidate sets that a shuffle made

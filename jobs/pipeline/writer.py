@@ -16,7 +16,8 @@ from jobs.formats.columns import Layout
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
-from rerank.reranker import REJECTED, USAGE
+from rerank.ranking.reject import REJECTED
+from rerank.ranking.usage import USAGE
 from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
 

@@ -21,6 +21,7 @@ from jobs.tune.command import depth_curve
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Tuner
 from rerank.paths import locate
+from rerank.tables.published import read_unchanged
 
 _EXAMPLES = 10
 
@@ -58,7 +59,14 @@ class Findings:
 
 
 def find(uri: str, judge: Judge | None, *, source: str | None = None, usd_per_hour: float | None = None) -> Findings:
-    """Read and count everything. Raises InputError if the folder has no ranking or none of its queries is judged."""
+    """Read and count everything. Raises InputError if the folder has no ranking or none of its queries is judged.
+
+    A folder that is replaced meanwhile is read again.
+    """
+    return read_unchanged(locate(uri), lambda: _find(uri, judge, source, usd_per_hour))
+
+
+def _find(uri: str, judge: Judge | None, source: str | None, usd_per_hour: float | None) -> Findings:
     pairs, manifest = read_ranked(uri)
     cut = is_cut(locate(uri), manifest)
     rates = rates_of(manifest, pairs_per_second=None, usd_per_hour=usd_per_hour)

@@ -1,6 +1,7 @@
 """`rerank tune`: tables that compare depths, thresholds and mixtures, and one recommended line."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from jobs.tune.tables import show
 from jobs.tune.threshold import sweep, worth_setting
 from rerank.errors import InputError
 from rerank.paths import locate
+from rerank.tables.published import read_unchanged
 
 _FEW = 25  # below this many queries cross-validation is unreliable
 _NAMED = 1000
@@ -46,8 +48,7 @@ def tune(
     """Recommend depth, threshold and mixture from the logits of a finished run; nothing is scored."""
     with exit_codes():
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
-        _check_whole(output)
-        pairs, manifest = read_ranked(output, source=source, only=judge.query_ids)
+        pairs, manifest = read_unchanged(locate(output), lambda: _read_whole(output, source, judge.query_ids))
         if not pairs.query_ids:
             judged = names_of(judge.query_ids, most=3)
             raise InputError(f"{output}: no query has judgements; the judgements are for queries such as {judged}")
@@ -59,14 +60,18 @@ def tune(
             show(results_console(), summary)
 
 
-def _check_whole(uri: str) -> None:
-    """Raise InputError if --top-k or --min-score left pairs out: what was left out cannot be judged."""
+def _read_whole(uri: str, source: str | None, query_ids: Sequence[str]) -> tuple[RankedPairs, dict[str, Any]]:
+    """Read the pairs and the manifest of these queries.
+
+    Raises InputError if --top-k or --min-score left pairs out: what was left out cannot be judged.
+    """
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
             f"{uri}: was cut by --top-k or --min-score, but tuning needs all candidates: run it again without these "
             "options (pairs in the score store are not scored again)"
         )
+    return read_ranked(uri, source=source, only=query_ids)
 
 
 def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
+from xxhash import xxh3_128_hexdigest
 
 from rerank.arrays import FloatArray, IntArray
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Engine, Scores
 from rerank.errors import RerankError
 from rerank.isolation.attempts import ScoringAttempts
+from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.reject import Codes, Reason
 
 # A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 256 is found in four
@@ -146,3 +148,10 @@ def _work(scores: Scores, lengths: IntArray) -> Counter[str]:
         texts=scores.texts,
         remembered_texts=scores.remembered_texts,
     )
+
+
+def block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
+    """Return a name that is the same when the block is retried, however many of its pairs were scored meanwhile."""
+    query_ids = str(sets.queries.column("query_id").to_pylist())
+    documents = np.ascontiguousarray(pairs.documents.values).data
+    return xxh3_128_hexdigest(query_ids.encode()) + xxh3_128_hexdigest(documents)

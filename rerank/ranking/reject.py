@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerank.arrays import FloatArray, IntArray, offsets_of
+from rerank.arrays import FloatArray, IntArray, Offsets, offsets_of
 from rerank.ranking.candidates import CandidateSets, column, combined, list_column, text_column, texts_beside_vectors
 
 
@@ -54,6 +54,9 @@ Codes = npt.NDArray[np.int8]
 # Column of queries or of candidates: Reason codes (int8) that the reader of the rows has set already.
 REFUSED = "_refused"
 
+# Column that a ranked table has besides `candidates`: what could not be scored.
+REJECTED = "rejected"
+
 
 def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes, Codes]:
     """Return why each query [queries] and each candidate [pairs] cannot be scored, as Reason codes; OK if it can.
@@ -80,6 +83,13 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
     reasons = _as_refused(sets.candidates, reasons)
     of_query = queries[sets.query_of]
     return queries, np.where(of_query != Reason.OK, of_query, reasons)
+
+
+def differing(rows: pa.Table, offsets: Offsets) -> Codes:
+    """Return a reason code per row: QUERY_DIFFERS if its query is not that of the first row of its query_id."""
+    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
+    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
+    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
 
 
 def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:

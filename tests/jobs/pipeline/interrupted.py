@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.pipeline.output import check_output, stage
-from jobs.pipeline.publish import MANIFEST, REPORT, publish
+from jobs.pipeline.publish import REPORT, publish
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.paths import Location
+from rerank.tables.published import MANIFEST
 from tests.killing import InterruptedFileSystem, Killed
 
 OLD = [f"{ERRORS}/part-0.parquet", "part-0.parquet", "part-1.parquet"]

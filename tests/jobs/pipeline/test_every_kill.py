@@ -14,12 +14,13 @@ from pyarrow import fs
 
 from jobs.formats.columns import Layout
 from jobs.pipeline.output import check_output, stage
-from jobs.pipeline.publish import JOURNAL, publish
-from jobs.pipeline.staging import STAGING, Staging
+from jobs.pipeline.publish import publish
+from jobs.pipeline.staging import Staging
 from jobs.pipeline.writer import RankedSink
 from rerank import Reranker
 from rerank.errors import OutputError
 from rerank.paths import Location, locate
+from rerank.tables.published import JOURNAL, STAGING
 from tests.fakes import ListedEngine, candidate_sets
 from tests.jobs.pipeline.interrupted import (
     LAST,

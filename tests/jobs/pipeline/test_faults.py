@@ -18,9 +18,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from jobs.formats.columns import Layout
-from jobs.pipeline.staging import STAGING
 from jobs.pipeline.writer import ranked_slices
 from rerank import Reranker
+from rerank.tables.published import STAGING
 from tests.fakes import candidate_sets
 from tests.forked_workers import LIGHT_NODE
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main

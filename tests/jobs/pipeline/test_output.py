@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from jobs.pipeline.output import check_apart, check_output, stage
-from jobs.pipeline.staging import ERRORS, MARK, STAGING
+from jobs.pipeline.staging import ERRORS, MARK
 from rerank.errors import OutputError
 from rerank.paths import locate
+from rerank.tables.published import STAGING
 from tests.jobs.pipeline.interrupted import publish_parts
 
 

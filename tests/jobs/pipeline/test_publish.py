@@ -11,16 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.pipeline.output import check_output, stage
-from jobs.pipeline.publish import (
-    MANIFEST,
-    REPORT,
-    check_finished,
-    locked,
-    publish,
-)
-from jobs.pipeline.staging import ERRORS, STAGING, PartReport, WrittenFile
+from jobs.pipeline.publish import REPORT, publish
+from jobs.pipeline.staging import ERRORS, PartReport, WrittenFile
 from rerank.errors import InputError, OutputError
 from rerank.paths import Location, locate
+from rerank.tables.published import MANIFEST, STAGING, check_finished, locked
 from tests.jobs.pipeline.interrupted import (
     LAST,
     NEW,

@@ -14,10 +14,10 @@ import ray
 from jobs.formats.columns import Layout
 from jobs.pipeline.output import SCORES, stage
 from jobs.pipeline.publish import publish
-from jobs.pipeline.staging import STAGING
 from jobs.pipeline.writer import RankedSink
 from rerank.paths import locate
 from rerank.reranker import Reranker
+from rerank.tables.published import STAGING
 from tests.fakes import ListedEngine, candidate_sets
 
 ROWS = [(query_id, "one", [("a", "x"), ("b", None), ("c", "z")]) for query_id in ("q1", "q2", "q3")]

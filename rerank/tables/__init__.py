@@ -1,0 +1,1 @@
+"""Tables as people have them: data frames that are ranked in place, and the published result of a job."""
