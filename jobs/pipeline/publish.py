@@ -10,7 +10,8 @@ What this promises on local disks and on object stores, whenever the run is kill
 
 - The earlier or the new result is complete. If the switch was interrupted, the next run on `OUT` finishes it before it
   does anything else.
-- While `_manifest.json` exists, the `part-*` files beside it are exactly those of the result that it describes.
+- While `_manifest.json` exists, the `part-*` files beside it, and those in partitions (folders `name=value`), are
+  exactly those of the result that it describes.
 - A reader that ignores the manifest may see some files of one result during the switch, but never files of two.
 
 The switch takes milliseconds on a local disk, and longer with a large TREC run. An object store has no rename: there it
@@ -27,6 +28,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
 from typing import Any
 
 from pyarrow import fs
@@ -70,7 +72,8 @@ def publish(
         try:
             if missing := set(names) - _existing(folder, names):
                 raise OutputError(f"{output.uri}: cannot publish the result: {min(missing)} is gone from {folder.path}")
-            place.flush(ERRORS)
+            for name in reversed(_folders(names)):
+                place.flush(name)
             place.flush()
             place.write(JOURNAL, json.dumps(journal).encode(), durable=True)
         except OSError as problem:
@@ -210,14 +213,19 @@ def _read_journal(staging: Folder) -> dict[str, Any] | None:
 def _move(names: Sequence[str], staged: set[str], folder: Location, output: Location) -> None:
     """Move staged files to the output folder. All files of `names` are durable there when this returns."""
     filesystem, place = output.filesystem, Folder(output.filesystem, output.path)
-    has_errors = any(name.startswith(ERRORS) for name in names)
-    if has_errors:
-        place.join(ERRORS).create()
+    folders = _folders(names)
+    for name in folders:
+        place.join(name).create()
     for name in sorted(staged):
         filesystem.move(folder.join(name).path, output.join(name).path)
-    if has_errors:
-        place.join(ERRORS).flush()
+    for name in reversed(folders):
+        place.join(name).flush()
     place.flush()
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    """Return the folders of these files, each after the one that it lies in."""
+    return sorted({str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."})
 
 
 def _existing(folder: Location, names: Sequence[str]) -> set[str]:
@@ -244,6 +252,30 @@ def _remove_earlier(output: Location, names: Sequence[str]) -> None:
             for error_file in Folder(filesystem, entry.path).listing():
                 if f"{ERRORS}/{error_file.base_name}" not in kept:
                     filesystem.delete_file(error_file.path)
+        elif is_partition(entry):
+            _remove_partition(filesystem, entry, {output.join(name).path for name in kept})
+
+
+def is_partition(entry: fs.FileInfo) -> bool:
+    """Return True for a folder that holds a Hive partition of a result."""
+    return entry.type == fs.FileType.Directory and "=" in entry.base_name
+
+
+def _remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[str]) -> None:
+    """Delete the parts in a partition that are not kept, and the folders that hold no other files then."""
+    entries = [folder, *Folder(filesystem, folder.path).listing(recursive=True)]
+    left: set[str] = set()
+    for entry in entries:
+        if entry.type == fs.FileType.Directory:
+            continue
+        if entry.path not in kept and entry.base_name.startswith(("part-", TEMPORARY)):
+            filesystem.delete_file(entry.path)
+        else:
+            left.update(map(str, PurePosixPath(entry.path).parents))
+    empty = {entry.path for entry in entries if entry.type == fs.FileType.Directory and entry.path not in left}
+    for path in sorted(empty):
+        if not empty.intersection(map(str, PurePosixPath(path).parents)):
+            Folder(filesystem, path).delete_all()
 
 
 def _remove(staging: Staging) -> None:

@@ -11,6 +11,7 @@ import pytest
 from jobs.formats import pair_rows
 from jobs.formats.pair_rows import read_pairs
 from jobs.formats.slices import read_slices
+from jobs.formats.tables import files
 from rerank.paths import locate
 
 QUERIES, CANDIDATES, TEXTS = 200, 50, 20
@@ -37,7 +38,7 @@ def test_the_texts_of_candidates_are_not_read_for_their_ids(folder: Path, monkey
             read.append(table)
             yield table
 
-    monkeypatch.setattr(pair_rows, "read_slices", recording)
+    monkeypatch.setattr(files, "read_slices", recording)
     pairs = read_pairs(locate(str(folder)), [])
     assert pairs.num_rows == QUERIES * CANDIDATES
     assert pairs.slice(51, 1).to_pylist() == [{"query_id": "1", "doc_id": "d51"}]
