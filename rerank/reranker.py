@@ -20,14 +20,12 @@ from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
+from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
 from rerank.types import RankedDocument, RerankRequest, RerankResult
-
-REJECTED = "rejected"
-USAGE = "usage"
 
 _SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported
 

@@ -94,11 +94,16 @@ def _read_file(
 
 
 def _chosen(schema: pa.Schema, lists: str, columns: Sequence[str]) -> Iterator[pa.Field]:
-    """Yield the fields with these names, and the lists of candidates with only the fields that have these names."""
+    """Yield the fields with these names, and the lists of candidates with only the fields that have these names.
+
+    Candidates may repeat the id or the text of their query; the query's own are read.
+    """
+    of_queries = set(schema.names).intersection(columns[:1]) | {"query"}.intersection(schema.names)
     for field in schema:
         inner = _fields_inside(field.type) if field.name == lists else []
         if inner:
-            yield field.with_type(pa.list_(pa.struct([part for part in inner if part.name in columns])))
+            of_candidates = set(columns).difference(of_queries)
+            yield field.with_type(pa.list_(pa.struct([part for part in inner if part.name in of_candidates])))
         elif field.name in columns:
             yield field
 

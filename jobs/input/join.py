@@ -16,7 +16,7 @@ from jobs.formats.columns import Kind, Layout
 from jobs.formats.renames import by_table
 from jobs.formats.tables.hive import Keys
 from jobs.input.query_ids import RUNS, THREADS
-from jobs.input.source import Partitions, RowGroup, Source, open_source, open_table
+from jobs.input.source import Partitions, RowGroup, Source, open_source, open_table, without_output_names
 from jobs.input.splits import query_ids
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
@@ -80,6 +80,12 @@ class RunJoin:
         return any(table.has_large_strings for table in (self.rows, self.corpus, self.queries) if table is not None)
 
     @property
+    def renamed(self) -> dict[str, str]:
+        """Columns of the tables that are called like one of the output, with their names here."""
+        tables = [table.renamed for table in (self.queries, self.corpus, self.rows) if table is not None]
+        return {name: new_name for renamed in tables for name, new_name in renamed.items()}
+
+    @property
     def schemas(self) -> list[pa.Schema]:
         """Schemas of `read_rows`, `read_documents` and `read_queries`, without the tables that are absent."""
         tables = [(self._rows, "query_id" if self.corpus is None else "doc_id", ROW)]
@@ -126,8 +132,11 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     """
     run_renames, corpus_renames, query_renames = by_table(renames, "run", "corpus", "queries")
     rows = open_table(run, _RUN, renames=run_renames)
+    rows = without_output_names(rows, of_queries=("query_id", *rows.key_names))
     documents = open_table(corpus, _CORPUS, renames=corpus_renames)
+    documents = without_output_names(documents, of_queries=(), has_scores=False)
     query_table = open_table(queries, _QUERIES, renames=query_renames)
+    query_table = without_output_names(query_table, of_queries=query_table.schema.names)
     for other, by in ((documents, "doc_id"), (query_table, "query_id")):
         _check_same_kind(rows, other, by)
     shared = ({*rows.schema.names, SOURCE_SCORE} & set(documents.schema.names)) - {"doc_id"}

@@ -1,6 +1,7 @@
 """Find and check candidate sets in Parquet before any row is read: files, layout, columns, row groups."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -14,7 +15,9 @@ from jobs.formats.tables.hive import Keys
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.paths import Location, locate
+from rerank.prepare import INTERNAL_COLUMNS
 from rerank.ranking.candidates import CANDIDATES
+from rerank.ranking.output_columns import renamed_fields, renamed_query_columns
 from rerank.sizes import narrow_type, wide_type
 
 _BYTES_PER_SLICE = 16 << 20
@@ -68,6 +71,7 @@ class Source:
     stored: pa.Schema
     row_groups: tuple[RowGroup, ...]
     key_names: tuple[str, ...] = ()
+    renamed: dict[str, str] = dataclasses.field(default_factory=dict)  # of columns called like one of the output
     is_intermediate: bool = False  # written by an earlier step of the same run
     has_large_strings: bool = False  # in the files
 
@@ -138,7 +142,9 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     schema = rename(location.uri, files.schema, renames or {})
     chosen = layout or recognise(location.uri, schema)
     check_columns(location.uri, chosen, schema)
-    return _source(location, chosen, schema, files)
+    if chosen is Layout.QUERIES:
+        return without_output_names(_source(location, chosen, schema, files), of_queries=schema.names)
+    return without_output_names(_source(location, chosen, schema, files))
 
 
 def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
@@ -149,6 +155,30 @@ def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | 
     for name, kind in columns.items():
         check_column(location.uri, schema, name, kind)
     return _source(location, Layout.PAIRS, schema, files)
+
+
+def without_output_names(source: Source, *, of_queries: Iterable[str] | None = None, has_scores: bool = True) -> Source:
+    """Return the source without columns that are called like one of the output; they get other names.
+
+    `of_queries` are the columns that belong to a query; None: those of the `pairs` layout. `has_scores`: a column
+    `score` of candidates is that of the first stage.
+    """
+    own = ("query_id", "query", *source.key_names) if of_queries is None else tuple(of_queries)
+    others = [name for name in source.schema.names if name not in own]
+    renamed = renamed_query_columns(own, internal=INTERNAL_COLUMNS)
+    if source.layout is Layout.QUERIES:
+        renamed.pop(CANDIDATES)
+    renamed |= renamed_fields(others, internal=INTERNAL_COLUMNS, has_scores=has_scores)
+    fields = [field.with_name(renamed.get(field.name, field.name)) for field in source.schema]
+    keys = tuple(renamed.get(name, name) for name in source.key_names)
+    if source.layout is Layout.QUERIES:
+        at = source.schema.names.index(CANDIDATES)
+        lists = fields[at].type
+        inner = renamed_fields([part.name for part in lists.value_type], internal=INTERNAL_COLUMNS)
+        parts = pa.struct([part.with_name(inner.get(part.name, part.name)) for part in lists.value_type])
+        fields[at] = fields[at].with_type(pa.list_(parts) if pa.types.is_list(lists) else pa.large_list(parts))
+        renamed |= inner
+    return replace(source, schema=pa.schema(fields), key_names=keys, renamed=renamed)
 
 
 def reopen_source(folder: Location, names: Sequence[str]) -> Source:

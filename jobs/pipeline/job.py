@@ -87,6 +87,9 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     if config.options.fusion is not None:
         check_mixable(job_input.source, config.options.fusion)
     check_partition_by(config.partition_by, job_input.source, config.output_layout)
+    if renamed := job_input.source.renamed:
+        names = ", ".join(f"{name} is {new_name}" for name, new_name in renamed.items())
+        say(f"columns of the input that are called like columns of the output get other names there: {names}")
     if job_input.shared:
         say(
             f"{plural(job_input.shared, 'query id')} found in more than one partition: "
@@ -102,6 +105,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     summary = {
         "source": inputs[0].uri,
         "columns": config.renames,
+        "renamed": job_input.source.renamed,
         "cut": config.options.as_json(),
         "partition_by": list(config.partition_by),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),

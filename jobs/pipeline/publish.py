@@ -28,7 +28,8 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from pathlib import Path
+from posixpath import dirname
 from typing import Any
 
 from pyarrow import fs
@@ -37,7 +38,7 @@ from jobs.console import say
 from jobs.pipeline.staging import ERRORS, STAGING, PartReport, Staging
 from jobs.pipeline.trec_run import TrecError, as_json, place_trec
 from rerank.errors import InputError, OutputError
-from rerank.paths import Location
+from rerank.paths import OBJECT_STORES, Location
 from rerank.store.folder import TEMPORARY, Folder
 
 MANIFEST = "_manifest.json"
@@ -72,7 +73,7 @@ def publish(
         try:
             if missing := set(names) - _existing(folder, names):
                 raise OutputError(f"{output.uri}: cannot publish the result: {min(missing)} is gone from {folder.path}")
-            for name in reversed(_folders(names)):
+            for name in _folders(names):
                 place.flush(name)
             place.flush()
             place.write(JOURNAL, json.dumps(journal).encode(), durable=True)
@@ -215,17 +216,26 @@ def _move(names: Sequence[str], staged: set[str], folder: Location, output: Loca
     filesystem, place = output.filesystem, Folder(output.filesystem, output.path)
     folders = _folders(names)
     for name in folders:
-        place.join(name).create()
+        _create(place.join(name))
     for name in sorted(staged):
         filesystem.move(folder.join(name).path, output.join(name).path)
-    for name in reversed(folders):
+    for name in folders:
         place.join(name).flush()
     place.flush()
 
 
 def _folders(names: Sequence[str]) -> list[str]:
-    """Return the folders of these files, each after the one that it lies in."""
-    return sorted({str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."})
+    """Return the folders that these files lie in."""
+    return sorted({dirname(name) for name in names} - {""})
+
+
+def _create(folder: Folder) -> None:
+    """Make a folder where it is missing; object stores need none."""
+    filesystem = folder.filesystem
+    if filesystem.type_name in OBJECT_STORES:
+        return
+    if filesystem.get_file_info(folder.path).type == fs.FileType.NotFound:
+        folder.create()
 
 
 def _existing(folder: Location, names: Sequence[str]) -> set[str]:
@@ -262,20 +272,22 @@ def is_partition(entry: fs.FileInfo) -> bool:
 
 
 def _remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[str]) -> None:
-    """Delete the parts in a partition that are not kept, and the folders that hold no other files then."""
-    entries = [folder, *Folder(filesystem, folder.path).listing(recursive=True)]
-    left: set[str] = set()
+    """Delete the parts in a partition that are not kept, and on a local disk the folders that are empty then.
+
+    An object store has no folders, and no other filesystem can delete a folder on condition that it is empty.
+    """
+    entries = [*Folder(filesystem, folder.path).listing(recursive=True), folder]
     for entry in entries:
-        if entry.type == fs.FileType.Directory:
-            continue
-        if entry.path not in kept and entry.base_name.startswith(("part-", TEMPORARY)):
+        if (
+            entry.type == fs.FileType.File
+            and entry.path not in kept
+            and entry.base_name.startswith(("part-", TEMPORARY))
+        ):
             filesystem.delete_file(entry.path)
-        else:
-            left.update(map(str, PurePosixPath(entry.path).parents))
-    empty = {entry.path for entry in entries if entry.type == fs.FileType.Directory and entry.path not in left}
-    for path in sorted(empty):
-        if not empty.intersection(map(str, PurePosixPath(path).parents)):
-            Folder(filesystem, path).delete_all()
+    if filesystem.type_name == "local":
+        for path in sorted((entry.path for entry in entries if entry.type == fs.FileType.Directory), reverse=True):
+            with suppress(OSError):
+                Path(path).rmdir()
 
 
 def _remove(staging: Staging) -> None:

@@ -19,7 +19,7 @@ from jobs.formats.tables.partitioned import by_partition
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
-from rerank.reranker import REJECTED, USAGE
+from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
 

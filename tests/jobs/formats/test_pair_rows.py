@@ -57,3 +57,11 @@ def test_a_file_without_rows_gives_a_table_without_rows(folder: Path, tmp_path: 
     schema = pq.read_schema(folder / "in.parquet")
     pq.write_table(schema.empty_table(), tmp_path / "in.parquet")
     assert read_pairs(locate(str(tmp_path)), ["text"]).num_rows == 0
+
+
+def test_candidates_may_repeat_what_their_query_has(tmp_path: Path) -> None:
+    candidate = {"doc_id": "a", "text": "b", "query_id": "other", "query": "another"}
+    row = {"query_id": "q", "query": "what", "candidates": [candidate]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in.parquet")
+    pairs = read_pairs(locate(str(tmp_path)), ["query", "text"])
+    assert pairs.to_pylist() == [{"query_id": "q", "doc_id": "a", "query": "what", "text": "b"}]

@@ -17,7 +17,8 @@ from jobs.input.join import KEY, KEY_HASH, PLACE, RunJoin, open_run, open_unclus
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.shuffle import group_by_query
 from rerank.paths import locate
-from rerank.reranker import REJECTED, USAGE, Reranker
+from rerank.ranking.output_columns import REJECTED, USAGE
+from rerank.reranker import Reranker
 from tests.fakes import HashEngine
 from tests.jobs.input.test_join import group_without_ray
 

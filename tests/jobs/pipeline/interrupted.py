@@ -82,6 +82,8 @@ def check_after_kill(output: Location) -> bool:
     assert manifest in (None, OLD, NEW)
     check_output(output, overwrite=True)
     publish_parts(stage(output), LAST)
-    names = {entry.base_name for entry in output.filesystem.get_file_info(fs.FileSelector(output.path))}
+    entries = output.filesystem.get_file_info(fs.FileSelector(output.path, recursive=True))
+    has_folders = output.filesystem.type_name != "local"  # that are empty
+    names = {entry.base_name for entry in entries if entry.type == fs.FileType.File or not has_folders}
     assert names == {MANIFEST, *LAST}
     return manifest == NEW
