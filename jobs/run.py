@@ -50,6 +50,10 @@ def run(
         list[str] | None, typer.Option(help="Read a column by another name: text=body, corpus.text=body.")
     ] = None,
     output_layout: Annotated[Layout, typer.Option(help="Write one row per pair, or one per query.")] = Layout.PAIRS,
+    partition_by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN,…", help="Write OUT in Hive partitions by these columns; may be repeated."),
+    ] = None,
     trec: Annotated[str | None, typer.Option(metavar="FILE", help="Also write a TREC run file.")] = None,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Copy query and text into OUT.")] = False,
     scores: Annotated[
@@ -112,6 +116,7 @@ def run(
                     regroup=regroup,
                     renames=parse_renames(column or []),
                     output_layout=output_layout,
+                    partition_by=tuple(name for names in partition_by or [] for name in names.split(",")),
                     options=RankingOptions(top_k, min_score, depth, ScoreFusion.parse(mix) if mix else None),
                     trec=trec,
                     keep_text=keep_text,

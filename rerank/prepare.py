@@ -16,8 +16,8 @@ from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.encoding.texts import TextEncoder
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
-from rerank.ranking.reject import REFUSED, REJECTED, Reason, check
-from rerank.ranking.usage import USAGE
+from rerank.ranking.output_columns import REJECTED, USAGE
+from rerank.ranking.reject import REFUSED, Reason, check
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
 

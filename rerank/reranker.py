@@ -28,9 +28,10 @@ from rerank.prepare import (
 )
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
+from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.ranking.rank import best_first, rank, with_source_score
-from rerank.ranking.reject import REJECTED, Reason, mark_not_finite, rejected
-from rerank.ranking.usage import USAGE, usage_column
+from rerank.ranking.reject import Reason, mark_not_finite, rejected
+from rerank.ranking.usage import usage_column
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
 from rerank.tables.frames import Frame, Unscored, rank_frame

@@ -31,23 +31,22 @@ def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
     fields, file_names = [], list(schema.names)
     for field in schema:
         named = field.with_name(our_names.get(field.name, field.name)).remove_metadata()
-        if pa.types.is_dictionary(field.type):
-            named = named.with_type(field.type.value_type)
         if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
             inner = list(field.type.value_type)
             file_names += [part.name for part in inner]
             parts = pa.struct([part.with_name(our_names.get(part.name, part.name)) for part in inner])
             named = named.with_type(pa.list_(parts) if pa.types.is_list(field.type) else pa.large_list(parts))
-            _check_distinct(uri, [part.name for part in parts])
+            check_distinct(uri, [part.name for part in parts])
         fields.append(named)
     for name, file_name in renames.items():
         if file_name not in file_names:
             raise InputError(f"{uri}: no column {file_name!r} to read as {name!r}; found {', '.join(file_names)}")
-    _check_distinct(uri, [field.name for field in fields])
+    check_distinct(uri, [field.name for field in fields])
     return pa.schema(fields)
 
 
-def _check_distinct(uri: str, names: list[str]) -> None:
+def check_distinct(uri: str, names: list[str]) -> None:
+    """Raise InputError if two columns have the same name."""
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(
             f"{uri}: two columns are called {twice!r}, expected one (--column other={twice} reads that one as other)"

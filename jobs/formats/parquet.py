@@ -19,7 +19,7 @@ def list_parquet(location: Location) -> list[str]:
 
     A glob matches files, and folders whose files are then listed; only `**` matches across folders. Raises InputError.
     """
-    root = _root(location)
+    root = root_of(location)
     info = Location(location.uri, location.filesystem, root).info()
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location.uri}: no such file or directory")
@@ -39,7 +39,7 @@ def would_list(location: Location, path: str) -> bool:
 
 
 def _listed(location: Location) -> Callable[[str], bool]:
-    root = _root(location)
+    root = root_of(location)
     inside = f"{root.rstrip('/')}/"
     matches = None if root == location.path else re.compile(glob_translate(location.path)).match
 
@@ -55,7 +55,7 @@ def _listed(location: Location) -> Callable[[str], bool]:
     return listed
 
 
-def _root(location: Location) -> str:
+def root_of(location: Location) -> str:
     """Return the deepest folder that contains all matches of a glob, or the path itself if it is no glob."""
     parts = location.path.split("/")
     fixed = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))

@@ -23,14 +23,12 @@ def read_slices(
     *,
     most_bytes: int,
     columns: Sequence[str] | None = None,
-    fields: Sequence[pa.Field] | None = None,
     rows: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield rows of these row groups, in tables of at most `most_bytes` bytes or of one row.
+    """Yield rows of these row groups with wide strings, in tables of at most `most_bytes` bytes or of one row.
 
-    `columns` are names of the file or paths to values inside lists; None: all. `fields` are their names and types in
-    the tables; None: those of the file, with wide strings. `rows` is how many are read; None: all. Raises OSError and
-    pa.ArrowException if the file cannot be read.
+    `columns` are names of the file or paths to values inside lists; None: all. `rows` is how many are read; None: all.
+    Raises OSError and pa.ArrowException if the file cannot be read.
     """
     metadata = pq.read_metadata(stream)
     footers = [metadata.row_group(group) for group in groups]
@@ -53,7 +51,7 @@ def read_slices(
         for run in runs
     )
     head = batches if rows is None else _head(batches, rows)
-    yield from _joined((_decoded(batch, fields) for batch in _cut(head, most_bytes)), most_bytes)
+    yield from _joined((_decoded(batch) for batch in _cut(head, most_bytes)), most_bytes)
 
 
 def _rows_within(
@@ -112,20 +110,19 @@ def _cut(batches: Iterable[pa.RecordBatch], most_bytes: int) -> Iterator[pa.Reco
             yield batch.slice(start, stop - start)
 
 
-def _decoded(batch: pa.RecordBatch, fields: Sequence[pa.Field] | None) -> pa.Table:
-    """Return a batch with the names and types of these fields, dictionaries decoded."""
-    fields = fields or [field.with_type(wide_type(field.type)) for field in batch.schema]
-    arrays = [_as_field(field, values) for field, values in zip(fields, batch.columns, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+def _decoded(batch: pa.RecordBatch) -> pa.Table:
+    """Return a batch with wide strings, dictionaries decoded."""
+    arrays = [_wide(values) for values in batch.columns]
+    return pa.Table.from_arrays(arrays, names=batch.schema.names)
 
 
-def _as_field(field: pa.Field, values: pa.Array) -> pa.Array:
+def _wide(values: pa.Array) -> pa.Array:
     kind = wide_type(values.type)
-    if values.type != kind:
-        if pa.types.is_nested(kind):  # a cast decodes all entries of a list, those outside the slice, too
-            values = pa.concat_arrays([values.slice(0, 0), values])
-        values = values.cast(kind)
-    return values.view(field.type)  # unlike a view, a cast matches struct fields by name
+    if values.type == kind:
+        return values
+    if pa.types.is_nested(kind):  # a cast decodes all entries of a list, those outside the slice, too
+        values = pa.concat_arrays([values.slice(0, 0), values])
+    return values.cast(kind)
 
 
 def _joined(tables: Iterable[pa.Table], most_bytes: int) -> Iterator[pa.Table]:

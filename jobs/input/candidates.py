@@ -1,5 +1,6 @@
 """Open the input of a run, checked and counted: candidate sets, or rows that must be grouped by query first."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,17 @@ _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The input of a run with its counts; `repeated` are rows whose query_id occurred before."""
+    """The input of a run with its counts.
+
+    `repeated` are rows whose query_id occurred before in their partition. `shared` counts the query_ids that are in a
+    further partition, where they are another query.
+    """
 
     source: Source | RunJoin
     queries: int
     pairs: int
     repeated: Rows
+    shared: int = 0
 
 
 def open_input(
@@ -53,19 +59,46 @@ def open_input(
         if layout is not None or regroup:
             raise ConfigError("--corpus and --queries (for a run) cannot be combined with --layout or --regroup")
         join = open_run(uri, corpus=corpus, queries=queries, renames=renames, limit=limit)
-        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS)
+        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS, join.shared)
     if regroup:
         if layout is Layout.QUERIES:
             raise ConfigError("--regroup is for the pairs layout; in the queries layout a query is one row already")
         join = open_unclustered(uri, renames=renames, limit=limit)
-        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS)
+        return Input(join, len(join.query_ids), join.pairs, _NO_ROWS, join.shared)
     source = open_source(uri, layout=layout, renames=renames)
     return counted(source if limit is None else first_queries(source, limit))
 
 
+def columns_of(source: Source | RunJoin) -> tuple[dict[str, pa.DataType], dict[str, pa.DataType]]:
+    """Return the columns of a query and those of a candidate, as the run reads them: name → type."""
+    if isinstance(source, RunJoin):
+        rows = _types(source.rows.schema) | _types(source.corpus.schema if source.corpus else [])
+        own = ("query_id", "query", *source.owner.key_names)
+        of_queries = {name: kind for name, kind in rows.items() if name in own}
+        of_queries |= _types(source.queries.schema if source.queries else [])
+        return of_queries, {name: kind for name, kind in rows.items() if name not in own}
+    columns = _types(source.schema)
+    if source.layout is Layout.QUERIES:
+        lists = columns.pop(CANDIDATES)
+        return columns, _types(lists.value_type)
+    own = ("query_id", "query", *source.key_names)
+    of_queries = {name: kind for name, kind in columns.items() if name in own}
+    return of_queries, {name: kind for name, kind in columns.items() if name not in own}
+
+
+def key_names_of(source: Source | RunJoin) -> tuple[str, ...]:
+    """Return the keys of partitions that are columns of a query, beside its id."""
+    names = source.owner.key_names if isinstance(source, RunJoin) else source.key_names
+    return tuple(name for name in names if name not in {"query_id", "query"})
+
+
+def _types(fields: Iterable[pa.Field]) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in fields}
+
+
 def check_mixable(source: Source | RunJoin, fusion: ScoreFusion) -> None:
     """Raise ConfigError if scores are to be mixed but the input has no first-stage scores."""
-    kinds = _candidate_columns(source.rows if isinstance(source, RunJoin) else source)
+    kinds = columns_of(source)[1]
     kind = kinds.get("score", kinds.get(SOURCE_SCORE))
     if fusion.method is FusionMethod.SCORES and not (
         kind and (pa.types.is_floating(kind) or pa.types.is_integer(kind))
@@ -95,4 +128,4 @@ def counted(source: Source) -> Input:
     """Count the candidate sets of a source. Raises InputError if the rows of a query are not next to each other."""
     ids = read_query_ids(source)
     check_clustered(source, ids)
-    return Input(source, ids.queries, source.pairs, ids.repeated)
+    return Input(source, ids.queries, source.pairs, ids.repeated, ids.shared)

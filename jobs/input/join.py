@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 
 from jobs.formats.columns import Kind, Layout, check_documents
 from jobs.formats.renames import by_table
+from jobs.formats.tables.hive import Keys
 from jobs.input.query_ids import RUNS, THREADS
-from jobs.input.source import RowGroup, Source, open_source, open_table
+from jobs.input.source import Partitions, RowGroup, Source, open_source, open_table, without_output_names
 from jobs.input.splits import query_ids
-from rerank.arrays import Offsets, offsets_of
+from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
+from rerank.ranking.candidates import combined
 from rerank.ranking.rank import SOURCE_SCORE
 from rerank.store import hash_texts
 
@@ -33,25 +35,55 @@ _QUERIES = {"query_id": Kind.ID, "query": Kind.TEXT}
 
 
 @dataclass(frozen=True, slots=True)
+class RowOwner:
+    """What tells the query that a row belongs to, and what becomes columns of the query.
+
+    `id_types` are the types of query_id and doc_id in the rows, which the output keeps; `key_names` the keys of
+    partitions.
+    """
+
+    id_types: dict[str, pa.DataType]
+    partitions: Partitions
+    key_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunJoin:
     """Rows to group by query_id. A run has a corpus and queries to join them with; pairs have neither."""
 
     rows: Source
-    query_ids: pa.Array  # distinct, by first appearance
+    query_ids: pa.Array  # distinct in each partition, by first appearance
+    partitions: IntArray  # of the query_ids
     pairs: int
     corpus: Source | None = None
     queries: Source | None = None
     is_limited: bool = False  # True: only the rows of `query_ids` are read
 
     @property
-    def id_types(self) -> dict[str, pa.DataType]:
-        """Types of query_id and doc_id in the rows; the output keeps them."""
-        return {name: self.rows.schema.field(name).type for name in ("query_id", "doc_id")}
+    def owner(self) -> RowOwner:
+        """Return what tells the query of a row; a key that the table of queries has as a column stays with the rows."""
+        of_queries = () if self.queries is None else self.queries.schema.names
+        return RowOwner(
+            {name: self.rows.schema.field(name).type for name in ("query_id", "doc_id")},
+            self.rows.partitions,
+            tuple(name for name in self.rows.key_names if name not in {"query_id", "query", *of_queries}),
+        )
+
+    @property
+    def shared(self) -> int:
+        """Return how many query_ids are in a further partition."""
+        return len(self.query_ids) - len(pc.unique(self.query_ids))
 
     @property
     def has_large_strings(self) -> bool:
         """Return True if one of the tables has strings of Arrow's large type; the output keeps them."""
         return any(table.has_large_strings for table in (self.rows, self.corpus, self.queries) if table is not None)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Columns of the tables that are called like one of the output, with their names here."""
+        tables = [table.renamed for table in (self.queries, self.corpus, self.rows) if table is not None]
+        return {name: new_name for renamed in tables for name, new_name in renamed.items()}
 
     @property
     def schemas(self) -> list[pa.Schema]:
@@ -74,12 +106,13 @@ class RunJoin:
         A row without a query_id, which is rejected, keeps only its doc_id and its score.
         """
         by = "query_id" if self.corpus is None else "doc_id"
+        kept = wide_id(self.query_ids.filter(pa.array(self.partitions == self.rows.partitions.numbers[number])))
         for table in _read(self._rows, number, by=by, prefix=ROW, is_text=False):
             if not self.is_limited:
                 yield table
                 continue
             ids = wide_id(table.column(KEY if by == "query_id" else f"{ROW}query_id"))
-            yield table.filter(pc.is_in(ids, value_set=wide_id(self.query_ids)))
+            yield table.filter(pc.is_in(ids, value_set=kept))
 
     def read_documents(self, number: int) -> Iterator[pa.Table]:
         """Read row group `number` of the corpus, keyed by doc_id, without documents that have none."""
@@ -99,9 +132,12 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     """
     run_renames, corpus_renames, query_renames = by_table(renames, "run", "corpus", "queries")
     rows = open_table(run, _RUN, renames=run_renames)
+    rows = without_output_names(rows, of_queries=("query_id", *rows.key_names))
     documents = open_table(corpus, _CORPUS, renames=corpus_renames)
     check_documents(documents.location.uri, documents.schema)
+    documents = without_output_names(documents, of_queries=(), has_scores=False)
     query_table = open_table(queries, _QUERIES, renames=query_renames)
+    query_table = without_output_names(query_table, of_queries=query_table.schema.names)
     for other, by in ((documents, "doc_id"), (query_table, "query_id")):
         _check_same_kind(rows, other, by)
     shared = ({*rows.schema.names, SOURCE_SCORE} & set(documents.schema.names)) - {"doc_id"}
@@ -116,19 +152,27 @@ def open_unclustered(uri: str, *, renames: dict[str, str], limit: int | None) ->
 
 
 def _counted(rows: Source, limit: int | None) -> RunJoin:
-    """Count the distinct query ids and their rows; holds one id per query in memory."""
+    """Count the distinct query ids of each partition and their rows; holds one id per query in memory."""
     with ThreadPoolExecutor(THREADS) as pool:
         runs = rows.runs(RUNS)
         ids_by_run = list(pool.map(lambda run: pc.unique(query_ids(rows, *run)), runs))
-        ids = pc.unique(pa.chunked_array(ids_by_run, type=rows.schema.field("query_id").type))
-        if limit is None or limit >= len(ids):
-            return RunJoin(rows, ids, rows.pairs)
-        ids = ids.slice(0, limit)
+        numbers: dict[Keys, int] = {}
+        of_runs = [numbers.setdefault(run[0].keys, len(numbers)) for run in runs]
+        ids = combined(pa.chunked_array(ids_by_run, type=rows.schema.field("query_id").type))
+        partitions = np.repeat(np.array(of_runs, np.int32), [len(part) for part in ids_by_run])
+        codes = pc.dictionary_encode(ids, null_encoding="encode").indices.to_numpy().astype(np.int64)
+        first = np.sort(np.unique(codes * len(numbers) + partitions, return_index=True)[1])
+        is_limited = limit is not None and limit < len(first)
+        first = first[:limit]
+        ids, partitions = ids.take(pa.array(first)), partitions[first]
+        if not is_limited:
+            return RunJoin(rows, ids, partitions, rows.pairs)
 
-        def count_rows(run: tuple[RowGroup, ...]) -> int:
-            return int(pc.sum(pc.is_in(query_ids(rows, *run), value_set=ids)).as_py() or 0)
+        def count_rows(run: tuple[RowGroup, ...], number: int) -> int:
+            kept = ids.filter(pa.array(partitions == number))
+            return int(pc.sum(pc.is_in(query_ids(rows, *run), value_set=kept)).as_py() or 0)
 
-        return RunJoin(rows, ids, sum(pool.map(count_rows, runs)), is_limited=True)
+        return RunJoin(rows, ids, partitions, sum(pool.map(count_rows, runs, of_runs)), is_limited=True)
 
 
 def _check_same_kind(rows: Source, other: Source, by: str) -> None:

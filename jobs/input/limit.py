@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.formats.columns import Layout
+from jobs.formats.tables.hive import Keys
 from jobs.input.source import RowGroup, Source
 from jobs.input.splits import query_ids, run_offsets
 from rerank.ranking.candidates import CANDIDATES, CandidateSets
@@ -14,16 +15,16 @@ from rerank.ranking.candidates import CANDIDATES, CandidateSets
 def first_queries(source: Source, count: int) -> Source:
     """Return the source with its first `count` queries, in the order of files, row groups and rows."""
     kept: list[RowGroup] = []
-    last: pa.Scalar | None = None
+    last: tuple[Keys, pa.Scalar] | None = None
     for group in source.row_groups:
         if source.layout is Layout.QUERIES:
             kept_rows, count = min(group.rows, count), count - group.rows
         else:
             ids = query_ids(source, group)
             starts = run_offsets(ids)[:-1]
-            if last is not None and ids[0].equals(last):
+            if last is not None and last[0] == group.keys and last[1].equals(ids[0]):
                 starts = starts[1:]  # the group continues the last query of the previous one
-            last = ids[-1]
+            last = group.keys, ids[-1]
             kept_rows, count = int(starts[count]) if count < len(starts) else group.rows, count - len(starts)
         if kept_rows:
             kept.append(_cut(source, group, kept_rows))

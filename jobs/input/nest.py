@@ -10,7 +10,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.input.join import DOCUMENT, IS_TEXT, KEY, KEY_HASH, PLACE, QUERY, ROW, RunJoin, key_hash, own_id, wide_id
+from jobs.input.join import (
+    DOCUMENT,
+    IS_TEXT,
+    KEY,
+    KEY_HASH,
+    PLACE,
+    QUERY,
+    ROW,
+    RowOwner,
+    RunJoin,
+    key_hash,
+    own_id,
+    wide_id,
+)
+from jobs.input.source import Partitions
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, combined, keep_columns, list_column
 from rerank.ranking.rank import SOURCE_SCORE
@@ -54,25 +68,23 @@ def with_documents(table: pa.Table, *, schema: pa.Schema) -> Iterator[pa.Table]:
         yield part.append_column(f"{ROW}{REFUSED}", refused.slice(start, stop - start))
 
 
-def candidate_sets(table: pa.Table, *, schema: pa.Schema, ids: dict[str, pa.DataType]) -> Iterator[pa.Table]:
+def candidate_sets(table: pa.Table, *, schema: pa.Schema, owner: RowOwner) -> Iterator[pa.Table]:
     """Yield the rows as candidate sets, in the order of their first rows, in tables of bounded size.
 
-    Candidates are ordered by first-stage score if they have one, then by position in the input. `ids` are the types
-    of query_id and doc_id in the input.
+    Candidates are ordered by first-stage score if they have one, then by position in the input. Rows of one query_id in
+    two partitions are two sets.
     """
     table = _complete(table, schema).combine_chunks()
     is_text = table.column(IS_TEXT).to_numpy()
-    order, offsets = _clustered(table, np.flatnonzero(~is_text))
+    order, offsets = _clustered(table, np.flatnonzero(~is_text), owner.partitions)
     query_texts = _in_order(table, np.flatnonzero(is_text))
     sizes = offsets_of(row_bytes(table)[order])[offsets]
     for first, last in list(cut_by_bytes(np.diff(sizes), _BYTES_PER_TABLE)) or [(0, 0)]:
         rows = table.take(pa.array(order[offsets[first] : offsets[last]]))
-        yield _nested(rows, offsets[first : last + 1] - offsets[first], query_texts, schema=schema, ids=ids)
+        yield _nested(rows, offsets[first : last + 1] - offsets[first], query_texts, schema=schema, owner=owner)
 
 
-def _nested(
-    rows: pa.Table, offsets: Offsets, query_texts: pa.Table, *, schema: pa.Schema, ids: dict[str, pa.DataType]
-) -> pa.Table:
+def _nested(rows: pa.Table, offsets: Offsets, query_texts: pa.Table, *, schema: pa.Schema, owner: RowOwner) -> pa.Table:
     """Return clustered rows as candidate sets; those of query i are the rows offsets[i] to offsets[i + 1]."""
     heads = pa.array(offsets[:-1])
     candidates = pa.table(_columns(rows, ROW))
@@ -86,9 +98,11 @@ def _nested(
         candidates = keep_columns(candidates, without=["query", REFUSED]).append_column(
             REFUSED, pa.array(differing(candidates, offsets))
         )
-    doc_id = own_id(candidates.column("doc_id"), ids["doc_id"])
+    key_columns = {name: candidates.column(name).take(heads) for name in owner.key_names}
+    candidates = keep_columns(candidates, without=owner.key_names)
+    doc_id = own_id(candidates.column("doc_id"), owner.id_types["doc_id"])
     candidates = candidates.set_column(candidates.column_names.index("doc_id"), "doc_id", doc_id)
-    queries = pa.table({"query_id": own_id(query_id, ids["query_id"])} | query_columns)
+    queries = pa.table({"query_id": own_id(query_id, owner.id_types["query_id"])} | query_columns | key_columns)
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 
@@ -120,14 +134,19 @@ def _columns(table: pa.Table, prefix: str) -> dict[str, pa.ChunkedArray]:
     return {name.removeprefix(prefix): table.column(name) for name in table.column_names if name.startswith(prefix)}
 
 
-def _clustered(table: pa.Table, chosen: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Offsets]:
+def _clustered(
+    table: pa.Table, chosen: npt.NDArray[np.intp], partitions: Partitions
+) -> tuple[npt.NDArray[np.intp], Offsets]:
     """Return these rows of the table in the order of their queries, and where each query begins among them.
 
     Queries are in the order of their first rows, the rows of a query by descending first-stage score.
     """
     chosen = chosen[np.argsort(table.column(PLACE).to_numpy()[chosen], kind="stable")]
     keys = combined(table.column(KEY)).take(pa.array(chosen))
-    codes = pc.dictionary_encode(keys, null_encoding="encode").indices.to_numpy()
+    of_rows = pa.array(partitions.of_rows(table.column(PLACE).to_numpy()[chosen]))
+    encoded = pc.dictionary_encode(keys, null_encoding="encode").indices
+    in_partitions = pc.add(pc.multiply(encoded.cast(pa.int64()), int(partitions.numbers.max()) + 1), of_rows)
+    codes = pc.dictionary_encode(in_partitions).indices.to_numpy()
     order = [codes]
     if f"{ROW}{SOURCE_SCORE}" in table.column_names:
         scores = table.column(f"{ROW}{SOURCE_SCORE}").cast(pa.float64()).fill_null(np.nan).to_numpy()[chosen]

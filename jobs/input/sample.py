@@ -38,7 +38,7 @@ def _joined_sample(join: RunJoin) -> pa.Table:
         rows = _beside(rows, _all(join.read_documents, join.corpus))
         rows = pa.concat_tables(list(with_documents(rows, schema=schemas[0])))
         rows = _beside(rows, _all(join.read_queries, join.queries))
-    return pa.concat_tables(list(candidate_sets(rows, schema=schemas[-1], ids=join.id_types)))
+    return pa.concat_tables(list(candidate_sets(rows, schema=schemas[-1], owner=join.owner)))
 
 
 def spaced(count: int) -> list[int]:

@@ -16,7 +16,7 @@ from ray.data import Dataset
 
 from jobs.console import plural, say
 from jobs.input.candidates import Input, counted
-from jobs.input.join import KEY_HASH, PAIRS_PER_ROW_GROUP, RunJoin
+from jobs.input.join import KEY_HASH, PAIRS_PER_ROW_GROUP, RowOwner, RunJoin
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.sample import spaced
 from jobs.input.source import Source, reopen_source
@@ -41,7 +41,8 @@ def ensure_grouped(unread: Input, folder: Location) -> Source:
     say(f"grouping {plural(unread.pairs, 'row')} by query ({plural(unread.queries, 'query')})")
     source = group_by_query(unread.source, folder)
     counts = counted(source)
-    if (counts.queries, counts.pairs, len(counts.repeated)) != (unread.queries, unread.pairs, 0):
+    repeated = unread.source.shared  # the files that were written are in no partition
+    if (counts.queries, counts.pairs, len(counts.repeated)) != (unread.queries, unread.pairs, repeated):
         raise RerankError(
             f"rows were lost or repeated while grouping by query, nothing was scored: expected {unread.queries:,} "
             f"queries with {unread.pairs:,} pairs, got {counts.queries:,} with {counts.pairs:,}"
@@ -62,7 +63,7 @@ def group_by_query(join: RunJoin, folder: Location) -> Source:
         rows = rows.union(_table(shared, "queries", join.queries))
     written = rows.repartition(partitions, keys=[KEY_HASH]).map_batches(
         _write,
-        fn_kwargs={"folder": folder, "schema": schemas[-1], "ids": join.id_types},
+        fn_kwargs={"folder": folder, "schema": schemas[-1], "owner": join.owner},
         batch_size=None,
         batch_format="pyarrow",
     )
@@ -102,9 +103,9 @@ def _read(numbers: pa.Table, *, shared: Any, name: str) -> Iterator[pa.Table]:
         yield from _READERS[name](join, number)
 
 
-def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, ids: dict[str, pa.DataType]) -> pa.Table:
+def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, owner: RowOwner) -> pa.Table:
     """Task body: write the rows of one partition as one file of candidate sets."""
-    sets = candidate_sets(rows, schema=schema, ids=ids)
+    sets = candidate_sets(rows, schema=schema, owner=owner)
     first = next(sets)
     if not first.num_rows:
         return pa.table({"name": pa.array([], pa.string())})

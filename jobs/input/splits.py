@@ -6,6 +6,7 @@ splits text files by line: no shuffle is needed, and every query is read exactly
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,14 @@ def read_split(source: Source, split: Split) -> Iterator[pa.Table]:
     if source.layout is Layout.QUERIES:
         yield from _read_queries(source, split)
     else:
-        yield from _read_pairs(source, split)
+        for part in _by_partition(source, split):
+            yield from _read_pairs(source, part)
+
+
+def _by_partition(source: Source, split: Split) -> Iterator[Split]:
+    """Cut a split where a partition ends, for there a query ends, too."""
+    groups = groupby(range(split.start, split.stop), key=lambda at: source.row_groups[at].keys)
+    yield from (Split(run[0], run[-1] + 1) for run in (list(places) for _, places in groups))
 
 
 def _read_queries(source: Source, split: Split) -> Iterator[pa.Table]:
@@ -108,15 +116,20 @@ def _read_pairs(source: Source, split: Split) -> Iterator[pa.Table]:
         offsets = run_offsets(combined(joined.column("query_id")))
         last = int(offsets[-2])
         if last:
-            yield _nest(joined.slice(0, last), offsets[:-1])
+            yield _nest(joined.slice(0, last), offsets[:-1], source.key_names)
         waiting = joined.slice(last)
     if waiting is not None:
-        yield _nest(waiting, np.array([0, waiting.num_rows]))
+        yield _nest(waiting, np.array([0, waiting.num_rows]), source.key_names)
 
 
 def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
-    """Yield the split's rows, minus the end of a query that began before it, plus the end of its own last query."""
-    before = query_ids(source, source.row_groups[split.start - 1])[-1] if split.start else None
+    """Yield the split's rows, minus the end of a query that began before it, plus the end of its own last query.
+
+    All row groups of the split are in one partition, and so are the queries.
+    """
+    keys = source.row_groups[split.start].keys
+    continues = split.start > 0 and source.row_groups[split.start - 1].keys == keys
+    before = query_ids(source, source.row_groups[split.start - 1])[-1] if continues else None
     owned: pa.Scalar | None = None
     for rows in source.read(*source.row_groups[split.start : split.stop]):
         if before is not None:
@@ -128,7 +141,7 @@ def _owned_rows(source: Source, split: Split) -> Iterator[pa.Table]:
         yield rows
     if owned is None:
         return
-    for group in source.row_groups[split.stop :]:
+    for group in takewhile(lambda group: group.keys == keys, source.row_groups[split.stop :]):
         ends = _length_of_first_run(query_ids(source, group), owned)
         if ends:
             yield from source.read(group.head(ends))
@@ -156,10 +169,14 @@ def run_offsets(query_id: pa.Array) -> Offsets:
     return np.concatenate(([0], starts, [len(codes)])).astype(np.int64)
 
 
-def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
-    """Nest clustered pairs into one row per query: all columns but the query's own go into the candidates."""
-    queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
-    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
+def _nest(rows: pa.Table, offsets: Offsets, key_names: Sequence[str]) -> pa.Table:
+    """Nest clustered pairs into one row per query: all columns but the query's own go into the candidates.
+
+    The query's own are its id, its text and the keys of its partition.
+    """
+    own = list(dict.fromkeys((*_QUERY_COLUMNS, *key_names)))
+    queries = rows.select(own).take(pa.array(offsets[:-1]))
+    candidates = _with_refused(rows.drop_columns(own), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 

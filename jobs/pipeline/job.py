@@ -8,12 +8,12 @@ import ray
 
 from jobs.console import plural, say
 from jobs.formats.columns import Layout
-from jobs.input.candidates import Input, check_mixable, check_readable, open_input
+from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
-from jobs.pipeline.output import SCORES, check_apart, check_output, stage
+from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup, resolve_and_ship
@@ -48,6 +48,7 @@ class RunConfig:
     regroup: bool = False  # the pairs are not clustered by query
     renames: dict[str, str] = field(default_factory=dict)
     output_layout: Layout = Layout.PAIRS
+    partition_by: tuple[str, ...] = ()  # columns that become folders of the output
     trec: str | None = None  # a TREC run file to write beside the output
     options: RankingOptions = field(default_factory=RankingOptions)
     keep_text: bool = False
@@ -85,8 +86,17 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     )
     if config.options.fusion is not None:
         check_mixable(job_input.source, config.options.fusion)
+    check_partition_by(config.partition_by, job_input.source, config.output_layout)
+    if renamed := job_input.source.renamed:
+        names = ", ".join(f"{name} is {new_name}" for name, new_name in renamed.items())
+        say(f"columns of the input that are called like columns of the output get other names there: {names}")
+    if job_input.shared:
+        say(
+            f"{plural(job_input.shared, 'query id')} found in more than one partition: "
+            "the candidates of each partition are ranked by themselves"
+        )
     if trec is not None:
-        check_trec_ids(job_input.source)
+        check_trec_ids(job_input)
     check_output(output, overwrite=config.overwrite)  # again, for reading the ids of a large input takes minutes
     staging = stage(output)
     outcome = _execute(config, job_input, staging, engine, encoder)
@@ -95,7 +105,9 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     summary = {
         "source": inputs[0].uri,
         "columns": config.renames,
+        "renamed": job_input.source.renamed,
         "cut": config.options.as_json(),
+        "partition_by": list(config.partition_by),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }
     if trec is not None:
@@ -140,7 +152,13 @@ def _on_cluster(
     say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
     say(f"model {model.name} in {model.dtype}, at most {model.max_length:,} tokens per pair, on {pool}")
     pairs_per_query = max(1, source.pairs // max(1, job_input.queries))
-    sink = RankedSink(staging, config.output_layout, large_strings=job_input.source.has_large_strings)
+    sink = RankedSink(
+        staging,
+        config.output_layout,
+        partition_by=config.partition_by,
+        key_names=key_names_of(job_input.source),
+        large_strings=job_input.source.has_large_strings,
+    )
     attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
     state.scoring, state.store = True, score_lookup.store if score_lookup else None
     started = perf_counter()

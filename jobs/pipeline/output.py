@@ -5,15 +5,22 @@ from collections.abc import Sequence
 
 from pyarrow import fs
 
+from jobs.formats.columns import Layout
 from jobs.formats.parquet import would_list
-from jobs.pipeline.publish import finish_interrupted
+from jobs.formats.tables.hive import is_key_type
+from jobs.input.candidates import columns_of
+from jobs.input.join import RunJoin
+from jobs.input.source import Source
+from jobs.pipeline.publish import finish_interrupted, is_partition
 from jobs.pipeline.staging import ERRORS, MARK, Staging
-from rerank.errors import OutputError
+from rerank.errors import ConfigError, OutputError
 from rerank.paths import Location, join_uri
+from rerank.ranking.candidates import CANDIDATES
 from rerank.store.folder import Folder
 from rerank.tables.published import MANIFEST, STAGING, locked
 
 SCORES = "_scores"
+_NO_KEYS = ("query_id", "query", "doc_id", "text", "score", CANDIDATES)
 
 
 def check_apart(output: Location, *, inputs: Sequence[Location], scores: Location | None) -> None:
@@ -52,8 +59,10 @@ def check_output(output: Location, *, overwrite: bool) -> None:
         return
     if info.type == fs.FileType.File:
         raise OutputError(f"{output.uri}: is a file, expected a folder to write to")
-    names = _names(output)
-    foreign = sorted(name for name in names if not name.startswith(("_", "part-")))
+    entries = _entries(output)
+    names = {entry.base_name for entry in entries}
+    partitions = {entry.base_name for entry in entries if is_partition(entry)}
+    foreign = sorted(name for name in names - partitions if not name.startswith(("_", "part-")))
     if foreign:
         raise OutputError(f"{output.uri}: holds other files ({', '.join(foreign[:3])}), expected an empty folder")
     if STAGING in names:
@@ -64,6 +73,26 @@ def check_output(output: Location, *, overwrite: bool) -> None:
         raise OutputError(f"{output.uri}: holds a finished result; give another folder, or --overwrite to replace it")
     if names - {SCORES} and MANIFEST not in names and STAGING not in names:
         raise OutputError(f"{output.uri}: holds files that no run left there, expected an empty folder")
+
+
+def check_partition_by(names: Sequence[str], source: Source | RunJoin, layout: Layout) -> None:
+    """Raise ConfigError unless these columns of the input can be keys of partitions of an output in this layout."""
+    of_queries, of_candidates = columns_of(source)
+    columns = of_queries if layout is Layout.QUERIES else of_candidates | of_queries
+    for name in names:
+        option = f"--partition-by {name}"
+        if name in _NO_KEYS:
+            raise ConfigError(f"{option}: expected a column that the run carries, {name!r} stays in the files")
+        if name not in columns:
+            where = "the queries have" if layout is Layout.QUERIES else "the input has"
+            carried = ", ".join(column for column in columns if column not in _NO_KEYS) or "none"
+            raise ConfigError(f"{option}: no such column; {where} {carried}")
+        if name[0] in "_.":
+            raise ConfigError(f"{option}: readers skip folders whose names begin with {name[0]!r}")
+        if not is_key_type(columns[name]):
+            raise ConfigError(f"{option}: expected strings, whole numbers, booleans or dates, got {columns[name]}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--partition-by: each column once, got {', '.join(names)}")
 
 
 def stage(output: Location) -> Staging:
@@ -102,4 +131,8 @@ def _delete(filesystem: fs.FileSystem, entry: fs.FileInfo) -> None:
 
 
 def _names(output: Location) -> set[str]:
-    return {entry.base_name for entry in Folder(output.filesystem, output.path).listing()}
+    return {entry.base_name for entry in _entries(output)}
+
+
+def _entries(output: Location) -> list[fs.FileInfo]:
+    return Folder(output.filesystem, output.path).listing()

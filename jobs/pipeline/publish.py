@@ -10,7 +10,8 @@ What this promises on local disks and on object stores, whenever the run is kill
 
 - The earlier or the new result is complete. If the switch was interrupted, the next run on `OUT` finishes it before it
   does anything else.
-- While `_manifest.json` exists, the `part-*` files beside it are exactly those of the result that it describes.
+- While `_manifest.json` exists, the `part-*` files beside it, and those in partitions (folders `name=value`), are
+  exactly those of the result that it describes.
 - A reader that ignores the manifest may see some files of one result during the switch, but never files of two.
 - `rerank.tables.published` reads all files of one result, by comparing the manifest before and after.
 
@@ -26,6 +27,8 @@ files of the later result.
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from posixpath import dirname
 from typing import Any
 
 from pyarrow import fs
@@ -34,7 +37,7 @@ from jobs.console import say
 from jobs.pipeline.staging import ERRORS, PartReport, Staging
 from jobs.pipeline.trec_run import TrecError, as_json, place_trec
 from rerank.errors import OutputError
-from rerank.paths import Location
+from rerank.paths import OBJECT_STORES, Location
 from rerank.store.folder import TEMPORARY, Folder
 from rerank.tables.published import JOURNAL, MANIFEST, STAGING, committed, locked
 
@@ -68,7 +71,8 @@ def publish(
         try:
             if missing := set(names) - _existing(folder, names):
                 raise OutputError(f"{output.uri}: cannot publish the result: {min(missing)} is gone from {folder.path}")
-            place.flush(ERRORS)
+            for name in _folders(names):
+                place.flush(name)
             place.flush()
             place.write(JOURNAL, json.dumps(journal).encode(), durable=True)
         except OSError as problem:
@@ -170,14 +174,28 @@ def _read_journal(staging: Folder) -> dict[str, Any] | None:
 def _move(names: Sequence[str], staged: set[str], folder: Location, output: Location) -> None:
     """Move staged files to the output folder. All files of `names` are durable there when this returns."""
     filesystem, place = output.filesystem, Folder(output.filesystem, output.path)
-    has_errors = any(name.startswith(ERRORS) for name in names)
-    if has_errors:
-        place.join(ERRORS).create()
+    folders = _folders(names)
+    for name in folders:
+        _create(place.join(name))
     for name in sorted(staged):
         filesystem.move(folder.join(name).path, output.join(name).path)
-    if has_errors:
-        place.join(ERRORS).flush()
+    for name in folders:
+        place.join(name).flush()
     place.flush()
+
+
+def _folders(names: Sequence[str]) -> list[str]:
+    """Return the folders that these files lie in."""
+    return sorted({dirname(name) for name in names} - {""})
+
+
+def _create(folder: Folder) -> None:
+    """Make a folder where it is missing; object stores need none."""
+    filesystem = folder.filesystem
+    if filesystem.type_name in OBJECT_STORES:
+        return
+    if filesystem.get_file_info(folder.path).type == fs.FileType.NotFound:
+        folder.create()
 
 
 def _existing(folder: Location, names: Sequence[str]) -> set[str]:
@@ -204,6 +222,32 @@ def _remove_earlier(output: Location, names: Sequence[str]) -> None:
             for error_file in Folder(filesystem, entry.path).listing():
                 if f"{ERRORS}/{error_file.base_name}" not in kept:
                     filesystem.delete_file(error_file.path)
+        elif is_partition(entry):
+            _remove_partition(filesystem, entry, {output.join(name).path for name in kept})
+
+
+def is_partition(entry: fs.FileInfo) -> bool:
+    """Return True for a folder that holds a Hive partition of a result."""
+    return entry.type == fs.FileType.Directory and "=" in entry.base_name
+
+
+def _remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[str]) -> None:
+    """Delete the parts in a partition that are not kept, and on a local disk the folders that are empty then.
+
+    An object store has no folders, and no other filesystem can delete a folder on condition that it is empty.
+    """
+    entries = [*Folder(filesystem, folder.path).listing(recursive=True), folder]
+    for entry in entries:
+        if (
+            entry.type == fs.FileType.File
+            and entry.path not in kept
+            and entry.base_name.startswith(("part-", TEMPORARY))
+        ):
+            filesystem.delete_file(entry.path)
+    if filesystem.type_name == "local":
+        for path in sorted((entry.path for entry in entries if entry.type == fs.FileType.Directory), reverse=True):
+            with suppress(OSError):
+                Path(path).rmdir()
 
 
 def _remove(staging: Staging) -> None:

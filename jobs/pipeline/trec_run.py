@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from posixpath import basename, dirname
 
 import pyarrow as pa
@@ -10,18 +9,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from jobs.console import plural
 from jobs.formats.columns import Layout
 from jobs.formats.trec import COLUMNS, check_ids, run_lines
+from jobs.input.candidates import Input
 from jobs.input.join import RunJoin, wide_id
 from jobs.input.query_ids import RUNS, THREADS
-from jobs.input.source import RowGroup, Source
+from jobs.input.source import RowGroup
 from jobs.pipeline.staging import ERRORS, PartReport
-from rerank.errors import InputError, OutputError, RerankError
+from rerank.errors import OutputError, RerankError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import CANDIDATES, CandidateSets
 from rerank.store.folder import TEMPORARY, Folder
-
-_BYTES_AT_ONCE = 8 << 20
 
 
 class TrecError(OutputError):
@@ -44,11 +43,17 @@ def check_trec(target: Location, output: Location, *, overwrite: bool) -> None:
         raise OutputError(f"{target.uri}: there is no folder {folder} to write the TREC run to")
 
 
-def check_trec_ids(source: Source | RunJoin) -> None:
-    """Raise OutputError if an id has white space, which no TREC run can hold. Reads only the columns of ids.
+def check_trec_ids(job_input: Input) -> None:
+    """Raise OutputError if an id has white space or is in two partitions, which no TREC run can hold.
 
-    Candidates that a run would reject or leave out are checked too.
+    Reads only the columns of ids. Candidates that a run would reject or leave out are checked too.
     """
+    if job_input.shared:
+        raise OutputError(
+            f"a TREC run has no column for partitions, found {plural(job_input.shared, 'query id')} in more than one; "
+            "give the folder of one partition as IN"
+        )
+    source = job_input.source
     rows = source.rows if isinstance(source, RunJoin) else source
     wanted = wide_id(source.query_ids) if isinstance(source, RunJoin) and source.is_limited else None
 
@@ -60,35 +65,11 @@ def check_trec_ids(source: Source | RunJoin) -> None:
             for name in columns:
                 check_ids(table.column(name), name)
         if rows.layout is Layout.QUERIES:
-            for doc_ids in _doc_ids(rows, run):
+            for doc_ids in rows.read_doc_ids(*run):
                 check_ids(doc_ids, "doc_id")
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(check, rows.runs(RUNS)))
-
-
-def _doc_ids(source: Source, run: tuple[RowGroup, ...]) -> Iterator[pa.Array]:
-    """Yield the doc_ids of row groups in the `queries` layout, without reading anything else of the candidates."""
-    for path, groups in groupby(run, key=lambda group: group.path):
-        chosen = list(groups)
-        rows = sum(group.rows for group in chosen)
-        try:
-            with source.location.filesystem.open_input_file(path) as opened:
-                file = pq.ParquetFile(opened, buffer_size=_BYTES_AT_ONCE)
-                columns = [_doc_id_path(file.schema, source.renames)]
-                for batch in file.iter_batches(row_groups=[group.index for group in chosen], columns=columns):
-                    yield batch.column(0).slice(0, rows).flatten().field(0)
-                    rows = max(0, rows - batch.num_rows)
-        except (OSError, pa.ArrowException) as problem:
-            raise InputError(f"{path}: cannot be read: {problem}") from problem
-
-
-def _doc_id_path(schema: pq.ParquetSchema, renames: dict[str, str]) -> str:
-    """Return the path of the doc_ids inside the candidates, which differs between writers of Parquet."""
-    lists, doc_id = (renames.get(name, name) for name in (CANDIDATES, "doc_id"))
-    paths: list[str] = [schema.column(index).path for index in range(len(schema))]
-    inner = [path for path in paths if path.startswith(f"{lists}.") and path.endswith(f".{doc_id}")]
-    return min(inner, key=lambda path: path.count("."))
 
 
 def write_trec(target: Location, folder: Location, parts: Sequence[PartReport], layout: Layout) -> None:

@@ -1,8 +1,9 @@
 """Write ranked blocks as staged Parquet parts, and rejected candidates as parts under `_errors/`."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from posixpath import dirname
 from time import perf_counter
 
 import pyarrow as pa
@@ -13,11 +14,12 @@ from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
 from jobs.formats.columns import Layout
+from jobs.formats.tables.hive import folder_of
+from jobs.formats.tables.partitioned import by_partition
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
-from rerank.ranking.reject import REJECTED
-from rerank.ranking.usage import USAGE
+from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
 
@@ -28,10 +30,24 @@ _BYTES_PER_ROW_GROUP = 16 << 20
 class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
     """A Ray Data sink that stages one part of ranked rows per write task, and one of rejected rows if there are any."""
 
-    def __init__(self, staging: Staging, layout: Layout, *, large_strings: bool = False) -> None:
-        """Write to `staging` in this layout; `large_strings`: with Arrow's large strings, as some inputs have them."""
+    def __init__(
+        self,
+        staging: Staging,
+        layout: Layout,
+        *,
+        partition_by: Sequence[str] = (),
+        key_names: Sequence[str] = (),
+        large_strings: bool = False,
+    ) -> None:
+        """Write to `staging` in this layout, in Hive partitions by the columns `partition_by`.
+
+        `key_names` are the columns of a query that tell it from others of its id; rejected rows have them, too.
+        `large_strings`: with Arrow's large strings, as some inputs have them.
+        """
         self._staging = staging
         self._layout = layout
+        self._partition_by = tuple(partition_by)
+        self._key_names = tuple(key_names)
         self._type_of = wide_type if large_strings else narrow_type
         self.reports: list[PartReport] = []
 
@@ -45,9 +61,13 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         table = pa.concat_tables(list(blocks), promote_options="permissive")
         name = f"part-{ctx.task_idx:05d}-{uuid.uuid4().hex[:8]}.parquet"
         counts = count(table)
-        files = [self._stage(name, ranked_slices(table, self._layout, _BYTES_PER_ROW_GROUP))]
+        files = [
+            self._stage(f"{folder_of(keys)}/{name}" if keys else name, self._ranked_slices(part))
+            for keys, part in by_partition(table, self._partition_by)
+        ]
         if counts["pairs_rejected"] + counts["queries_without_candidates"]:
-            files.append(self._stage(f"{ERRORS}/{name}", rejected_slices(table, _BYTES_PER_ROW_GROUP)))
+            rejected_rows = rejected_slices(table, _BYTES_PER_ROW_GROUP, key_names=self._key_names)
+            files.append(self._stage(f"{ERRORS}/{name}", rejected_rows))
         return PartReport(tuple(files), {**counts, "write_seconds": perf_counter() - started})
 
     def on_write_complete(self, write_result: WriteResult[PartReport]) -> None:
@@ -59,12 +79,16 @@ class RankedSink(Datasink[PartReport]):  # type: ignore[misc]
         """Return the number of bytes that Ray collects before it calls `write`."""
         return _BYTES_PER_PART
 
+    def _ranked_slices(self, table: pa.Table) -> Iterator[pa.Table]:
+        return ranked_slices(table, self._layout, _BYTES_PER_ROW_GROUP)
+
     def _stage(self, name: str, row_groups: Iterator[pa.Table]) -> WrittenFile:
         """Write tables as the row groups of one file. A file without rows still has columns."""
         target = self._staging.folder.join(name)
         first, rows_written = next(row_groups), 0
         schema = pa.schema([field.with_type(self._type_of(field.type)) for field in first.schema])
         try:
+            Folder(target.filesystem, dirname(target.path)).create()
             with (
                 target.filesystem.open_output_stream(target.path) as stream,
                 pq.ParquetWriter(stream, schema, compression="zstd") as writer,
@@ -89,12 +113,13 @@ def ranked_slices(table: pa.Table, layout: Layout, most_bytes: int) -> Iterator[
     return _flattened(ranked, CANDIDATES, most_bytes) if layout is Layout.PAIRS else slices(ranked, most_bytes)
 
 
-def rejected_slices(table: pa.Table, most_bytes: int) -> Iterator[pa.Table]:
+def rejected_slices(table: pa.Table, most_bytes: int, *, key_names: Sequence[str] = ()) -> Iterator[pa.Table]:
     """Yield `query_id, doc_id, source_rank, reason` of the rejected candidates of a block, see `ranked_slices`.
 
-    A query without candidates is one row, in which `doc_id` and `source_rank` are null.
+    After `query_id` come the columns `key_names` of the query. A query without candidates is one row, in which `doc_id`
+    and `source_rank` are null.
     """
-    return _flattened(table.select(["query_id", REJECTED]), REJECTED, most_bytes)
+    return _flattened(table.select(["query_id", *key_names, REJECTED]), REJECTED, most_bytes)
 
 
 def count(table: pa.Table) -> dict[str, float]:

@@ -54,9 +54,6 @@ Codes = npt.NDArray[np.int8]
 # Column of queries or of candidates: Reason codes (int8) that the reader of the rows has set already.
 REFUSED = "_refused"
 
-# Column that a ranked table has besides `candidates`: what could not be scored.
-REJECTED = "rejected"
-
 
 def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes, Codes]:
     """Return why each query [queries] and each candidate [pairs] cannot be scored, as Reason codes; OK if it can.

@@ -8,8 +8,6 @@ import pyarrow as pa
 
 from rerank.ranking.candidates import CandidateSets
 
-USAGE = "usage"
-
 
 def usage_column(
     sets: CandidateSets, *, by_pair: Mapping[str, npt.NDArray[np.bool_]], totals: Mapping[str, float]

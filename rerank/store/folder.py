@@ -36,11 +36,12 @@ class Folder:
         """Return the path of a file in this folder."""
         return f"{self.path}/{name}"
 
-    def listing(self) -> list[fs.FileInfo]:
-        """Return the files and folders in this folder; nothing if it does not exist."""
+    def listing(self, *, recursive: bool = False) -> list[fs.FileInfo]:
+        """Return the files and folders in this folder, or also those in its folders; nothing if it does not exist."""
         # PyArrow looks twice, and raises where the folder was missing at the first look and not at the second.
         with suppress(FileNotFoundError):
-            entries: list[fs.FileInfo] = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+            selector = fs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+            entries: list[fs.FileInfo] = self.filesystem.get_file_info(selector)
             return entries
         return []
 

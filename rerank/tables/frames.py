@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from rerank.arrays import offsets_of
 from rerank.errors import InputError
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, list_column
+from rerank.ranking.output_columns import REJECTED
 from rerank.ranking.rank import SOURCE_SCORE
-from rerank.ranking.reject import REFUSED, REJECTED, Reason, check, differing
+from rerank.ranking.reject import REFUSED, Reason, check, differing
 from rerank.sizes import wide_type
 from rerank.tables.libraries import Library, library_of
 

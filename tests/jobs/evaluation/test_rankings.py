@@ -110,7 +110,7 @@ def test_what_is_no_judgements_is_a_sentence(tmp_path: Path, name: str, content:
         ("a.trec", "q Q0 d 1 high t", "line 1: score must be a number, got 'high'"),
         ("a.trec", "", "holds no lines"),
         ("a.trec", "q Q0 d 1 2 t\nq Q0 d 2 1 t", "query_id 'q' has doc_id 'd' twice"),
-        ("a.parquet", "no", "not readable as Parquet"),
+        ("a.parquet", "no", "not a readable Parquet file"),
     ],
 )
 def test_what_is_no_run_is_a_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:
@@ -125,7 +125,7 @@ def test_a_table_without_an_order_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a run: expected our ranked output .*; found query_id, doc_id$"):
         read_run(str(tmp_path / "a.parquet"))
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"], "score": ["high"]}), tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="rank and score must be numbers, found string"):
+    with pytest.raises(InputError, match="rank and score must be numbers, found large_string"):
         read_run(str(tmp_path / "b.parquet"))
     with pytest.raises(InputError, match="no such file or directory"):
         read_run(str(tmp_path / "nowhere"))

@@ -11,6 +11,7 @@ import pytest
 from jobs.formats import pair_rows
 from jobs.formats.pair_rows import read_pairs
 from jobs.formats.slices import read_slices
+from jobs.formats.tables import files
 from rerank.paths import locate
 
 QUERIES, CANDIDATES, TEXTS = 200, 50, 20
@@ -37,7 +38,7 @@ def test_the_texts_of_candidates_are_not_read_for_their_ids(folder: Path, monkey
             read.append(table)
             yield table
 
-    monkeypatch.setattr(pair_rows, "read_slices", recording)
+    monkeypatch.setattr(files, "read_slices", recording)
     pairs = read_pairs(locate(str(folder)), [])
     assert pairs.num_rows == QUERIES * CANDIDATES
     assert pairs.slice(51, 1).to_pylist() == [{"query_id": "1", "doc_id": "d51"}]
@@ -56,3 +57,11 @@ def test_a_file_without_rows_gives_a_table_without_rows(folder: Path, tmp_path: 
     schema = pq.read_schema(folder / "in.parquet")
     pq.write_table(schema.empty_table(), tmp_path / "in.parquet")
     assert read_pairs(locate(str(tmp_path)), ["text"]).num_rows == 0
+
+
+def test_candidates_may_repeat_what_their_query_has(tmp_path: Path) -> None:
+    candidate = {"doc_id": "a", "text": "b", "query_id": "other", "query": "another"}
+    row = {"query_id": "q", "query": "what", "candidates": [candidate]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "in.parquet")
+    pairs = read_pairs(locate(str(tmp_path)), ["query", "text"])
+    assert pairs.to_pylist() == [{"query_id": "q", "doc_id": "a", "query": "what", "text": "b"}]

@@ -43,7 +43,7 @@ def group_without_ray(join: RunJoin) -> list[dict[str, Any]]:
         rows = [table for part in parts for table in with_documents(part, schema=schemas[0])]
         rows += [table for at in range(len(join.queries.row_groups)) for table in join.read_queries(at)]
     parts = partitioned(*rows)
-    sets = [table for part in parts for table in candidate_sets(part, schema=schemas[-1], ids=join.id_types)]
+    sets = [table for part in parts for table in candidate_sets(part, schema=schemas[-1], owner=join.owner)]
     assert len({table.schema for table in sets}) == 1
     return [row for table in sets for row in table.to_pylist()]
 

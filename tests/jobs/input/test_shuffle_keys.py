@@ -17,8 +17,7 @@ from jobs.input.join import KEY, KEY_HASH, PLACE, RunJoin, open_run, open_unclus
 from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
 from jobs.input.shuffle import group_by_query
 from rerank.paths import locate
-from rerank.ranking.reject import REJECTED
-from rerank.ranking.usage import USAGE
+from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.reranker import Reranker
 from tests.fakes import HashEngine
 from tests.jobs.input.test_join import group_without_ray
@@ -156,7 +155,7 @@ def test_a_document_in_many_pairs_is_joined_in_tables_of_bounded_size(
     assert max(part.nbytes for part in joined) <= 1 << 20
     assert max(part.get_total_buffer_size() for part in joined) < 2 << 20
     tables = pa.concat_tables([*joined, *join.read_queries(0)], promote_options="default")
-    sets = list(candidate_sets(tables, schema=schemas[1], ids=join.id_types))
+    sets = list(candidate_sets(tables, schema=schemas[1], owner=join.owner))
     assert [row["query_id"] for part in sets for row in part.to_pylist()] == list(range(100))
     assert all(
         candidate["text"] == text for part in sets for row in part.to_pylist() for candidate in row["candidates"]

@@ -180,13 +180,6 @@ def test_names_the_file_that_is_no_parquet(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-def test_names_the_file_whose_columns_differ(tmp_path: Path) -> None:
-    pq.write_table(pairs_table(ROWS), tmp_path / "a.parquet")
-    pq.write_table(pairs_table(ROWS).drop_columns(["bm25"]), tmp_path / "b.parquet")
-    with pytest.raises(InputError, match=r"the same columns, but a\.parquet has .* and b\.parquet has"):
-        open_source(str(tmp_path))
-
-
 @pytest.mark.parametrize("renames", [{}, {"text": "body"}])
 def test_refuses_two_columns_of_one_name(tmp_path: Path, renames: dict[str, str]) -> None:
     table = pairs_table(ROWS).append_column("body" if renames else "text", pa.array(["1", "2", "3"]))

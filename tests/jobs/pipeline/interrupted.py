@@ -1,6 +1,7 @@
 """Runs that are killed between two operations on their output folder, and what has to be true afterwards."""
 
 import json
+import re
 from dataclasses import replace
 
 import pyarrow as pa
@@ -15,8 +16,8 @@ from rerank.paths import Location
 from rerank.tables.published import MANIFEST
 from tests.killing import InterruptedFileSystem, Killed
 
-OLD = [f"{ERRORS}/part-0.parquet", "part-0.parquet", "part-1.parquet"]
-NEW = [f"{ERRORS}/part-2.parquet", "part-2.parquet", "part-3.parquet"]
+OLD = [f"{ERRORS}/part-0.parquet", "day=1/part-1.parquet", "part-0.parquet"]
+NEW = [f"{ERRORS}/part-2.parquet", "day=1/part-2.parquet", "day=2/lang=de/part-3.parquet"]
 LAST = ["part-4.parquet"]
 
 
@@ -26,6 +27,7 @@ def publish_parts(
     """Stage files of these names and publish them, on `filesystem` if it is given."""
     for name in names:
         place = staging.folder.join(name)
+        place.filesystem.create_dir(place.path.rpartition("/")[0], recursive=True)
         pq.write_table(pa.table({"name": [name]}), place.path, filesystem=place.filesystem)
     if filesystem is not None:
         output, folder = (replace(place, filesystem=filesystem) for place in (staging.output, staging.folder))
@@ -38,7 +40,8 @@ def files_in(output: Location) -> list[str]:
     """Return the names of all files of the result, relative to the output folder."""
     selector = fs.FileSelector(output.path, recursive=True)
     names = [entry.path.removeprefix(f"{output.path}/") for entry in output.filesystem.get_file_info(selector)]
-    return sorted(name for name in names if name.startswith(("part-", f"{ERRORS}/part-")))
+    is_result = re.compile(rf"({ERRORS}/|(\w+=\w+/)*)part-").match
+    return sorted(name for name in names if is_result(name))
 
 
 def manifest_in(output: Location) -> list[str] | None:
@@ -80,6 +83,8 @@ def check_after_kill(output: Location) -> bool:
     assert manifest in (None, OLD, NEW)
     check_output(output, overwrite=True)
     publish_parts(stage(output), LAST)
-    names = {entry.base_name for entry in output.filesystem.get_file_info(fs.FileSelector(output.path))}
+    entries = output.filesystem.get_file_info(fs.FileSelector(output.path, recursive=True))
+    has_folders = output.filesystem.type_name != "local"  # that are empty
+    names = {entry.base_name for entry in entries if entry.type == fs.FileType.File or not has_folders}
     assert names == {MANIFEST, *LAST}
     return manifest == NEW

@@ -86,7 +86,7 @@ def test_a_restart_after_half_a_publication_leaves_no_folder_that_is_refused(tmp
     at, is_killed = 0, True
     while is_killed:
         output = locate(str(tmp_path / str(at)))
-        assert kill_while_publishing(output, 7, earlier=False)
+        assert kill_while_publishing(output, 9, earlier=False)
         (lost,) = Path(output.join(STAGING).path).rglob("part-*")
         lost.unlink()
         assert manifest_in(output) is None and len(files_in(output)) == 2

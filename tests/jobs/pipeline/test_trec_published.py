@@ -82,7 +82,7 @@ def test_white_space_is_what_python_splits_at(tmp_path: Path, blank: str) -> Non
     pq.write_table(sets(doc_id=f"d{blank}1"), tmp_path / "in.parquet")
     assert len(f"d{blank}1".split()) == 2
     with pytest.raises(OutputError, match="cannot hold the doc_id"):
-        check_trec_ids(open_input(str(tmp_path / "in.parquet")).source)
+        check_trec_ids(open_input(str(tmp_path / "in.parquet")))
 
 
 def test_ids_are_checked_under_their_names_in_the_file_and_up_to_the_limit(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_ids_are_checked_under_their_names_in_the_file_and_up_to_the_limit(tmp_p
     table = pa.table({"query_id": range(4), "query": ["q"] * 4, "hits": pa.array(lists, kind)})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=3)
     options = {"renames": {"candidates": "hits", "doc_id": "id"}}
-    check_trec_ids(open_input(str(tmp_path / "in.parquet"), limit=3, **options).source)
+    check_trec_ids(open_input(str(tmp_path / "in.parquet"), limit=3, **options))
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=4)
-    check_trec_ids(open_input(str(tmp_path / "in.parquet"), limit=3, **options).source)
+    check_trec_ids(open_input(str(tmp_path / "in.parquet"), limit=3, **options))
     with pytest.raises(OutputError, match="cannot hold the doc_id 'd 3'"):
-        check_trec_ids(open_input(str(tmp_path / "in.parquet"), **options).source)
+        check_trec_ids(open_input(str(tmp_path / "in.parquet"), **options))
 
 
 @pytest.mark.parametrize("query_id", ["q2", None])
@@ -105,9 +105,9 @@ def test_the_ids_of_a_run_with_its_corpus_are_checked(tmp_path: Path, query_id: 
     pq.write_table(pa.table({"doc_id": ["d"], "text": ["x"]}), tmp_path / "corpus.parquet")
     pq.write_table(pa.table({"query_id": ["q1"], "query": ["x"]}), tmp_path / "queries.parquet")
     names = {name: str(tmp_path / f"{name}.parquet") for name in ("corpus", "queries")}
-    check_trec_ids(open_input(str(tmp_path / "run.parquet"), limit=1, **names).source)
+    check_trec_ids(open_input(str(tmp_path / "run.parquet"), limit=1, **names))
     with pytest.raises(OutputError, match="cannot hold the doc_id 'd 1'"):
-        check_trec_ids(open_input(str(tmp_path / "run.parquet"), **names).source)
+        check_trec_ids(open_input(str(tmp_path / "run.parquet"), **names))
 
 
 def test_a_run_file_that_appeared_in_the_meantime_is_kept(
