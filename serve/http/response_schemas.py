@@ -33,7 +33,11 @@ COHERE = _object(
     ),
     usage=_USAGE,
     meta=_object(
-        {"tokens": _object(input_tokens=_COUNT, output_tokens=_COUNT)}, billed_units=_object(search_units=_COUNT)
+        {
+            "tokens": _object(input_tokens=_COUNT, output_tokens=_COUNT),
+            "warnings": {"type": "array", "items": _TEXT},
+        },
+        billed_units=_object(search_units=_COUNT),
     ),
 )
 VOYAGE = _object(

@@ -51,6 +51,7 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_input_length": description["max_length"],
             "max_client_batch_size": server.limits.documents,
+            "blank_documents": "last, with score 0",
             "payload_limit": server.limits.body_bytes,
             "version": version("rerank"),
         }

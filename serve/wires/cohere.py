@@ -57,7 +57,7 @@ class Body(VllmOptions):
 def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
-    texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields))
+    texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
     top_k = check_count(body.top_n, "top_n", least=least_top_n)
     request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
     return ParsedRequest(body.model, request, partial(_render, body, texts))
@@ -69,6 +69,8 @@ def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> di
     meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
     if body.return_len:
         meta["tokens"] = {"input_tokens": response.result.tokens, "output_tokens": 0}
+    if response.warnings:
+        meta["warnings"] = list(response.warnings)
     return {
         "id": body.request_id or response.id,
         "model": response.model,

@@ -9,6 +9,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _TEXT: dict[str, Any] = {"type": "string", "pattern": r"\S"}
 _OBJECT: dict[str, Any] = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"]}
+_DOCUMENT: dict[str, Any] = {"type": "string"}  # blank ones come last
+_DOCUMENT_OBJECT: dict[str, Any] = {"type": "object", "properties": {"text": _DOCUMENT}, "required": ["text"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,21 @@ class Informational:
 
 Query = Annotated[str, Field(json_schema_extra={"pattern": _TEXT["pattern"]})]
 TextOrObject = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]})]
-Texts = Annotated[list[Any], Field(json_schema_extra={"items": _TEXT, "minItems": 1})]
+Texts = Annotated[list[Any], Field(json_schema_extra={"items": _DOCUMENT, "minItems": 1})]
 Documents = Annotated[
-    list[Any], Field(json_schema_extra={"items": {"anyOf": [_TEXT, {"type": "object"}]}, "minItems": 1})
+    list[Any], Field(json_schema_extra={"items": {"anyOf": [_DOCUMENT, {"type": "object"}]}, "minItems": 1})
 ]
-TextsOrObjects = Annotated[list[Any], Field(json_schema_extra={"items": {"anyOf": [_TEXT, _OBJECT]}, "minItems": 1})]
+TextsOrObjects = Annotated[
+    list[Any], Field(json_schema_extra={"items": {"anyOf": [_DOCUMENT, _DOCUMENT_OBJECT]}, "minItems": 1})
+]
 Item = Annotated[dict[str, Any], WithJsonSchema(_OBJECT)]
 Items = Annotated[list[dict[str, Any]], Field(json_schema_extra={"items": _OBJECT, "minItems": 1})]
+ScoredItems = Annotated[list[dict[str, Any]], Field(json_schema_extra={"items": _DOCUMENT_OBJECT, "minItems": 1})]
 OneOrMore = Annotated[
     Any, WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}, {"type": "null"}]})
+]
+OneOrMoreDocuments = Annotated[
+    Any, WithJsonSchema({"anyOf": [_DOCUMENT, {"type": "array", "items": _DOCUMENT, "minItems": 1}, {"type": "null"}]})
 ]
 Count = Annotated[int | None, Field(json_schema_extra={"minimum": 1})]
 Unread = Annotated[Any, Refused("no model here reads it")]

@@ -43,7 +43,7 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     body = read_body(Body, values)
     if not body.texts:
         raise EmptyError("texts must hold at least one text, got none")
-    texts = read_texts(body.texts, "texts", text_fields=())
+    texts = read_texts(body.texts, "texts", text_fields=(), may_be_blank=True)
     limits = TokenLimits(strict=body.truncate is False)
     request = RerankRequest(body.query, texts, check_count(body.top_n, "top_n"), token_limits=limits)
     return ParsedRequest(body.model, request, partial(_render, body), "texts")

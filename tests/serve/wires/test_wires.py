@@ -75,6 +75,7 @@ def test_info_is_tei_s(client):
     assert (info["model_id"], info["max_input_length"], info["max_client_batch_size"]) == ("length", 512, 1000)
     assert "reranker" in info["model_type"]
     assert info["model_kind"] == "by length"
+    assert info["blank_documents"] == "last, with score 0"
 
 
 @pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz"])
