@@ -24,15 +24,19 @@ from serve.wires.sie import score as sie_score
 # llama.cpp call /reranking.
 _BY_BODY_FIELD: dict[str, Wire] = {
     "/v1/rerank": cohere,
-    "/v2/rerank": cohere,
     "/rerank": cohere,
     "/v1/v1/rerank": cohere,
-    "/v1/v2/rerank": cohere,
     "/v2/v1/rerank": cohere,
-    "/v2/v2/rerank": cohere,
     "/v1/reranking": mixedbread,
     "/reranking": mixedbread,
     "/v1/ranking": nim,
+}
+_BY_PATH: dict[str, Wire] = {
+    "/v2/rerank": cohere,
+    "/v1/v2/rerank": cohere,
+    "/v2/v2/rerank": cohere,
+    "/score": vllm_score,
+    "/v1/score": vllm_score,
 }
 
 
@@ -51,8 +55,8 @@ def create_api(server: Server) -> FastAPI:
     protected = APIRouter(dependencies=bearer)
     for path, wire in _BY_BODY_FIELD.items():
         _post(protected, path, Endpoint(server, path, wire, by_body_field=True))
-    for path in ("/score", "/v1/score"):
-        _post(protected, path, Endpoint(server, path, vllm_score))
+    for path, wire in _BY_PATH.items():
+        _post(protected, path, Endpoint(server, path, wire))
     for path, wire in (("/v1/score/{model}", sie_score), ("/v1/encode/{model}", sie_encode)):
         _post(protected, path, Endpoint(server, path, wire, msgpack=True), route=path.replace("}", ":path}"))
     add_status_routes(protected, server)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serve.wires import Wire, cohere, mixedbread, nim, tei, vllm, voyage
+from serve.wires import Wire, cohere, mixedbread, nim, tei, voyage
 
 _BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("texts", tei),
@@ -11,7 +11,6 @@ _BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("passages", nim),
     ("top_k", voyage),
     ("truncation", voyage),
-    ("truncate_prompt_tokens", vllm),
     ("documents", cohere),
 )
 

@@ -73,7 +73,7 @@ def check_error(path: str, sent: Any, status: int, body: dict[str, Any]) -> None
     assert message and isinstance(message, str)
     if path.startswith(SIE):
         assert body["detail"]["message"] == message and body["detail"]["code"].isupper()
-    elif "score" not in path and isinstance(sent, dict) and "texts" in sent:
+    elif "score" not in path and "/v2/" not in path and isinstance(sent, dict) and "texts" in sent:
         assert body["error"] == body["detail"] == message
         assert body["error_type"] in {"Empty", "Validation"}
     else:
@@ -162,7 +162,7 @@ def test_nesting_is_echoed_or_refused(client, depth: int) -> None:
             "items[0].id must be a str",
         ),
         ("/rerank", '{"query": "q", "texts": ["\\ud800"]}', "texts[0] must be valid Unicode"),
-        ("/v1/score", '{"text_1": "q", "text_2": ["a", {"text": " "}]}', "text_2[1] must hold text"),
+        ("/v1/score", '{"text_1": ["q", {"text": " "}], "text_2": ["a", "b"]}', "text_1[1] must hold text"),
     ],
 )
 def test_refused_by_name_before_any_work(client, scorer, path: str, content: str, message: str) -> None:

@@ -72,6 +72,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             f"max_chunks_per_doc must be 1 or left out: {ONE_CHUNK}, got 10",
         ),
         ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be 1 or left out"),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": True}, "max_chunks_per_doc must be 1 or left out"),
         ("/v1/rerank", DOCUMENTS, {"overlap_tokens": 20}, f"overlap_tokens must be 0 or left out: {ONE_CHUNK}, got 20"),
         (
             "/v1/rerank",

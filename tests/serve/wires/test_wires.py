@@ -8,6 +8,7 @@ import httpx
 import msgpack
 import pytest
 
+from rerank.types import TokenLimits
 from serve.http.api import create_api
 from serve.http.endpoint import Server
 from serve.models import Models
@@ -34,7 +35,7 @@ def test_paths_that_sdks_join_from_a_base_and_their_own(client, path):
     assert [place["index"] for place in client(path, json=BODY).json()["results"]] == [1, 0]
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/v1/ranking"])
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v1/reranking", "/v1/ranking"])
 @pytest.mark.parametrize(
     ("body", "key"),
     [
@@ -47,6 +48,36 @@ def test_paths_that_sdks_join_from_a_base_and_their_own(client, path):
 )
 def test_a_body_s_keys_name_its_dialect_at_every_shared_path(client, path, body, key):
     assert key in client(path, json=body).json()
+
+
+@pytest.mark.parametrize("path", ["/v2/rerank", "/v1/v2/rerank", "/v2/v2/rerank"])
+@pytest.mark.parametrize("stray", [{"top_k": 1}, {"truncation": False}, {"texts": ["a"]}, {"input": [], "passages": 1}])
+def test_at_cohere_s_second_version_the_path_names_the_dialect(client, scorer, path, stray):
+    answer = client(path, json={**BODY, **stray}).json()
+    assert [place["index"] for place in answer["results"]] == [1, 0]
+    assert scorer.asked[0].token_limits == TokenLimits()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/rerank", BODY, "top_n"),
+        ("/v2/rerank", BODY, "top_n"),
+        ("/v2/rerank", BODY, "max_tokens_per_doc"),
+        ("/rerank", BODY, "truncate_prompt_tokens"),
+        ("/v1/rerank", BODY, "top_k"),
+        ("/rerank", {"query": "q", "texts": ["a"]}, "top_n"),
+        ("/v1/reranking", {"query": "q", "input": ["a"]}, "top_k"),
+        ("/v1/ranking", {"query": "q", "passages": ["a"]}, "top_k"),
+        ("/v1/score", {"text_1": "q", "text_2": "a"}, "truncate_prompt_tokens"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_numbers(client, scorer, path, body, field, value):
+    answer = client(path, json={**body, field: value})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["message"] == f"{field} must be an integer, got {json.dumps(value)}"
+    assert scorer.asked == []
 
 
 def test_sie_speaks_msgpack_unless_json_is_asked_for(client):
