@@ -63,6 +63,19 @@ VLLM_SCORE = _object(
     data=_list(index=_COUNT, object={"const": "score"}, score=_LOGIT),
     usage=_USAGE,
 )
+_ONE_LABEL = _list(score=_LOGIT, label={"const": "LABEL_0"})
+TEI_PREDICT: Schema = {"anyOf": [_ONE_LABEL, {"type": "array", "items": _ONE_LABEL}]}
+WEAVIATE: Schema = _object(
+    query=_TEXT,
+    scores={"anyOf": [_list(document=_TEXT, score=_SCORE), {"type": "null"}]},
+    property={"type": ["string", "null"]},
+    score={"anyOf": [_SCORE, {"type": "null"}]},
+)
+DASHSCOPE = _object(
+    output=_object(results=_list({"document": _object(text=_TEXT)}, index=_COUNT, relevance_score=_SCORE)),
+    usage=_USAGE,
+    request_id=_TEXT,
+)
 SIE = _object(
     {"query_id": _TEXT},
     model=_TEXT,

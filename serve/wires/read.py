@@ -49,15 +49,21 @@ def _choices(error: Any) -> str | None:
     return str(error["ctx"]["expected"]).replace("None", "null")
 
 
-def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int) -> None:
+def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int, within: str = "") -> None:
     """Check the lists in a body before anything else is read. Raises LimitError for one with more than `most` entries.
 
-    `rank_fields` may repeat names and is checked against more.
+    `rank_fields` may repeat names and is checked against more. `within` is what the names of the body's fields start
+    with in messages: the fields of an object in the body are checked, too.
     """
     for name, value in body.items():
+        if (declared := kind.model_fields.get(name)) is None:
+            continue
         limit = most * _REPEATED_NAMES if name == "rank_fields" else most
-        if isinstance(value, list) and len(value) > limit and name in kind.model_fields:
-            raise LimitError(f"{name} must hold at most {limit} entries, got {len(value)}")
+        if isinstance(value, list) and len(value) > limit:
+            raise LimitError(f"{within}{name} must hold at most {limit} entries, got {len(value)}")
+        inner = declared.annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            check_counts(inner, value, most=most, within=f"{within}{name}.")
 
 
 def read_texts(

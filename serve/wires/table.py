@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serve.wires import Wire, cohere, mixedbread, nim, tei, voyage
+from serve.wires import Wire, cohere, mixedbread, nim, voyage
+from serve.wires.tei import rerank as tei
 
 _BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("texts", tei),

@@ -14,7 +14,7 @@ from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import OneOrMore, OneOrMoreDocuments
 from serve.wires.options import VllmOptions
 from serve.wires.read import read_body, read_texts
-from serve.wires.write import decimal, usage
+from serve.wires.write import in_input_order, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
 
@@ -64,15 +64,11 @@ def _texts(value: Any, field: str, *, may_be_blank: bool = False) -> tuple[str, 
 
 
 def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
-    name = "logit" if body.wants_logits else "score"
-    in_input_order = sorted(response.result.ranked, key=lambda document: document.index)
+    scores = in_input_order(response.result.ranked, raw=body.wants_logits)
     return {
         "id": body.request_id or response.id,
         "object": "list",
         "model": response.model,
-        "data": [
-            {"index": row, "object": "score", "score": decimal(getattr(document, name))}
-            for row, document in enumerate(in_input_order)
-        ],
+        "data": [{"index": row, "object": "score", "score": score} for row, score in enumerate(scores)],
         "usage": usage(response.result),
     }

@@ -41,7 +41,7 @@ def keys() -> ApiKeys | None:
 @pytest.fixture
 def client(scorer: LengthScorer, limits: Limits, keys: ApiKeys | None) -> Callable[..., httpx.Response]:
     """Call the application in this process: `client(path, json=…)`."""
-    return calling(Server(Models({"length": scorer}, {"short": "length"}), limits, keys))
+    return calling(Server(Models({"length": scorer}, {"short": "length", "org/length": "length"}), limits, keys))
 
 
 @pytest.fixture(scope="package")

@@ -57,6 +57,27 @@ DIALECTS = {
     "TEI, logits": ("/rerank", {"query": "q", "texts": TEXTS, "raw_scores": True}, "texts", scores, RAW),
     "vLLM, one to many": ("/score", {"text_1": "q", "text_2": TEXTS}, "text_2", scores, IN_ORDER),
     "vLLM, row by row": ("/score", {"queries": [*"pqrs"], "documents": TEXTS}, "documents", scores, IN_ORDER),
+    "TEI, pairs": (
+        "/predict",
+        {"inputs": [["q", text] for text in TEXTS]},
+        "inputs",
+        lambda answer: [(row, place["score"]) for row, (place,) in enumerate(answer)],
+        IN_ORDER,
+    ),
+    "Weaviate": (
+        "/weaviate/rerank",
+        {"query": "q", "documents": TEXTS},
+        "documents",
+        lambda answer: [(row, place["score"]) for row, place in enumerate(answer["scores"])],
+        IN_ORDER,
+    ),
+    "DashScope": (
+        "/api/v1/services/rerank/text-rerank/text-rerank",
+        {"input": {"query": "q", "documents": TEXTS}},
+        "input.documents",
+        lambda answer: cohere(answer["output"]),
+        RANKED,
+    ),
     "SIE": (
         "/v1/score/length",
         {"query": {"text": "q"}, "items": OBJECTS},
@@ -81,7 +102,14 @@ def test_blank_documents_come_last_and_are_not_sent_to_the_model(client, scorer,
 
 @pytest.mark.parametrize(("path", "body", "field", "read", "expected"), DIALECTS.values(), ids=DIALECTS)
 def test_only_blank_documents_are_answered_without_the_model(client, scorer, path, body, field, read, expected):
-    blanks = {"items": [{"text": ""}], "passages": [{"text": "\n"}], "queries": ["q"], "rank_fields": None}
+    blanks = {
+        "items": [{"text": ""}],
+        "passages": [{"text": "\n"}],
+        "queries": ["q"],
+        "rank_fields": None,
+        "inputs": [["q", ""]],
+        "input": {"query": "q", "documents": [""]} if field == "input.documents" else [""],
+    }
     only_blank = {key: blanks.get(key, [" "] if isinstance(value, list) else value) for key, value in body.items()}
     answer = client(path, json=only_blank, headers=JSON)
     assert answer.status_code == 200, answer.text

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import httpx
 import msgpack
 import pytest
 
+from rerank.errors import UnavailableError
 from rerank.types import TokenLimits
 from serve.http.api import create_api
 from serve.http.endpoint import Server
@@ -95,10 +97,55 @@ def test_sie_speaks_msgpack_unless_json_is_asked_for(client):
 def test_models_can_be_read_by_openai_s_and_sie_s_clients(client):
     body = client("/v1/models", "GET").json()
     assert [model["id"] for model in body["data"]] == ["length"]
-    assert body["data"][0]["aliases"] == ["short"]
+    assert body["data"][0]["aliases"] == ["short", "org/length"]
     assert body["models"][0]["name"] == "length"
     assert body["models"][0]["max_sequence_length"] == 512
     assert body["models"][0]["kind"] == "by length"
+
+
+@pytest.mark.parametrize("name", ["length", "short", "org/length"])
+def test_a_model_can_be_read_by_openai_s_and_xinference_s_clients(client, name):
+    body = client(f"/v1/models/{name}", "GET").json()
+    assert (body["id"], body["object"], body["owned_by"]) == ("length", "model", "rerank")
+    assert (body["model_type"], body["max_sequence_length"]) == ("rerank", 512)
+    assert body == client("/v1/models", "GET").json()["data"][0]
+
+
+def test_a_model_that_is_not_served_cannot_be_described(client):
+    answer = client("/v1/models/org/none", "GET")
+    assert answer.status_code == 404
+    assert answer.json()["message"] == "model 'org/none' is not served here, accepted are 'length'"
+
+
+def test_weaviate_finds_its_probes_and_a_description(client):
+    for probe in ("live", "ready"):
+        answer = client(f"/weaviate/.well-known/{probe}", "GET")
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert client("/weaviate/meta", "GET").json()["id"] == "length"
+
+
+def test_weaviate_is_not_ready_without_its_model(client, scorer):
+    scorer.describe = AsyncMock(side_effect=UnavailableError("away"))
+    scorer.runs = False
+    assert client("/weaviate/.well-known/ready", "GET").status_code == 503
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/openapi.json", "/health", "/readyz", "/metrics", "/info", "/v1/models", "/v1/models/length"],
+)
+def test_head_is_answered_as_get_is_but_without_a_body(client, path):
+    answer, whole = client(path, "HEAD"), client(path, "GET")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == whole.headers["content-type"]
+    if path != "/metrics":  # which may count in between
+        assert answer.headers["content-length"] == str(len(whole.content))
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v1/rerank", 405), ("/v3", 404), ("/v1/models/none", 404)])
+def test_head_fails_where_get_does(client, path, status):
+    answer = client(path, "HEAD")
+    assert (answer.status_code, answer.content) == (status, b"")
 
 
 def test_info_is_tei_s(client):
