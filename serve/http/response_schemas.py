@@ -100,6 +100,7 @@ _STATUSES = {
     404: "No model of this name is served.",
     408: "The request body did not arrive in time.",
     413: "The request body is too large.",
+    415: "The request body has a Content-Encoding other than gzip; `Accept-Encoding` names what is read.",
     422: (
         "The request was being scored when two replicas died, and is not tried again. "
         "text-embeddings-inference: the request is invalid; the message names the field."
