@@ -1,6 +1,7 @@
 """The HTTP application: which path follows which protocol. It does not know Ray."""
 
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -8,12 +9,13 @@ from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rerank.errors import RerankError
 from serve.errors import INTERNAL, ErrorResponse, body_for_all, error_response
-from serve.http.endpoint import Endpoint, Server
+from serve.http.endpoint import WARNING_HEADER, Endpoint, Server
 from serve.http.examples import DOCUMENTED, describe_options, documentation
 from serve.http.status import add_open_routes, add_status_routes
 from serve.wires import Wire, cohere, dashscope, mixedbread, nim, vllm_score, weaviate
@@ -47,8 +49,8 @@ _BY_PATH: dict[str, Wire] = {
 }
 
 
-def create_api(server: Server) -> FastAPI:
-    """Return the ASGI application of a server."""
+def create_api(server: Server, *, cors_origins: Sequence[str] = ()) -> FastAPI:
+    """Return the ASGI application of a server. Pages of `cors_origins` may call it, "*" stands for all pages."""
     api = FastAPIOffline(
         redoc_url=None,
         title="rerank",
@@ -58,6 +60,14 @@ def create_api(server: Server) -> FastAPI:
     )
     api.add_middleware(_HeadAsGet)
     api.add_middleware(_OneSlash)
+    if cors_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],  # SDKs send headers of their own
+            expose_headers=["X-Request-Id", WARNING_HEADER, "Server-Timing", "Retry-After"],
+        )
     # Only adds a field for the API key to /docs; the endpoints check the key.
     bearer = [Security(HTTPBearer(auto_error=False))] if server.api_keys else []
     protected = APIRouter(dependencies=bearer)

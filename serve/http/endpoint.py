@@ -28,7 +28,7 @@ from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
-_WARNING = "X-Rerank-Warning"  # for every protocol; those with `meta` have it there, too
+WARNING_HEADER = "X-Rerank-Warning"  # for every protocol; those with `meta` have it there, too
 _CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
 _FEW_DOCUMENTS = 200  # the response to more takes more than a millisecond
 _SWITCH_S = 0.0005  # how long a thread that reads a large body may keep the interpreter from the event loop
@@ -165,7 +165,7 @@ class Endpoint:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
         ranked = RankingResponse(record.request_id, name, result, warnings_of(parsed))
-        headers = {_WARNING: "; ".join(ranked.warnings)} if ranked.warnings else None
+        headers = {WARNING_HEADER: "; ".join(ranked.warnings)} if ranked.warnings else None
 
         def render() -> Response:
             return self._encode(request, parsed.render(ranked), 200, headers, is_large=is_large)

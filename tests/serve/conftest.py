@@ -70,6 +70,7 @@ def server(ray_address: str) -> Iterator[httpx.Client]:
             {"name": "tight", "model": STAND_IN, "num_cpus": 0.1, "max_waiting_pairs": 1_000},
         ],
         "limits": {"documents": 900},
+        "cors_origins": ["https://app.example"],
     }
     environment = {**ENVIRONMENT, "RAY_ADDRESS": ray_address}
     with (
