@@ -18,7 +18,7 @@ async def rank_texts(scorer: Scorer, request: RerankRequest) -> RerankResult:
 
     Nothing is sent to the scorer if all documents are blank. Raises RerankError.
     """
-    holds_text = [bool(text.strip()) for text in request.documents]
+    holds_text = [not _is_blank(text) for text in request.documents]
     if all(holds_text):
         return await scorer.rerank(request)
     result = RerankResult((), tokens=0)
@@ -37,13 +37,17 @@ async def rank_texts(scorer: Scorer, request: RerankRequest) -> RerankResult:
 
 def warnings_of(parsed: ParsedRequest) -> tuple[str, ...]:
     """Return a warning that names the blank documents of a request; nothing if there is none."""
-    blanks = [index for index, text in enumerate(parsed.request.documents) if not text.strip()]
+    blanks = [index for index, text in enumerate(parsed.request.documents) if _is_blank(text)]
     if not blanks:
         return ()
     names = [f"{parsed.field}[{index}]" for index in blanks[:_NAMES_SHOWN]]
     more = ", ..." if len(blanks) > _NAMES_SHOWN else ""
     documents = "1 blank document was" if len(blanks) == 1 else f"{len(blanks)} blank documents were"
     return (f"{documents} not scored and got the lowest score: {', '.join(names)}{more}",)
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
 def _only(request: RerankRequest, holds_text: Sequence[bool]) -> RerankRequest:

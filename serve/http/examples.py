@@ -106,7 +106,7 @@ def documentation(path: str) -> dict[str, Any]:
         },
     }
     if is_sie:
-        extra["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
+        extra["parameters"] = [schemas.MODEL_IN_PATH]
     return extra
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas of each protocol's response and of errors, for the OpenAPI page."""
+"""JSON schemas of each protocol's response, of errors and of the parameter in a path, for the OpenAPI page."""
 
 from typing import Any
 
@@ -92,6 +92,8 @@ _ENCODED = {
     ),
 }
 SIE_VECTORS = _object(model=_TEXT, items=_list(_ENCODED), usage=_object(input_tokens=_COUNT))
+
+MODEL_IN_PATH: Schema = {"name": "model", "in": "path", "required": True, "schema": _TEXT}
 
 _ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
 _STATUSES = {

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from rerank.errors import OverloadedError, RerankError, UnavailableError
 from serve.http.endpoint import Server
 from serve.http.limits import Deadline
-from serve.http.response_schemas import errors
+from serve.http.response_schemas import MODEL_IN_PATH, errors
 from serve.models import Models, Scorer
 
 _log = logging.getLogger("rerank.serve")
@@ -36,10 +36,14 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
         async with Deadline.of(request, server.limits).enforced():
             return await describe_all(server.models)
 
-    @router.get("/v1/models/{model:path}", responses=errors(401, 404, 429, 503, 504))
-    async def model(request: Request, model: str) -> dict[str, Any]:
+    @router.get(
+        "/v1/models/{model:path}",
+        responses=errors(401, 404, 429, 503, 504),
+        openapi_extra={"parameters": [MODEL_IN_PATH]},
+    )
+    async def model(request: Request) -> dict[str, Any]:
         """Describe a model by its name or alias, in the formats of OpenAI, of SIE and of Xinference (`model_type`)."""
-        return await describe(request, model)
+        return await describe(request, request.path_params["model"])
 
     @router.get("/weaviate/meta", responses=errors(401, 429, 503, 504))
     async def weaviate_meta(request: Request) -> dict[str, Any]:
