@@ -35,7 +35,7 @@ AS_THE_MODEL = TokenLimits()
 
 
 class CheckedTexts(tuple[str, ...]):
-    """Texts that are known not to be blank, and to be valid Unicode."""
+    """Texts that were checked before: valid Unicode, and none of those that reach a model is blank."""
 
     __slots__ = ()
 

@@ -48,9 +48,10 @@ class Ingress:
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
         may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
         self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, api_keys, RaySink())
+        self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._server)
+        return create_api(self._server, cors_origins=self._cors_origins)
 
 
 def build(args: dict[str, Any]) -> Application:

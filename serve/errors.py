@@ -26,6 +26,12 @@ class TooLargeError(RerankError):
     code = "too_large"
 
 
+class UnsupportedEncodingError(RerankError):
+    """A request body that is compressed in a way that this server does not read."""
+
+    code = "unsupported_encoding"
+
+
 class SlowUploadError(RerankError):
     """A request body that did not arrive within the time limit."""
 
@@ -68,6 +74,7 @@ _STATUS: dict[type[RerankError], int] = {
     UnknownModelError: 404,
     SlowUploadError: 408,
     TooLargeError: 413,
+    UnsupportedEncodingError: 415,
     KilledWorkersError: 422,
     OverloadedError: 429,
     ModelError: 500,
@@ -93,6 +100,8 @@ class ErrorResponse:
         headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
         if self.status == 408:
             headers["Connection"] = "close"  # the rest of the body may still arrive, and nobody reads it
+        if self.status == 415:
+            headers["Accept-Encoding"] = "gzip"  # what a request may use: RFC 9110, 12.5.3
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
 

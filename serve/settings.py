@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from rerank.config import ScorerConfig, parse_config
 from rerank.errors import ConfigError
 from serve.http.limits import Limits
 
+_ORIGIN = r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$"  # as browsers send it: without a path, and without a final slash
 _SCORER_SETTINGS = frozenset(ScorerConfig.model_fields)
 
 
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     models: tuple[ServedModel, ...] = Field(min_length=1)
     limits: Limits = Limits()
     keys_file: Path | None = None
+    cors_origins: tuple[Annotated[str, Field(pattern=_ORIGIN)], ...] = ()  # of pages that may call the server; "*": all
     min_replicas: int = Field(default=1, ge=1)  # of the ingress, which loads no model
     max_replicas: int = Field(default=1, ge=1)
 

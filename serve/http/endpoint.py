@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from rerank.errors import RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
+from serve.http.blanks import rank_texts, warnings_of
 from serve.http.codec import SMALL_BYTES, decode, encode, sends_msgpack, wants_json
 from serve.http.limits import Deadline, HeldBytes, Limits, check_limits, check_texts, read_bytes
 from serve.keys import ApiKeys
@@ -27,6 +28,7 @@ from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
+WARNING_HEADER = "X-Rerank-Warning"  # for every protocol; those with `meta` have it there, too
 _CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
 _FEW_DOCUMENTS = 200  # the response to more takes more than a millisecond
 _SWITCH_S = 0.0005  # how long a thread that reads a large body may keep the interpreter from the event loop
@@ -158,14 +160,15 @@ class Endpoint:
         record.model, record.documents = name, parsed.request.size
         try:
             async with deadline.enforced():
-                result = await scorer.rerank(parsed.request)
+                result = await rank_texts(scorer, parsed.request)
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
-        ranked = RankingResponse(record.request_id, name, result)
+        ranked = RankingResponse(record.request_id, name, result, warnings_of(parsed))
+        headers = {WARNING_HEADER: "; ".join(ranked.warnings)} if ranked.warnings else None
 
         def render() -> Response:
-            return self._encode(request, parsed.render(ranked), 200, is_large=is_large)
+            return self._encode(request, parsed.render(ranked), 200, headers, is_large=is_large)
 
         return await self._call(render, is_large=is_large or record.documents > _FEW_DOCUMENTS)
 

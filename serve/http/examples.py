@@ -8,10 +8,12 @@ from pydantic import BaseModel
 
 from serve.http import response_schemas as schemas
 from serve.http.codec import MSGPACK
-from serve.wires import cohere, mixedbread, nim, tei, vllm_score, voyage
+from serve.wires import cohere, dashscope, mixedbread, nim, vllm_score, voyage, weaviate
 from serve.wires.fields import Informational, Refused
 from serve.wires.sie import encode as sie_encode
 from serve.wires.sie import score as sie_score
+from serve.wires.tei import predict as tei_predict
+from serve.wires.tei import rerank as tei
 
 _QUERY = "How do I copy a dictionary?"
 _TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy of the dictionary."]
@@ -47,6 +49,13 @@ _MIXEDBREAD = Dialect(
     mixedbread.Body, schemas.MIXEDBREAD, {"query": _QUERY, "input": _TEXTS, "top_k": 1, "return_input": True}
 )
 _NIM = Dialect(nim.Body, schemas.NIM, {"query": {"text": _QUERY}, "passages": _OBJECTS, "truncate": "END"})
+_TEI_PREDICT = Dialect(tei_predict.Body, schemas.TEI_PREDICT, {"inputs": [[_QUERY, text] for text in _TEXTS]})
+_WEAVIATE = Dialect(weaviate.Body, schemas.WEAVIATE, {"query": _QUERY, "documents": _TEXTS})
+_DASHSCOPE = Dialect(
+    dashscope.Body,
+    schemas.DASHSCOPE,
+    {"input": {"query": _QUERY, "documents": _TEXTS}, "parameters": {"top_n": 1, "return_documents": True}},
+)
 _SIE = Dialect(sie_score.Body, schemas.SIE, {"query": {"text": _QUERY}, "items": _ITEMS})
 _SIE_VECTORS = Dialect(
     sie_encode.Body, schemas.SIE_VECTORS, {"items": _ITEMS, "params": {"output_types": ["multivector"]}}
@@ -69,6 +78,10 @@ DOCUMENTED: dict[str, tuple[str, dict[str, Dialect]]] = {
         "Score pairs in their order (vLLM)",
         {"one to many": _score(text_1=_QUERY, text_2=_TEXTS), "row by row": _score(queries=_TEXTS, documents=_TEXTS)},
     ),
+    "/predict": ("Score pairs in their order (text-embeddings-inference)", {"TEI predict": _TEI_PREDICT}),
+    "/weaviate/rerank": ("Score documents in their order (Weaviate)", {"Weaviate": _WEAVIATE}),
+    "/api/v1/services/rerank/text-rerank/text-rerank": ("Rank documents (DashScope)", {"DashScope": _DASHSCOPE}),
+    "/v1/reranks": ("Rank documents (DashScope's second path)", {"DashScope, as Jina": _JINA}),
     "/v1/score/{model}": ("Score items (SIE; msgpack unless the client accepts JSON)", {"SIE": _SIE}),
     "/v1/encode/{model}": (
         "Encode items as vectors (SIE; msgpack unless the client accepts JSON)",
@@ -93,7 +106,7 @@ def documentation(path: str) -> dict[str, Any]:
         },
     }
     if is_sie:
-        extra["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
+        extra["parameters"] = [schemas.MODEL_IN_PATH]
     return extra
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from rerank.errors import DeadlineError, InputError, OverloadedError, RerankError
 from rerank.types import EncodeRequest, RerankRequest
 from serve.errors import LimitError, SlowUploadError, TooLargeError
+from serve.http.compression import unpacked
 from serve.telemetry.request_record import RequestRecord
 from serve.wires import ParsedEncode, ParsedRequest
 
@@ -92,15 +93,17 @@ async def read_bytes(
 ) -> bytes:
     """Return the body of a request.
 
+    A compressed body is unpacked while it arrives, and the limits hold for what it unpacks to.
+
     Raises TooLargeError as soon as the body is too large, OverloadedError if the server holds too many bytes of other
-    bodies, and SlowUploadError if the body is not complete at the deadline.
+    bodies, SlowUploadError if the body is not complete at the deadline, and what `unpacked` raises.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
         raise TooLargeError(f"request body must hold at most {limits.body_bytes} bytes, got {declared}")
     body = bytearray()
     async with deadline.enforced("the request body did not arrive", SlowUploadError):
-        async for chunk in request.stream():
+        async for chunk in unpacked(request):
             held.add(record, len(chunk), limits)
             body += chunk
             if len(body) > limits.body_bytes:

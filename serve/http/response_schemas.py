@@ -1,4 +1,4 @@
-"""JSON schemas of each protocol's response and of errors, for the OpenAPI page."""
+"""JSON schemas of each protocol's response, of errors and of the parameter in a path, for the OpenAPI page."""
 
 from typing import Any
 
@@ -33,7 +33,11 @@ COHERE = _object(
     ),
     usage=_USAGE,
     meta=_object(
-        {"tokens": _object(input_tokens=_COUNT, output_tokens=_COUNT)}, billed_units=_object(search_units=_COUNT)
+        {
+            "tokens": _object(input_tokens=_COUNT, output_tokens=_COUNT),
+            "warnings": {"type": "array", "items": _TEXT},
+        },
+        billed_units=_object(search_units=_COUNT),
     ),
 )
 VOYAGE = _object(
@@ -59,6 +63,19 @@ VLLM_SCORE = _object(
     data=_list(index=_COUNT, object={"const": "score"}, score=_LOGIT),
     usage=_USAGE,
 )
+_ONE_LABEL = _list(score=_LOGIT, label={"const": "LABEL_0"})
+TEI_PREDICT: Schema = {"anyOf": [_ONE_LABEL, {"type": "array", "items": _ONE_LABEL}]}
+WEAVIATE: Schema = _object(
+    query=_TEXT,
+    scores={"anyOf": [_list(document=_TEXT, score=_SCORE), {"type": "null"}]},
+    property={"type": ["string", "null"]},
+    score={"anyOf": [_SCORE, {"type": "null"}]},
+)
+DASHSCOPE = _object(
+    output=_object(results=_list({"document": _object(text=_TEXT)}, index=_COUNT, relevance_score=_SCORE)),
+    usage=_USAGE,
+    request_id=_TEXT,
+)
 SIE = _object(
     {"query_id": _TEXT},
     model=_TEXT,
@@ -76,6 +93,8 @@ _ENCODED = {
 }
 SIE_VECTORS = _object(model=_TEXT, items=_list(_ENCODED), usage=_object(input_tokens=_COUNT))
 
+MODEL_IN_PATH: Schema = {"name": "model", "in": "path", "required": True, "schema": _TEXT}
+
 _ERROR = _object({"detail": {}, "error": {}, "error_type": _TEXT}, message=_TEXT)
 _STATUSES = {
     400: "The request is invalid; the message names the field.",
@@ -83,6 +102,7 @@ _STATUSES = {
     404: "No model of this name is served.",
     408: "The request body did not arrive in time.",
     413: "The request body is too large.",
+    415: "The request body has a Content-Encoding other than gzip; `Accept-Encoding` names what is read.",
     422: (
         "The request was being scored when two replicas died, and is not tried again. "
         "text-embeddings-inference: the request is invalid; the message names the field."

@@ -1,4 +1,4 @@
-"""Status routes: models, limits, metrics and health probes, and the playground page."""
+"""Status routes: models, limits, metrics and health probes, also Weaviate's, and the playground page."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from rerank.errors import OverloadedError, RerankError, UnavailableError
 from serve.http.endpoint import Server
 from serve.http.limits import Deadline
-from serve.http.response_schemas import errors
+from serve.http.response_schemas import MODEL_IN_PATH, errors
 from serve.models import Models, Scorer
 
 _log = logging.getLogger("rerank.serve")
@@ -27,7 +27,7 @@ _POLICY = (
 
 
 def add_status_routes(router: APIRouter, server: Server) -> None:
-    """Add /v1/models, /info and /metrics, which require an API key if the server has keys."""
+    """Add what describes the server, and /metrics. They require an API key if the server has keys."""
 
     @router.get("/v1/models", responses=errors(401, 429, 503, 504))
     async def models(request: Request) -> dict[str, Any]:
@@ -35,6 +35,26 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
         server.check_key(request)
         async with Deadline.of(request, server.limits).enforced():
             return await describe_all(server.models)
+
+    @router.get(
+        "/v1/models/{model:path}",
+        responses=errors(401, 404, 429, 503, 504),
+        openapi_extra={"parameters": [MODEL_IN_PATH]},
+    )
+    async def model(request: Request) -> dict[str, Any]:
+        """Describe a model by its name or alias, in the formats of OpenAI, of SIE and of Xinference (`model_type`)."""
+        return await describe(request, request.path_params["model"])
+
+    @router.get("/weaviate/meta", responses=errors(401, 429, 503, 504))
+    async def weaviate_meta(request: Request) -> dict[str, Any]:
+        """Describe the first model, for Weaviate's module reranker-transformers."""
+        return await describe(request, None)
+
+    async def describe(request: Request, name: str | None) -> dict[str, Any]:
+        server.check_key(request)
+        public, _ = server.models.find(name)
+        async with Deadline.of(request, server.limits).enforced():
+            return await describe_model(server.models, public)
 
     @router.get("/info", responses=errors(401, 429, 503, 504))
     async def info(request: Request) -> dict[str, Any]:
@@ -51,6 +71,7 @@ def add_status_routes(router: APIRouter, server: Server) -> None:
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_input_length": description["max_length"],
             "max_client_batch_size": server.limits.documents,
+            "blank_documents": "last, with score 0",
             "payload_limit": server.limits.body_bytes,
             "version": version("rerank"),
         }
@@ -70,6 +91,15 @@ def add_open_routes(api: FastAPI, server: Server) -> None:
     @api.get("/", include_in_schema=False)
     async def playground() -> Response:
         return Response(_PLAYGROUND.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    @api.get("/weaviate/.well-known/live", status_code=204)
+    async def weaviate_live() -> None:
+        """Return 204 while this process runs."""
+
+    @api.get("/weaviate/.well-known/ready", status_code=204, responses=errors(503))
+    async def weaviate_ready() -> None:
+        """Return 204 if every model that is never scaled to zero runs; 503 otherwise."""
+        await readiness.check()
 
     @api.get("/readyz", responses=errors(503))
     async def ready() -> dict[str, str]:
@@ -126,20 +156,25 @@ async def _runs(scorer: Scorer) -> bool:
 
 
 async def describe_all(models: Models) -> dict[str, Any]:
-    """Describe every model with its aliases; the length limit of a model that may sleep is left out."""
-    data, described = [], []
-    for name in models.names:
-        description = None if name in models.may_sleep else await models.find(name)[1].describe()
-        data.append({"id": name, "object": "model", "owned_by": "rerank", "aliases": models.aliases_of(name)})
-        described.append(
-            {
-                "name": name,
-                "loaded": description is not None,
-                "state": "loaded" if description else "available",
-                "inputs": ["text"],
-                "outputs": description.get("outputs", ["score"]) if description else ["score"],
-                "kind": description.get("kind") if description else None,
-                "max_sequence_length": description["max_length"] if description else None,
-            }
-        )
-    return {"object": "list", "data": data, "models": described}
+    """Describe every model, once in the list that OpenAI's clients read and once in that of SIE's."""
+    described = [await describe_model(models, name) for name in models.names]
+    return {"object": "list", "data": described, "models": described}
+
+
+async def describe_model(models: Models, name: str) -> dict[str, Any]:
+    """Describe the model of this public name; the length limit of a model that may sleep is left out."""
+    description = None if name in models.may_sleep else await models.find(name)[1].describe()
+    return {
+        "id": name,
+        "object": "model",
+        "owned_by": "rerank",
+        "aliases": models.aliases_of(name),
+        "model_type": "rerank",
+        "name": name,
+        "loaded": description is not None,
+        "state": "loaded" if description else "available",
+        "inputs": ["text"],
+        "outputs": description.get("outputs", ["score"]) if description else ["score"],
+        "kind": description.get("kind") if description else None,
+        "max_sequence_length": description["max_length"] if description else None,
+    }

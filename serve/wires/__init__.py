@@ -12,11 +12,12 @@ from serve.errors import ErrorResponse
 
 @dataclass(frozen=True, slots=True)
 class RankingResponse:
-    """What every wire renders: the request's id, the model's public name, and the ranking."""
+    """What every wire renders: the request's id, the model's public name, the ranking, and warnings about it."""
 
     id: str
     model: str
     result: RerankResult
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class ParsedRequest:
     """A request body after parsing, the same for all protocols: always one request to the model.
 
     `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` and
-    `query_field` are the names of the body fields that hold the documents and the query.
+    `query_field` are the names of the body fields that hold the documents and the query. Documents may be blank;
+    `serve.http.blanks` does not send those to the model.
     """
 
     model: str | None

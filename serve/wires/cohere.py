@@ -12,7 +12,7 @@ from pydantic import Field
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Documents, Query, Refused, Unread
+from serve.wires.fields import Documents, Integer, Query, Refused, Unread
 from serve.wires.options import VllmOptions
 from serve.wires.read import check_count, read_body, read_texts, text_fields_of
 from serve.wires.write import echoing, entries, usage
@@ -33,7 +33,7 @@ class Body(VllmOptions):
     model: str | None = Field(default=None, description="A name from GET /v1/models; the first one if left out.")
     query: Query
     documents: Documents = Field(description="Strings, or objects with `text` (or with the fields in `rank_fields`).")
-    top_n: int | None = Field(
+    top_n: Integer | None = Field(
         default=None,
         description="Number of results, best first; all if left out. vLLM's 0 means all beside truncate_prompt_tokens.",
         json_schema_extra={"minimum": 0},
@@ -54,11 +54,12 @@ class Body(VllmOptions):
     instruct: Unread = None
 
 
-def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
+def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
-    texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields))
-    top_k = check_count(body.top_n, "top_n", least=least_top_n)
+    texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
+    is_vllm = "truncate_prompt_tokens" in values  # its clients mean all by 0
+    top_k = check_count(body.top_n, "top_n", least=0 if is_vllm else 1)
     request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
     return ParsedRequest(body.model, request, partial(_render, body, texts))
 
@@ -69,6 +70,8 @@ def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> di
     meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
     if body.return_len:
         meta["tokens"] = {"input_tokens": response.result.tokens, "output_tokens": 0}
+    if response.warnings:
+        meta["warnings"] = list(response.warnings)
     return {
         "id": body.request_id or response.id,
         "model": response.model,

@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _TEXT: dict[str, Any] = {"type": "string", "pattern": r"\S"}
 _OBJECT: dict[str, Any] = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"]}
+_DOCUMENT: dict[str, Any] = {"type": "string"}  # blank ones come last
+_DOCUMENT_OBJECT: dict[str, Any] = {"type": "object", "properties": {"text": _DOCUMENT}, "required": ["text"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Refused:
 
     def _check(self, value: Any) -> Any:
         asks_for_nothing = value is None or value is False or value in ("", [], {})
-        if asks_for_nothing or value in self.neutral or value in self.client_defaults:
+        accepted = (*self.neutral, *self.client_defaults)
+        if asks_for_nothing or (value in accepted and value is not True):  # which equals 1
             return value
         raise PydanticCustomError(
             "refused", "must be {accepted}: {reason}", {"accepted": self.accepted, "reason": self.reason}
@@ -51,18 +54,31 @@ class Informational:
     """Marks a field that is accepted with any value because it asks for nothing that could change the response."""
 
 
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # a Python integer, and to pydantic 0 or 1
+        raise PydanticCustomError("int_type", "must be an integer")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_refuse_bool)]
 Query = Annotated[str, Field(json_schema_extra={"pattern": _TEXT["pattern"]})]
 TextOrObject = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]})]
-Texts = Annotated[list[Any], Field(json_schema_extra={"items": _TEXT, "minItems": 1})]
+Texts = Annotated[list[Any], Field(json_schema_extra={"items": _DOCUMENT, "minItems": 1})]
 Documents = Annotated[
-    list[Any], Field(json_schema_extra={"items": {"anyOf": [_TEXT, {"type": "object"}]}, "minItems": 1})
+    list[Any], Field(json_schema_extra={"items": {"anyOf": [_DOCUMENT, {"type": "object"}]}, "minItems": 1})
 ]
-TextsOrObjects = Annotated[list[Any], Field(json_schema_extra={"items": {"anyOf": [_TEXT, _OBJECT]}, "minItems": 1})]
+TextsOrObjects = Annotated[
+    list[Any], Field(json_schema_extra={"items": {"anyOf": [_DOCUMENT, _DOCUMENT_OBJECT]}, "minItems": 1})
+]
 Item = Annotated[dict[str, Any], WithJsonSchema(_OBJECT)]
 Items = Annotated[list[dict[str, Any]], Field(json_schema_extra={"items": _OBJECT, "minItems": 1})]
+ScoredItems = Annotated[list[dict[str, Any]], Field(json_schema_extra={"items": _DOCUMENT_OBJECT, "minItems": 1})]
 OneOrMore = Annotated[
     Any, WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}, {"type": "null"}]})
 ]
-Count = Annotated[int | None, Field(json_schema_extra={"minimum": 1})]
+OneOrMoreDocuments = Annotated[
+    Any, WithJsonSchema({"anyOf": [_DOCUMENT, {"type": "array", "items": _DOCUMENT, "minItems": 1}, {"type": "null"}]})
+]
+Count = Annotated[Integer | None, Field(json_schema_extra={"minimum": 1})]
 Unread = Annotated[Any, Refused("no model here reads it")]
 Label = Annotated[Any, Informational(), Field(description="Accepted, and changes nothing.")]

@@ -39,7 +39,7 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     body = read_body(Body, values)
     if not body.input:
         raise InputError("input must hold at least one document, got none")
-    texts = read_texts(body.input, "input", text_fields=text_fields_of(body.rank_fields))
+    texts = read_texts(body.input, "input", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
     if body.return_input:
         check_echo(body.input, "input")
     request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"))

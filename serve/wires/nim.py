@@ -40,7 +40,7 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
         raise InputError("passages must hold at least one passage, got none")
     (query,) = read_texts([body.query], "query", numbered=False)
     refuse_fields(body.passages, "passages", ("image",))
-    passages, top_k = read_texts(body.passages, "passages"), check_count(body.top_k, "top_k")
+    passages, top_k = read_texts(body.passages, "passages", may_be_blank=True), check_count(body.top_k, "top_k")
     request = RerankRequest(query, passages, top_k, token_limits=TokenLimits(strict=body.truncate == "NONE"))
     return ParsedRequest(body.model, request, _render, "passages")
 

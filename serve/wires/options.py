@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from rerank.errors import InputError
 from rerank.types import TokenLimits
-from serve.wires.fields import Count, Label, Refused, Unread
+from serve.wires.fields import Count, Integer, Label, Refused, Unread
 from serve.wires.read import check_count
 
 
@@ -17,7 +17,7 @@ class VllmOptions(BaseModel):
         default=None,
         description="Cut each document to this many of the model's tokens before pairing it.",
     )
-    truncate_prompt_tokens: int | None = Field(
+    truncate_prompt_tokens: Integer | None = Field(
         default=None,
         description="Cut each pair to this many tokens, special tokens included; -1: the model's limit.",
         json_schema_extra={"minimum": -1, "not": {"const": 0}},

@@ -49,33 +49,46 @@ def _choices(error: Any) -> str | None:
     return str(error["ctx"]["expected"]).replace("None", "null")
 
 
-def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int) -> None:
+def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int, within: str = "") -> None:
     """Check the lists in a body before anything else is read. Raises LimitError for one with more than `most` entries.
 
-    `rank_fields` may repeat names and is checked against more.
+    `rank_fields` may repeat names and is checked against more. `within` is what the names of the body's fields start
+    with in messages: the fields of an object in the body are checked, too.
     """
     for name, value in body.items():
+        if (declared := kind.model_fields.get(name)) is None:
+            continue
         limit = most * _REPEATED_NAMES if name == "rank_fields" else most
-        if isinstance(value, list) and len(value) > limit and name in kind.model_fields:
-            raise LimitError(f"{name} must hold at most {limit} entries, got {len(value)}")
+        if isinstance(value, list) and len(value) > limit:
+            raise LimitError(f"{within}{name} must hold at most {limit} entries, got {len(value)}")
+        inner = declared.annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            check_counts(inner, value, most=most, within=f"{within}{name}.")
 
 
 def read_texts(
-    values: Sequence[Any], field: str, *, text_fields: Sequence[str] = ("text",), numbered: bool = True
+    values: Sequence[Any],
+    field: str,
+    *,
+    text_fields: Sequence[str] = ("text",),
+    numbered: bool = True,
+    may_be_blank: bool = False,
 ) -> CheckedTexts:
     """Return the text of each value: a string, or an object whose `text_fields` are joined with newlines.
 
     Without `text_fields`, objects are refused. Raises InputError with the field's name and, if `numbered`, the index of
-    the value in it.
+    the value in it; for a blank text, too, unless texts `may_be_blank`.
     """
+    names = (f"{field}[{index}]" if numbered else field for index in range(len(values)))
     return CheckedTexts(
-        _read_text(value, f"{field}[{index}]" if numbered else field, text_fields) for index, value in enumerate(values)
+        _read_text(value, name, text_fields, may_be_blank=may_be_blank)
+        for value, name in zip(values, names, strict=True)
     )
 
 
-def _read_text(value: Any, name: str, text_fields: Sequence[str]) -> str:
+def _read_text(value: Any, name: str, text_fields: Sequence[str], *, may_be_blank: bool) -> str:
     text = value if isinstance(value, str) else _joined(value, name, text_fields)
-    if not text.strip():
+    if not may_be_blank and not text.strip():
         raise InputError(f"{name} must hold text, got a blank one")
     if not text.isascii():
         try:

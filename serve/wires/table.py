@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serve.wires import Wire, cohere, mixedbread, nim, tei, vllm, voyage
+from serve.wires import Wire, cohere, mixedbread, nim, voyage
+from serve.wires.tei import rerank as tei
 
 _BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("texts", tei),
@@ -11,7 +12,6 @@ _BY_FIELD: tuple[tuple[str, Wire], ...] = (
     ("passages", nim),
     ("top_k", voyage),
     ("truncation", voyage),
-    ("truncate_prompt_tokens", vllm),
     ("documents", cohere),
 )
 

@@ -11,10 +11,10 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import OneOrMore
+from serve.wires.fields import OneOrMore, OneOrMoreDocuments
 from serve.wires.options import VllmOptions
 from serve.wires.read import read_body, read_texts
-from serve.wires.write import decimal, usage
+from serve.wires.write import in_input_order, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
 
@@ -31,11 +31,11 @@ class Body(VllmOptions):
 
     model: str | None = None
     text_1: OneOrMore = None
-    text_2: OneOrMore = None
+    text_2: OneOrMoreDocuments = None
     queries: OneOrMore = None
-    documents: OneOrMore = None
+    documents: OneOrMoreDocuments = None
     data_1: OneOrMore = None
-    data_2: OneOrMore = None
+    data_2: OneOrMoreDocuments = None
 
 
 def parse(values: Mapping[str, Any]) -> ParsedRequest:
@@ -49,28 +49,26 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
 
 
 def _request(body: Body, first: str, second: str) -> RerankRequest:
-    left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second)
+    left = _texts(getattr(body, first), first)
+    right = _texts(getattr(body, second), second, may_be_blank=True)
     if len(left) not in (1, len(right)):
         raise InputError(f"{first} must be one text or as many as {second} ({len(right)}), got {len(left)}")
     return RerankRequest(left[0] if len(left) == 1 else left, right, token_limits=body.token_limits)
 
 
-def _texts(value: Any, field: str) -> tuple[str, ...]:
+def _texts(value: Any, field: str, *, may_be_blank: bool = False) -> tuple[str, ...]:
     if value == [] or value is None:
         raise InputError(f"{field} must hold at least one text, got none")
-    return read_texts(value, field) if isinstance(value, list) else read_texts([value], field, numbered=False)
+    is_list = isinstance(value, list)
+    return read_texts(value if is_list else [value], field, numbered=is_list, may_be_blank=may_be_blank)
 
 
 def _render(body: Body, response: RankingResponse) -> dict[str, Any]:
-    name = "logit" if body.wants_logits else "score"
-    in_input_order = sorted(response.result.ranked, key=lambda document: document.index)
+    scores = in_input_order(response.result.ranked, raw=body.wants_logits)
     return {
         "id": body.request_id or response.id,
         "object": "list",
         "model": response.model,
-        "data": [
-            {"index": row, "object": "score", "score": decimal(getattr(document, name))}
-            for row, document in enumerate(in_input_order)
-        ],
+        "data": [{"index": row, "object": "score", "score": score} for row, score in enumerate(scores)],
         "usage": usage(response.result),
     }

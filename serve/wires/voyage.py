@@ -37,7 +37,7 @@ class Body(BaseModel):
 def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
-    texts = read_texts(body.documents, "documents")
+    texts = read_texts(body.documents, "documents", may_be_blank=True)
     limits = TokenLimits(strict=body.truncation is False)
     request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"), token_limits=limits)
     return ParsedRequest(body.model, request, partial(_render, texts if body.return_documents else None))

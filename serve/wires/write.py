@@ -25,6 +25,12 @@ def echoing(scored: Iterable[dict[str, Any]], name: str, originals: Sequence[Any
         yield entry if originals is None else {**entry, name: originals[entry["index"]]}
 
 
+def in_input_order(ranked: Iterable[RankedDocument], *, raw: bool = False) -> list[float]:
+    """Return the relevance scores (`raw`: logits) of documents that were all ranked, in the order of the request."""
+    documents = sorted(ranked, key=lambda document: document.index)
+    return [decimal(document.logit if raw else document.score) for document in documents]
+
+
 def usage(result: RerankResult) -> dict[str, int]:
     """Return the number of tokens read, special tokens included. Nothing is generated, so both counts are equal."""
     return {"prompt_tokens": result.tokens, "total_tokens": result.tokens}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from serve.http.examples import DOCUMENTED
 
+DASHSCOPE = "/api/v1/services/rerank/text-rerank/text-rerank"
 PATHS = (
     "/v1/rerank",
     "/v2/rerank",
@@ -23,14 +24,19 @@ PATHS = (
     "/v1/score/length",
     "/v1/score/org/none",
     "/v1/encode/length",
+    "/predict",
+    "/weaviate/rerank",
+    DASHSCOPE,
+    "/v1/reranks",
 )
 SIE = ("/v1/score/", "/v1/encode/")
+BY_PATH = ("/predict", "/weaviate/rerank", DASHSCOPE, "/v1/reranks")
 _EXAMPLES = {path: [dialect.body for dialect in examples.values()] for path, (_, examples) in DOCUMENTED.items()}
 _OPTIONS = (
     *("model", "rank_fields", "raw_scores", "return_text", "return_documents", "data_1", "data_2"),
     *("instruction", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
     *("max_chunks_per_doc", "priority", "relevant_spans", "request_id", "return_len", "use_activation", "user"),
-    *("is_query", "output_dtype", "output_types"),
+    *("is_query", "output_dtype", "output_types", "property", "instruct"),
 )
 _KEYS = (*_OPTIONS, "id", "text", *sorted({key for bodies in _EXAMPLES.values() for body in bodies for key in body}))
 
@@ -63,10 +69,12 @@ def examples_for(path: str) -> list[dict[str, Any]]:
         return _EXAMPLES[path[: path.index("/", len("/v1/"))] + "/{model}"]
     if "score" in path:
         return _EXAMPLES["/v1/score"]
+    if path in BY_PATH:
+        return _EXAMPLES[path]
     return [
         body
         for documented, bodies in _EXAMPLES.items()
-        if "score" not in documented and not documented.startswith(SIE)
+        if "score" not in documented and documented not in BY_PATH and not documented.startswith(SIE)
         for body in bodies
     ]
 

@@ -41,7 +41,7 @@ def keys() -> ApiKeys | None:
 @pytest.fixture
 def client(scorer: LengthScorer, limits: Limits, keys: ApiKeys | None) -> Callable[..., httpx.Response]:
     """Call the application in this process: `client(path, json=…)`."""
-    return calling(Server(Models({"length": scorer}, {"short": "length"}), limits, keys))
+    return calling(Server(Models({"length": scorer}, {"short": "length", "org/length": "length"}), limits, keys))
 
 
 @pytest.fixture(scope="package")
@@ -70,6 +70,7 @@ def server(ray_address: str) -> Iterator[httpx.Client]:
             {"name": "tight", "model": STAND_IN, "num_cpus": 0.1, "max_waiting_pairs": 1_000},
         ],
         "limits": {"documents": 900},
+        "cors_origins": ["https://app.example"],
     }
     environment = {**ENVIRONMENT, "RAY_ADDRESS": ray_address}
     with (

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,11 +66,11 @@ class LengthScorer:
         return self.runs
 
 
-def calling(server: Server) -> Callable[..., httpx.Response]:
+def calling(server: Server, *, cors_origins: Sequence[str] = ()) -> Callable[..., httpx.Response]:
     """Return a function that calls the application in this process: `call(path, json=…)`. Errors that the application
     raises are answered with status 500, as a real server does.
     """
-    api = create_api(server)
+    api = create_api(server, cors_origins=cors_origins)
 
     def call(path: str, method: str = "POST", **request: Any) -> httpx.Response:
         async def send() -> httpx.Response:

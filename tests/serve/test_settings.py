@@ -36,6 +36,21 @@ def test_models_have_names_aliases_and_replicas_of_their_own():
     assert settings.limits.documents == 10
 
 
+def test_pages_that_may_call_are_named_by_their_origins():
+    assert parse_settings({}).cors_origins == ()
+    origins = ["https://app.example", "http://localhost:3000", "chrome-extension://abc"]
+    assert parse_settings({"cors_origins": origins}).cors_origins == tuple(origins)
+    assert parse_settings({"cors_origins": ["*"]}).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://app.example/", "app.example", "https://app.example/page", "", "https://*/"]
+)
+def test_what_no_browser_sends_as_its_origin_is_refused(origin):
+    with pytest.raises(ConfigError, match=r"cors_origins\.0: string should match pattern"):
+        parse_settings({"cors_origins": [origin]})
+
+
 def test_special_tokens_and_content_are_settings_of_each_model():
     content = f"hub:a/b@{'a' * 40}"
     split = {"model": "a/b", "name": "split", "split_special_tokens": True, "content": content}

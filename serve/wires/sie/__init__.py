@@ -17,12 +17,14 @@ _NOT_TEXT = ("images", "audio", "video", "document", "multivector")
 _CODES = {400: "INVALID_INPUT", 404: "MODEL_NOT_FOUND", 429: "RATE_LIMIT", 503: "MODEL_LOADING"}
 
 
-def read_items(items: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[str | None]]:
+def read_items(
+    items: Sequence[Mapping[str, Any]], *, may_be_blank: bool = False
+) -> tuple[tuple[str, ...], list[str | None]]:
     """Return texts and ids of the items of a body, None for those without an id. Raises InputError."""
     if not items:
         raise InputError("items must hold at least one item, got none")
     refuse_fields(items, "items", _NOT_TEXT)
-    texts = read_texts(items, "items")
+    texts = read_texts(items, "items", may_be_blank=may_be_blank)
     return texts, [_read_id(item, f"items[{index}]") for index, item in enumerate(items)]
 
 

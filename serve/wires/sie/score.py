@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from rerank.types import RerankRequest
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Item, Items, Unread
+from serve.wires.fields import Item, ScoredItems, Unread
 from serve.wires.read import read_body
 from serve.wires.sie import STATUS, error, read_items, read_query
 from serve.wires.write import decimal
@@ -20,7 +20,7 @@ class Body(BaseModel):
     """A score request; an item is `{"id"?, "text"}`."""
 
     query: Item
-    items: Items
+    items: ScoredItems
     instruction: Unread = None
     options: Unread = None
 
@@ -29,7 +29,7 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     """Read a request. Raises InputError naming the field."""
     body = read_body(Body, values)
     query, query_id = read_query(body.query)
-    texts, ids = read_items(body.items)
+    texts, ids = read_items(body.items, may_be_blank=True)
     names = [name or f"item-{index}" for index, name in enumerate(ids)]
     return ParsedRequest(None, RerankRequest(query, texts), partial(_render, query_id, names), "items")
 

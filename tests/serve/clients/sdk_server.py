@@ -16,10 +16,10 @@ from tests.serve.standins import LengthScorer, in_a_thread
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Serve in a thread of this process; the only key is `secret`."""
+def running(*, needs_key: bool = True) -> Iterator[str]:
+    """Serve in a thread of this process; the only key is `secret`, if one is needed."""
     full = LengthScorer(failure=OverloadedError("the queue is full", retry_after_s=1))
     models = Models({"length": LengthScorer(), "full": full}, {"org/length": "length"})
-    api = create_api(Server(models, api_keys=ApiKeys(fixed={"me": "secret"})))
+    api = create_api(Server(models, api_keys=ApiKeys(fixed={"me": "secret"}) if needs_key else None))
     with in_a_thread(api) as url:
         yield url

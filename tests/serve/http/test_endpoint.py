@@ -49,7 +49,7 @@ def test_a_request_id_is_kept(client):
         ({"documents": "a"}, 400, "documents must be a list, got 'a'"),
         ({"documents": ["a", 5]}, 400, "documents[1] must be a string or an object with text, got 5"),
         ({"documents": ["a", {"body": "b"}]}, 400, "documents[1].text must be a string, got null"),
-        ({"documents": ["a", ""]}, 400, "documents[1] must hold text, got a blank one"),
+        ({"documents": ["a", None]}, 400, "documents[1] must be a string or an object with text, got null"),
         ({"top_n": 0}, 400, "top_n must be at least 1, got 0"),
         ({"top_n": -1}, 400, "top_n must be at least 1, got -1"),
         ({"top_n": "many"}, 400, "top_n must be an integer, got 'many'"),

@@ -13,7 +13,7 @@ from serve.http.endpoint import Server
 from serve.http.examples import DOCUMENTED, documentation
 from serve.http.limits import Limits
 from serve.models import Models
-from tests.serve.bodies import PATHS, SIE, allowed, anything, changed, extended, packable, spelled
+from tests.serve.bodies import BY_PATH, PATHS, SIE, allowed, anything, changed, extended, packable, spelled
 from tests.serve.standins import LengthScorer, calling
 
 JSON = {"Accept": "application/json"}
@@ -42,6 +42,16 @@ def check(path: str, sent: Any, answer: httpx.Response, body: Any) -> None:
 
 def ranking(path: str, sent: dict[str, Any], body: Any) -> tuple[list[int], int | None]:
     """Indices in an answer, and how many there must be; None where the places must be 0, 1, 2 …"""
+    if path == "/predict":
+        count = len(sent["inputs"]) if isinstance(sent["inputs"][0], list) else 1
+        return list(range(len(body))), count
+    if path.startswith("/weaviate/"):
+        assert body["scores"] is None or len(body["scores"]) == len(sent["documents"])
+        return [], None
+    if "output" in body:
+        asked = sent["input"]["documents"]
+        top = int((sent.get("parameters") or {}).get("top_n") or 0) or len(asked)
+        return [place["index"] for place in body["output"]["results"]], min(top, len(asked))
     if isinstance(body, list):
         top = int(sent.get("top_n") or 0) or len(sent["texts"])
         return [place["index"] for place in body], min(top, len(sent["texts"]))
@@ -73,7 +83,17 @@ def check_error(path: str, sent: Any, status: int, body: dict[str, Any]) -> None
     assert message and isinstance(message, str)
     if path.startswith(SIE):
         assert body["detail"]["message"] == message and body["detail"]["code"].isupper()
-    elif "score" not in path and isinstance(sent, dict) and "texts" in sent:
+    elif path.startswith("/weaviate/"):
+        assert body["error"] == body["detail"] == message
+    elif path == "/predict":
+        assert body["error_type"] in {"Empty", "Validation"}
+    elif (
+        "score" not in path
+        and "/v2/" not in path
+        and path not in BY_PATH
+        and isinstance(sent, dict)
+        and "texts" in sent
+    ):
         assert body["error"] == body["detail"] == message
         assert body["error_type"] in {"Empty", "Validation"}
     else:
@@ -162,7 +182,7 @@ def test_nesting_is_echoed_or_refused(client, depth: int) -> None:
             "items[0].id must be a str",
         ),
         ("/rerank", '{"query": "q", "texts": ["\\ud800"]}', "texts[0] must be valid Unicode"),
-        ("/v1/score", '{"text_1": "q", "text_2": ["a", {"text": " "}]}', "text_2[1] must hold text"),
+        ("/v1/score", '{"text_1": ["q", {"text": " "}], "text_2": ["a", "b"]}', "text_1[1] must hold text"),
     ],
 )
 def test_refused_by_name_before_any_work(client, scorer, path: str, content: str, message: str) -> None:

@@ -1,5 +1,7 @@
 """What only a real server shows: Serve's proxy, its handles, and the errors that cross them."""
 
+import gzip
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -57,6 +59,24 @@ def test_the_server_describes_its_models(http):
     assert http.get("/").text.startswith("<!doctype html>")
     script = http.get("/docs").text.partition('script src="')[2].partition('"')[0]
     assert len(http.get(script).content) > 1_000_000
+
+
+def test_a_page_of_another_origin_may_send_a_compressed_body(http):
+    page = {"Origin": "https://app.example"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-encoding"}
+    preflight = http.options("/v1/rerank", headers={**page, **asked, "Authorization": ""})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, page["Origin"])
+    body = gzip.compress(json.dumps({**BODY, "documents": [*DOCUMENTS, " "]}).encode())
+    answer = http.post("/v1/rerank", content=body, headers={**page, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, page["Origin"])
+    assert answer.json()["results"][-1] == {"index": 2, "relevance_score": 0.0}
+    assert answer.headers["x-rerank-warning"] == answer.json()["meta"]["warnings"][0]
+
+
+def test_head_is_answered_through_the_proxy(http):
+    answer = http.head("/v1/models/org/first")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert http.get("/v1/models/org/first").json()["model_type"] == "rerank"
 
 
 def test_a_bad_request_is_an_error_body(http):

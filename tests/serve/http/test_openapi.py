@@ -38,6 +38,10 @@ DIALECTS = {
     "NIM",
     "SIE",
     "SIE encode",
+    "TEI predict",
+    "Weaviate",
+    "DashScope",
+    "DashScope, as Jina",
 }
 CHECKS = [
     not_a_server_error,
@@ -105,7 +109,7 @@ def test_where_there_are_keys_the_page_asks_for_one_and_the_probes_do_not():
     open_paths = {
         path for path, methods in document["paths"].items() for one in methods.values() if "security" not in one
     }
-    assert open_paths == {"/health", "/healthz", "/readyz"}
+    assert open_paths == {"/health", "/healthz", "/readyz", "/weaviate/.well-known/live", "/weaviate/.well-known/ready"}
 
 
 @pytest.mark.parametrize(("operation", "mode"), SENT, ids=lambda value: getattr(value, "label", value))

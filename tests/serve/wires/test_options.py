@@ -11,6 +11,8 @@ MIXEDBREAD = {"query": "q", "input": ["four", "sixsix"]}
 NIM = {"query": {"text": "q"}, "passages": [{"text": "four"}, {"text": "sixsix"}]}
 PAIRS = {"text_1": "q", "text_2": ["four", "sixsix"]}
 SIE = {"query": {"text": "q"}, "items": [{"text": "four"}, {"text": "sixsix"}]}
+PREDICT = {"inputs": [["q", "four"], ["q", "sixsix"]]}
+DASHSCOPE = "/api/v1/services/rerank/text-rerank/text-rerank"
 ENCODE = {"items": [{"text": "four"}, {"text": "sixsix"}]}
 JSON = {"Accept": "application/json"}
 
@@ -72,6 +74,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             f"max_chunks_per_doc must be 1 or left out: {ONE_CHUNK}, got 10",
         ),
         ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be 1 or left out"),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": True}, "max_chunks_per_doc must be 1 or left out"),
         ("/v1/rerank", DOCUMENTS, {"overlap_tokens": 20}, f"overlap_tokens must be 0 or left out: {ONE_CHUNK}, got 20"),
         (
             "/v1/rerank",
@@ -121,6 +124,16 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "rewrite_query must be left out: queries are scored as they are sent, got true",
         ),
         ("/v1/reranking", MIXEDBREAD, {"rank_fields": []}, "rank_fields must name at least one field"),
+        ("/v1/reranks", DOCUMENTS, {"instruct": "rank"}, f"instruct {UNREAD}"),
+        (DASHSCOPE, {"input": DOCUMENTS}, {"parameters": {"top_n": 0}}, "parameters.top_n must be at least 1, got 0"),
+        (DASHSCOPE, {"input": DOCUMENTS}, {"input": {"query": "q"}}, "input.documents is missing"),
+        (
+            DASHSCOPE,
+            {"input": DOCUMENTS},
+            {"input": {**DOCUMENTS, "documents": [{"image": "i"}]}},
+            "input.documents[0].image must be left out",
+        ),
+        ("/weaviate/rerank", DOCUMENTS, {"documents": [None]}, "documents.0 must be a string, got null"),
         ("/v1/score/length", SIE, {"options": {"profile": "x"}}, f"options {UNREAD}"),
         ("/v1/score/length", SIE, {"instruction": "rank"}, f"instruction {UNREAD}"),
         ("/v1/score/length", SIE, {"query": {"text": "q", "images": ["i"]}}, "query.images must be left out"),
@@ -150,6 +163,7 @@ def test_tei_refuses_to_cut_on_the_left_in_its_own_words(client, scorer):
         ("/v1/rerank", {**DOCUMENTS, "truncation": False}, 400, "documents"),
         ("/rerank", {**TEI, "truncate": False}, 413, "texts"),
         ("/v1/ranking", {**NIM, "truncate": "NONE"}, 400, "passages"),
+        ("/predict", {**PREDICT, "truncate": False}, 413, "inputs"),
     ],
 )
 def test_a_text_that_must_not_be_cut_is_refused_under_the_dialects_name(client, scorer, path, body, status, field):
@@ -183,7 +197,7 @@ def test_xinference_s_clients_get_the_token_count_they_ask_for(client):
 def test_the_documentation_lists_what_is_honoured_refused_and_ignored(client):
     paths = client("/openapi.json", "GET").json()["paths"]
     described = {path: methods["post"]["description"] for path, methods in paths.items() if "post" in methods}
-    assert len(described) == 8
+    assert len(described) == 12
     assert all("Fields that are not listed here are ignored." in text for text in described.values())
     honoured, refused, informational, *_ = described["/v2/rerank"].partition("- ")[2].split("\n- ")
     assert honoured.startswith("Honoured: ") and "`max_tokens_per_doc`" in honoured and "`top_n`" in honoured
@@ -211,6 +225,9 @@ def test_litellm_may_ask_nim_and_tei_for_the_best(client):
         ("/v1/score", PAIRS),
         ("/v1/score/length", SIE),
         ("/v1/encode/length", ENCODE),
+        ("/predict", PREDICT),
+        ("/weaviate/rerank", DOCUMENTS),
+        (DASHSCOPE, {"input": DOCUMENTS}),
     ],
 )
 def test_a_deadline_is_504_in_every_dialect(client, scorer, path, body):
