@@ -1,11 +1,13 @@
 """The CPU stage: check candidates, tokenise those that can be scored, and return them as an Arrow table for an engine.
 
-A prepared table has one row per query, like its source, without the texts. Columns whose names begin with an
-underscore are internal and never reach an output.
+A prepared table has one row per query, like its source, without the texts. What the engine scores are its pairs: the
+candidates, or their passages (`rerank.ranking.passages`), which functions here take as candidate sets alike. Columns
+whose names begin with an underscore are internal and never reach an output.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +16,19 @@ import pyarrow.compute as pc
 
 from rerank.arrays import FloatArray, IntArray, Ragged, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
-from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column
+from rerank.encoding.windows import Splitter
+from rerank.ranking.candidates import CandidateSets, combined, keep_columns, list_column, text_column
+from rerank.ranking.passages import COUNT, END, PASSAGES, START, pairs_of, with_pairs
 from rerank.ranking.reject import REFUSED, Reason, check
-from rerank.store import Hashes, StoredScores, hash_texts, join_digests
+from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, join_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
 DOCUMENT_PLACE = "_document_place"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
+TRUNCATED = "_truncated"
+CUT = "_cut"
 HASH_HIGH, HASH_LOW = "_pair_hash_high", "_pair_hash_low"
 LOGIT = "_logit"
 INTERNAL_COLUMNS = (
@@ -31,6 +37,10 @@ INTERNAL_COLUMNS = (
     DOCUMENT_PLACE,
     QUERY_LENGTH,
     REASON,
+    TRUNCATED,
+    CUT,
+    PASSAGES,
+    COUNT,
     HASH_HIGH,
     HASH_LOW,
     LOGIT,
@@ -45,43 +55,100 @@ def prepare(
     keep_text: bool = False,
     lookup: Callable[[Hashes], StoredScores] | None = None,
     depth: int | None = None,
+    splitter: Splitter | None = None,
 ) -> pa.Table:
     """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
-    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Raises InputError if columns
-    are missing or of other types.
+    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. With `splitter` documents are
+    split into passages, which are the pairs then. Raises InputError if columns are missing or of other types.
     """
     sets = CandidateSets.from_table(table)
     query_reasons, reasons = check(sets)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
-    to_score = reasons == Reason.OK
     digests = hash_texts(text_column(sets.candidates, "text"))
+    passages = None
+    paired, paired_reasons = sets, reasons  # what is paired with the queries: the candidates, or their passages
+    if splitter is not None:
+        passages = _split_candidates(sets, np.flatnonzero(reasons == Reason.OK).astype(np.int32), digests, splitter)
+        paired, paired_reasons = passages.sets, np.zeros(passages.sets.pair_count, dtype=np.int8)
+        digests = hash_texts(text_column(paired.candidates, "text"))
+    to_score = paired_reasons == Reason.OK
     stored_columns = {}
     if lookup is not None:
-        pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
+        pair_hashes = join_digests(text_column(paired.queries, "query"), digests, paired.query_of)
         logits = np.where(to_score, lookup(pair_hashes).logits, np.float32(np.nan))
         stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
         to_score &= np.isnan(logits)
     rows = np.flatnonzero(to_score).astype(np.int32)
     # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
-    needed = reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
-    pairs = encode(sets, rows, encoder, digests=digests, with_query=sets.query_of[needed])
+    needed = paired_reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
+    pairs = encode(paired, rows, encoder, digests=digests, with_query=paired.query_of[needed])
 
+    documents, places = _documents_by_query(pairs, rows, paired)
+    query_lengths = np.zeros(paired.pair_count, dtype=np.int32)
+    query_lengths[rows] = pairs.query_lengths
     dropped = () if keep_text else ("text", "query")
     candidates = keep_columns(sets.candidates, without=(*dropped, *INTERNAL_COLUMNS))
-    documents, places = _documents_by_query(pairs, rows, sets)
-    query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
-    query_lengths[rows] = pairs.query_lengths
-    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
-    for name, values in columns.items():
-        candidates = candidates.append_column(name, pa.array(values))
     queries = keep_columns(sets.queries, without=(*dropped, *INTERNAL_COLUMNS))
-    for name, array in ((QUERY_TOKENS, pairs.queries.to_arrow()), (DOCUMENT_TOKENS, documents)):
-        queries = queries.append_column(name, array)
-    queries = queries.append_column(REASON, pa.array(query_reasons))
-    return replace(sets, queries=queries, candidates=candidates).to_table()
+    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: paired_reasons}
+    if passages is not None:
+        rows_of_passages = _append(keep_columns(paired.candidates, without=("text",)), columns)
+        queries = queries.append_column(PASSAGES, list_column(rows_of_passages, paired.offsets))
+        columns = {COUNT: passages.counts, REASON: reasons}
+    of_queries = {
+        QUERY_TOKENS: pairs.queries.to_arrow(),
+        DOCUMENT_TOKENS: documents,
+        TRUNCATED: _count(paired, rows[pairs.is_truncated] if pairs.is_truncated is not None else rows[:0]),
+        CUT: _count(sets, np.flatnonzero(passages.is_cut) if passages is not None else rows[:0]),
+        REASON: query_reasons,
+    }
+    return replace(sets, queries=_append(queries, of_queries), candidates=_append(candidates, columns)).to_table()
+
+
+@dataclass(frozen=True, slots=True)
+class _PassageRows:
+    """The passages of a block as candidates of its queries, and of each candidate how many they are, [candidates].
+
+    `is_cut` marks the candidates whose documents go on behind their last passage.
+    """
+
+    sets: CandidateSets
+    counts: IntArray
+    is_cut: npt.NDArray[np.bool_]
+
+
+def _split_candidates(sets: CandidateSets, rows: IntArray, digests: Hashes, splitter: Splitter) -> _PassageRows:
+    """Return the passages of these candidates, each distinct text split once; `digests` are those of all texts."""
+    first, document_of = distinct_hashes(digests[rows])
+    documents = text_column(sets.candidates, "text").take(pa.array(rows[first])).to_pylist()
+    windows = splitter.split(documents)
+    counts = np.zeros(sets.pair_count, dtype=np.int32)
+    counts[rows] = windows.counts[document_of]
+    is_cut = np.zeros(sets.pair_count, dtype=np.bool_)
+    is_cut[rows] = windows.is_cut[document_of]
+    chosen = windows.rows_of(document_of)
+    passages = pa.table(
+        {
+            "text": pa.array(windows.texts(documents), pa.large_string()).take(pa.array(chosen)),
+            START: windows.starts[chosen],
+            END: windows.ends[chosen],
+        }
+    )
+    per_query = np.bincount(np.repeat(sets.query_of, counts), minlength=len(sets))
+    return _PassageRows(CandidateSets(sets.queries, passages, offsets_of(per_query)), counts, is_cut)
+
+
+def _append(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
+    return table
+
+
+def _count(sets: CandidateSets, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+    """Return how many of these rows each query has, shape [queries]."""
+    return np.bincount(sets.query_of[rows], minlength=len(sets))
 
 
 def _documents_by_query(pairs: EncodedPairs, rows: IntArray, sets: CandidateSets) -> tuple[pa.Array, IntArray]:
@@ -108,7 +175,7 @@ def is_prepared(table: pa.Table) -> bool:
 
 
 def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedPairs, IntArray]:
-    """Return the pairs of a prepared block that the engine has to score, and their candidate rows."""
+    """Return the pairs of a prepared block, see `pairs_of`, that the engine has to score, and their rows."""
     is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
     rows = np.flatnonzero(is_valid & np.isnan(stored_logits(sets))).astype(np.int32)
     by_query = combined(sets.queries.column(DOCUMENT_TOKENS))
@@ -128,7 +195,7 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
 
 
 def stored_logits(sets: CandidateSets) -> FloatArray:
-    """Return the logit that the score store had for each candidate, NaN for the others."""
+    """Return the logit that the score store had for each pair, NaN for the others."""
     if LOGIT in sets.candidates.column_names:
         logits: FloatArray = sets.candidates.column(LOGIT).to_numpy()
         return logits
@@ -138,22 +205,22 @@ def stored_logits(sets: CandidateSets) -> FloatArray:
 def look_up_again(table: pa.Table, lookup: Callable[[Hashes], StoredScores]) -> pa.Table:
     """Return a block that was prepared with a lookup, completed by the logits that `lookup` knows."""
     sets = CandidateSets.from_table(table)
-    logits = stored_logits(sets)
-    is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    paired = pairs_of(sets)
+    logits = stored_logits(paired)
+    is_valid = paired.candidates.column(REASON).to_numpy() == Reason.OK
     rows = np.flatnonzero(is_valid & np.isnan(logits)).astype(np.int32)
-    stored = lookup(pair_hashes_of(sets, rows))
+    stored = lookup(pair_hashes_of(paired, rows))
     if not stored.known.any():
         return table
     logits = logits.copy()
     logits[rows] = stored.logits
-    candidates = sets.candidates
-    return sets.with_candidates(
-        candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
-    ).to_table()
+    candidates = paired.candidates
+    candidates = candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
+    return with_pairs(sets, paired.with_candidates(candidates)).to_table()
 
 
 def pair_hashes_of(sets: CandidateSets, rows: IntArray) -> Hashes:
-    """Return the pair hashes of these candidates, shape [rows, 2], of a block that was prepared with a lookup."""
+    """Return the pair hashes of these rows, shape [rows, 2], of a block that was prepared with a lookup."""
     halves = [sets.candidates.column(name).to_numpy()[rows] for name in (HASH_HIGH, HASH_LOW)]
     return np.stack(halves, axis=1)
 
@@ -172,18 +239,10 @@ def encode(
     queries that are tokenised, by default those of the candidates.
     """
     texts = text_column(sets.candidates, "text")
-    first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
+    first, document_of = distinct_hashes((hash_texts(texts) if digests is None else digests)[rows])
     documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]
     is_used = np.zeros(len(sets), dtype=np.bool_)
     is_used[query_of if with_query is None else with_query] = True
     queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
     return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
-
-
-def _distinct(digests: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Return the first row of each distinct digest, and for each row the number of its distinct digest."""
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(digests))]
-    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), buffers)
-    codes = values.dictionary_encode().indices.to_numpy()
-    return np.unique(codes, return_index=True)[1], codes

@@ -1,6 +1,7 @@
 """Rank candidate sets: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -8,18 +9,31 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from rerank.arrays import FloatArray, IntArray, offsets_of
+from rerank.arrays import FloatArray, IntArray
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
+from rerank.encoding.requests import encode_request, encode_requests
+from rerank.encoding.windows import Splitter, Windows
 from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
-from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
+from rerank.prepare import (
+    CUT,
+    INTERNAL_COLUMNS,
+    REASON,
+    TRUNCATED,
+    encoded_pairs,
+    is_prepared,
+    pair_hashes_of,
+    prepare,
+    stored_logits,
+)
 from rerank.ranking.candidates import CandidateSets, keep_columns
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
+from rerank.ranking.passages import PASSAGES, Aggregate, aggregate, in_documents, pairs_of, score_documents
 from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
@@ -52,6 +66,8 @@ class Reranker:
         """
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = encoder or load_encoder(self.config)
+        self.splitter = Splitter(self.encoder, self.config.passages) if self.config.passages else None
+        self._aggregate: Aggregate = self.config.passages.aggregate if self.config.passages else "max"
         self._engine = engine
         self._seconds_per_pair = inf  # of the last block
 
@@ -81,11 +97,14 @@ class Reranker:
         such a table by `rerank.prepare`. Other columns and fields are kept. The result has:
 
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
-          and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
+          and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them. If
+          documents are split into passages, `passages` is how many each has, and `best_passage: struct<start, end>`
+          the characters of the best one
         - `rejected: list<struct<doc_id, source_rank, reason>>`, the candidates that could not be scored
-        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, padding_tokens, texts,
-          remembered_texts, engine_seconds>`, to be added up over rows; from `pairs_scored` on, they are counted for the
-          whole table, in its first row
+        - `usage: struct<pairs_ranked, store_hits, pairs_truncated, passages, documents_cut, pairs_scored, tokens,
+          computed_tokens, padding_tokens, texts, remembered_texts, engine_seconds>`, to be added up over rows; from
+          `pairs_scored` on, they are counted for the whole table, in its first row. `pairs_ranked` are candidates; the
+          other pairs are their passages where they are split
 
         `save_scores` is called with the hashes, logits and tokens of pairs as soon as they are scored; the table must
         then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
@@ -97,20 +116,29 @@ class Reranker:
         Raises InputError if columns are missing or of other types, ModelError or ConfigError if the model cannot be
         loaded, EngineLostError if the device fails.
         """
-        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
-        sets = CandidateSets.from_table(prepared)
-        pairs, rows = encoded_pairs(sets, self.encoder.template)
-        logits = stored_logits(sets)
+        if not is_prepared(table):
+            table = prepare(table, self.encoder, depth=options.depth, splitter=self.splitter)
+        sets = CandidateSets.from_table(table)
+        paired = pairs_of(sets)
+        pairs, rows = encoded_pairs(paired, self.encoder.template)
+        logits = stored_logits(paired)
         hits = np.isfinite(logits)
         scored = self._score_block(
-            sets, pairs, rows, save_scores=save_scores, attempts=attempts, on_progress=on_progress
+            paired,
+            pairs,
+            rows,
+            save_scores=save_scores,
+            attempts=attempts,
+            on_progress=on_progress and in_documents(on_progress, sets.pair_count / max(1, paired.pair_count)),
         )
         logits = np.where(hits, logits, np.float32(np.nan))
         logits[rows] = scored.logits
-
-        codes = sets.candidates.column(REASON).to_numpy().copy()
+        codes = paired.candidates.column(REASON).to_numpy().copy()
         codes[rows] = scored.codes
         codes = mark_not_finite(codes, logits)
+        reasons = sets.candidates.column(REASON).to_numpy()
+        sets, logits, codes = score_documents(sets, reasons, logits, codes, self._aggregate)
+
         rejections = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
         clean, too_deep = _without_internal_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
@@ -127,7 +155,10 @@ class Reranker:
         ).to_table()
         usage = {
             "pairs_ranked": _per_query(sets, np.isfinite(logits) | too_deep),
-            "store_hits": _per_query(sets, hits),
+            "store_hits": _per_query(paired, hits),
+            "pairs_truncated": sets.queries.column(TRUNCATED).to_numpy(),
+            "passages": np.diff(paired.offsets) * (PASSAGES in sets.queries.column_names),
+            "documents_cut": sets.queries.column(CUT).to_numpy(),
             "pairs_scored": _in_first_row(int(np.count_nonzero(scored.codes == Reason.OK)), len(sets)),
             "tokens": _in_first_row(int(pairs.lengths[scored.codes == Reason.OK].sum()), len(sets)),
             **{name: _in_first_row(scored.work[name], len(sets)) for name in WORK},
@@ -189,13 +220,9 @@ class Reranker:
         requests = _requests(queries, documents, top_k)
         if not requests:
             return RankedQueries(())
-        bounds = offsets_of([len(request.documents) for request in requests])
-        pairs = self._encode_all(requests)
-        logits = self.engine.score(pairs).logits
-        results = (
-            self.finish(request, pairs.take(np.arange(start, stop)), logits[start:stop])
-            for request, start, stop in zip(requests, bounds[:-1], bounds[1:], strict=True)
-        )
+        pairs, pairs_of_each = encode_requests(requests, self.encoder, self.splitter)
+        logits = np.split(self.engine.score(pairs).logits, np.cumsum([len(own) for own in pairs_of_each])[:-1])
+        results = map(self.finish, requests, pairs_of_each, logits)
         return RankedQueries(tuple(map(_with_texts, requests, results)))
 
     def rerank(self, request: RerankRequest) -> RerankResult:
@@ -208,29 +235,21 @@ class Reranker:
 
         `checkpoint` is called before each chunk of texts, and what it raises ends the work.
         """
-        rows = np.arange(len(request.documents), dtype=np.int32)
-        queries, query_of = _distinct(request.queries)
-        if len(query_of) == 1:
-            query_of = np.zeros_like(rows)
-        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits, checkpoint)
-
-    def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
-        """Return the pairs of all requests; each distinct document is tokenised once."""
-        documents, document_of = _distinct([document for request in requests for document in request.documents])
-        return self.encoder.encode(
-            [query for request in requests for query in request.queries],
-            documents,
-            np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
-            document_of,
-        )
+        return encode_request(request, self.encoder, self.splitter, checkpoint)
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
         """Return the documents of a request ranked by logits [pairs]. Raises ModelError if a logit is not finite."""
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.config.model!r} gave {np.count_nonzero(~np.isfinite(logits))} scores that are NaN")
+        query_lengths, windows = pairs.queries.lengths[pairs.query_of], pairs.windows
+        if windows is not None:
+            logits, best = aggregate(logits, windows.counts, self._aggregate)
+            query_lengths = query_lengths[best]
         order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[: request.top_k]
-        scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[pairs.query_of])
-        ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
+        scores = self.encoder.relevance.scores(logits, query_lengths)
+        ranked = [RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order]
+        if windows is not None:
+            ranked = [_with_passage(document, windows, int(best[document.index])) for document in ranked]
         return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
 
 
@@ -261,10 +280,10 @@ def _requests(
     return tuple(requests)
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], IntArray]:
-    """Return the distinct texts, and for each text the number of its distinct text."""
-    row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    return list(row_of), np.fromiter(map(row_of.__getitem__, texts), dtype=np.int32, count=len(texts))
+def _with_passage(document: RankedDocument, windows: Windows, best: int) -> RankedDocument:
+    """Return a document with the number of its passages, and the span of its best one."""
+    span = int(windows.starts[best]), int(windows.ends[best])
+    return replace(document, passages=int(windows.counts[document.index]), best_passage=span)
 
 
 def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:

@@ -39,6 +39,14 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray) -> Hashes:
     return _digests(texts, seed=0)
 
 
+def distinct_hashes(hashes: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Return the first row of each distinct hash, and for each row the number of its distinct hash."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(hashes))]
+    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(hashes), buffers)
+    codes = values.dictionary_encode().indices.to_numpy()
+    return np.unique(codes, return_index=True)[1], codes
+
+
 def _digests(texts: pa.Array | pa.ChunkedArray, *, seed: int) -> Hashes:
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     digests = b"".join(_chunk_digests(chunk, seed) for chunk in chunks)
