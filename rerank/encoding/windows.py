@@ -23,9 +23,12 @@ _FULL_SHARE = 5  # a window ends at a sentence or a word if one ends in its last
 # Ends in alphabets are followed by white space, those in Chinese and Japanese are not; quotes and brackets may close.
 _CLOSING = "[\"'\u2019\u201d\u00bb)\\]\u300d\u300f\uff09]*"
 _LINE_OR_SENTENCE_END = re.compile(rf"\n|[.!?\u2026]+{_CLOSING}(?=\s)|[\u3002\uff01\uff1f\uff61]+{_CLOSING}")
+_END_CHARACTERS = 8  # a sentence end has hardly more: what follows a full stop may lie in the range without it
 _SPACE = re.compile(r"\s+")
 _ZERO_WIDTH_JOINER = "\u200d"
-_SKIN_TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
+_SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
+_FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+$")  # two of them are a flag
+_MOST_FLAG_LETTERS = 64
 
 
 class WindowTokenizer(Protocol):
@@ -192,7 +195,8 @@ def _token_at(starts: Offsets, character: int) -> int:
 
 def _end_of_window(text: str, earliest: int, latest: int) -> int:
     """Return where a window ends, behind `earliest` and at most at `latest`."""
-    ends = [match.end() for match in _LINE_OR_SENTENCE_END.finditer(text, earliest, latest + 1)]
+    first = max(0, earliest - _END_CHARACTERS)
+    ends = [match.end() for match in _LINE_OR_SENTENCE_END.finditer(text, first, latest + 1)]
     ends = [end for end in ends if earliest < end <= latest]
     if ends:
         return ends[-1]
@@ -216,19 +220,20 @@ def _start_of_next(text: str, starts: Offsets, overlap: int, start: int, end: in
 
 
 def _between_characters(text: str, earliest: int, place: int) -> int:
-    """Return the last place up to this one, and behind `earliest`, that does not part what is read as one character.
+    """Return the last place up to this one, and behind `earliest`, that parts no character; else this one."""
+    places = range(place, earliest, -1)
+    return next((candidate for candidate in places if not _parts_a_character(text, candidate)), place)
 
-    These are letters with combining marks, and emoji that are joined or have a variant.
-    """
-    for candidate in range(place, earliest, -1):
-        if candidate >= len(text) or not (
-            category(text[candidate]).startswith("M")
-            or text[candidate] == _ZERO_WIDTH_JOINER
-            or text[candidate - 1] == _ZERO_WIDTH_JOINER
-            or _SKIN_TONES.match(text[candidate])
-        ):
-            return candidate
-    return place
+
+def _parts_a_character(text: str, place: int) -> bool:
+    """Return whether what is seen as one character lies on both sides: an accented letter, an emoji, a flag."""
+    if place >= len(text):
+        return False
+    before, behind = text[place - 1], text[place]
+    if category(behind).startswith("M") or _ZERO_WIDTH_JOINER in (before, behind) or _SKIN_TONE.match(behind):
+        return True
+    letters = _FLAG_LETTERS.search(text[max(0, place - _MOST_FLAG_LETTERS) : place])
+    return bool(_FLAG_LETTERS.match(behind) and letters and len(letters.group()) % 2)
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
