@@ -165,9 +165,9 @@ def split_text(
     """Return the windows of the first `length` characters of a text, and how far they were read, in characters.
 
     `starts` are the characters at which its tokens start: of all tokens, or of enough for `sizes.most` windows. A
-    window takes as many tokens as it may and then ends at the last line end or sentence end in its last fifth, else
-    behind the last word there, else between characters. The next one starts at a word, or at least at a character,
-    `sizes.overlap` tokens before that end. White space at the edges of windows is left out.
+    window takes as many tokens as it may and then ends at the last line end in its last fifth, else at the last
+    sentence end there, else behind the last word, else between characters. The next one starts `sizes.overlap` tokens
+    before that end, at a word or at least at a character. White space at the edges of windows is left out.
     """
     length = len(text) if length is None else length
     if len(starts) <= sizes.tokens:
@@ -198,8 +198,8 @@ def _end_of_window(text: str, earliest: int, latest: int) -> int:
     first = max(0, earliest - _END_CHARACTERS)
     ends = [match.end() for match in _LINE_OR_SENTENCE_END.finditer(text, first, latest + 1)]
     ends = [end for end in ends if earliest < end <= latest]
-    if ends:
-        return ends[-1]
+    if ends:  # lines first: where a paragraph grew, the windows behind it are soon the same again
+        return max(ends, key=lambda end: (text[end - 1] == "\n", end))
     words = [match.start() for match in _SPACE.finditer(text, earliest, latest + 1)]
     words = [end for end in words if end > earliest]
     return words[-1] if words else _between_characters(text, earliest, latest)

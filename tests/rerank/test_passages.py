@@ -18,7 +18,7 @@ from rerank.ranking.passages import aggregate, in_documents
 from rerank.reranker import USAGE, Reranker
 from rerank.store import StoredScores
 from rerank.types import PassageLimits, RerankRequest, TokenLimits
-from tests.fakes import candidate_sets
+from tests.fakes import HashEngine, candidate_sets
 from tests.models import CORPUS
 from tests.rerank.test_oracle import TOLERANCE
 from tests.rerank.windows_by_hand import windows
@@ -27,16 +27,16 @@ SIZE, OVERLAP = 24, 6
 QUERY = CORPUS[0]
 DOCUMENTS = {
     "short": CORPUS[9],
-    "sentences": " ".join(CORPUS * 2),
+    "sentences": " ".join([*CORPUS, *reversed(CORPUS)]),
     "lines": "\n".join(line.rstrip(".?") for line in CORPUS),
     "no ends": " ".join(CORPUS).translate(str.maketrans("", "", ".?:;")),
-    "chinese": "配送状況はどこで確認できますか。追跡番号を入力してください。「返品は無料です。」" * 6,
-    "chinese without ends": "配送状況追跡番号確認返品無料" * 12,
-    "emoji": "🙂👨‍👩‍👧👍🏽🇦🇹🇩🇪e\u0301 " * 12,
-    "emoji without blanks": "🙂👨‍👩‍👧👍🏽🇦🇹🇩🇪e\u0301" * 12,
-    "endless word": "deepcopy" * 80,
+    "chinese": " ".join(f"配送状況{n}はどこで。追跡番号を入力してください。「返品は無料です。」{n}" for n in range(7)),
+    "chinese without ends": "".join(f"配送状況{n}追跡番号確認返品無料" for n in range(12)),
+    "emoji": "".join(f"🙂👨‍👩‍👧👍🏽🇦🇹🇩🇪e\u0301{n} " for n in range(12)),
+    "emoji without blanks": "".join(f"🙂{n}👨‍👩‍👧👍🏽🇦🇹🇩🇪e\u0301" for n in range(12)),
+    "endless word": "".join(f"deepcopy{n}" for n in range(80)),
     "mostly blank": "Returns are free." + " \n" * 300 + "\t" * 200 + "Pack the parcel.",
-    "quotes": "He said: (return it.) \"Why?\" 'Free…' " * 9,
+    "quotes": "".join(f"He said: (return {n}.) \"Why?\" 'Free…' " for n in range(9)),
 }
 TEXTS = tuple(DOCUMENTS.values())
 
@@ -112,7 +112,7 @@ def test_overlap_and_the_number_of_passages(folder, reference, overlap, most):
 
 
 def test_a_document_that_fits_scores_as_without_passages(folder):
-    short = [CORPUS[9], " \t" + CORPUS[3][:30] + "\n", "?"]
+    short = ["Reset it.", " \tfree of charge\n", "?"]
     reranker = Reranker(scorer(folder))
     whole = Reranker(reranker.config.model_copy(update={"passages": None})).rank(QUERY, short)
     ranked = reranker.rank(QUERY, short)
@@ -148,12 +148,14 @@ def test_what_must_not_be_truncated_names_the_document(folder):
     assert fits == Reranker(scorer(folder)).rerank(replace(strict, query="free", token_limits=TokenLimits()))
 
 
-def test_passages_are_stored_and_only_those_that_changed_are_scored_again(folder):
-    """With a store of nothing but a dictionary. A paragraph in the middle becomes another of the same length."""
-    reranker = Reranker(scorer(folder, overlap=0))
-    paragraphs = [f"{text.rstrip('.')}.\n" for text in CORPUS] * 3
+def test_only_passages_that_changed_are_scored_again():
+    """With a store of nothing but a dictionary: one of 40 paragraphs gets a longer sentence."""
+    encoder = Reranker().encoder
+    reranker = Reranker(ScorerConfig(passages={"tokens": 128}), engine=HashEngine(), encoder=encoder)
+    sentences = [f"Sentence {n} says that {CORPUS[n % 10].rstrip('.?')}." for n in range(160)]
+    paragraphs = [" ".join(sentences[n : n + 4]) for n in range(0, 160, 4)]
     changed = [*paragraphs]
-    changed[12] = changed[12].replace("warranty", "covering").replace("years", "weeks")
+    changed[20] += " It is new, and nobody has read it before."
     stored = {}
 
     def lookup(hashes):
@@ -161,19 +163,22 @@ def test_passages_are_stored_and_only_those_that_changed_are_scored_again(folder
         return StoredScores(logits, np.zeros(len(logits), dtype=np.int32), ~np.isnan(logits))
 
     def save(hashes, logits, _):
-        stored.update(zip(map(tuple, hashes.tolist()), logits.tolist(), strict=True))
+        stored.update(zip(map(tuple, hashes.tolist()), np.nan_to_num(logits).tolist(), strict=True))
 
-    def run(text):
-        table = prepare(table_of([text]), reranker.encoder, lookup=lookup, splitter=reranker.splitter)
+    def run(lines):
+        table = prepare(table_of(["\n\n".join(lines)]), encoder, lookup=lookup, splitter=reranker.splitter)
         ranked = reranker.rank_table(table, save_scores=save)
-        return of_table(ranked), ranked[USAGE].to_pylist()[0]
+        return ranked, ranked[USAGE].to_pylist()[0]
 
-    first, usage = run("".join(paragraphs))
-    assert usage["pairs_scored"] == usage["passages"] > 8 and usage["store_hits"] == 0
-    assert run("".join(paragraphs))[0] == first
-    again, usage = run("".join(changed))
-    assert 1 <= usage["pairs_scored"] <= 3 and usage["store_hits"] == usage["passages"] - usage["pairs_scored"]
-    check(again, of_table(reranker.rank_table(table_of(["".join(changed)]))))
+    usage = run(paragraphs)[1]
+    assert usage["pairs_scored"] == usage["passages"] > 25 and usage["store_hits"] == 0
+    again, usage = run(paragraphs)
+    assert (
+        usage["pairs_scored"] == 0
+        and usage["store_hits"] == usage["passages"] == again["candidates"].to_pylist()[0][0]["passages"]
+    )
+    usage = run(changed)[1]
+    assert 1 <= usage["pairs_scored"] <= 5 and usage["store_hits"] == usage["passages"] - usage["pairs_scored"]
 
 
 def test_usage_counts_what_was_cut_and_what_was_truncated(folder_of):

@@ -33,9 +33,9 @@ def windows(tokenizer: Any, text: str, size: int, overlap: int, most: int | None
 
 
 def end_between(text: str, earliest: int, latest: int) -> int:
-    """The last line or sentence end in a range of characters, else the last word end, else the last character's."""
+    """The last line end in a range of characters, else the last sentence end, else word end, else character's end."""
     places = range(latest, earliest, -1)
-    for is_end in (ends_sentence, ends_word, ends_character):
+    for is_end in (ends_line, ends_sentence, ends_word, ends_character):
         for place in places:
             if is_end(text, place):
                 return place
@@ -56,9 +56,11 @@ def next_begin(text: str, before: list[int], overlap: int, begin: int, end: int)
     return max(range(begin + 1, place + 1), key=lambda spot: (ends_character(text, spot), spot))
 
 
+def ends_line(text: str, place: int) -> bool:
+    return text[place - 1] == "\n"
+
+
 def ends_sentence(text: str, place: int) -> bool:
-    if text[place - 1] == "\n":
-        return True
     behind = text[place : place + 1]
     said = text[:place].rstrip(CLOSING)
     if said.endswith(tuple(WIDE_SENTENCE_ENDS)):
