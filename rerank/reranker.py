@@ -14,7 +14,7 @@ from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.encoding.requests import encode_request, encode_requests
-from rerank.encoding.windows import Splitter, Windows
+from rerank.encoding.windows import Splitter
 from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
@@ -38,7 +38,7 @@ from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
-from rerank.types import RankedDocument, RerankRequest, RerankResult
+from rerank.types import Passage, RankedDocument, RerankRequest, RerankResult
 
 REJECTED = "rejected"
 USAGE = "usage"
@@ -242,15 +242,27 @@ class Reranker:
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.config.model!r} gave {np.count_nonzero(~np.isfinite(logits))} scores that are NaN")
         query_lengths, windows = pairs.queries.lengths[pairs.query_of], pairs.windows
-        if windows is not None:
+        pair_scores = self.encoder.relevance.scores(logits, query_lengths)
+        if windows is None:
+            ranked = _ranked(logits, pair_scores, request.top_k)
+        else:
             logits, best = aggregate(logits, windows.counts, self._aggregate)
-            query_lengths = query_lengths[best]
-        order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[: request.top_k]
-        scores = self.encoder.relevance.scores(logits, query_lengths)
-        ranked = [RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order]
-        if windows is not None:
-            ranked = [_with_passage(document, windows, int(best[document.index])) for document in ranked]
-        return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
+            scores = self.encoder.relevance.scores(logits, query_lengths[best])
+            spans = zip(
+                windows.starts[best].tolist(), windows.ends[best].tolist(), pair_scores[best].tolist(), strict=True
+            )
+            counts, passages = windows.counts.tolist(), [Passage(*span) for span in spans]
+            ranked = tuple(
+                replace(document, passages=counts[document.index], best_passage=passages[document.index])
+                for document in _ranked(logits, scores, request.top_k)
+            )
+        return RerankResult(ranked, int(pairs.lengths.sum()))
+
+
+def _ranked(logits: FloatArray, scores: FloatArray, top_k: int | None) -> tuple[RankedDocument, ...]:
+    """Return the documents with these logits and relevance scores, best first."""
+    order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[:top_k]
+    return tuple(RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
 
 
 def _block_name(sets: CandidateSets, pairs: EncodedPairs) -> str:
@@ -278,12 +290,6 @@ def _requests(
         except InputError as problem:
             raise InputError(f"queries[{index}]: {problem}") from None
     return tuple(requests)
-
-
-def _with_passage(document: RankedDocument, windows: Windows, best: int) -> RankedDocument:
-    """Return a document with the number of its passages, and the span of its best one."""
-    span = int(windows.starts[best]), int(windows.ends[best])
-    return replace(document, passages=int(windows.counts[document.index]), best_passage=span)
 
 
 def _with_texts(request: RerankRequest, result: RerankResult) -> RankedTexts:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from sys import getsizeof
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rerank.arrays import FloatArray
 from rerank.errors import InputError
@@ -150,21 +150,28 @@ class EncodeRequest:
         return sum(map(getsizeof, self.texts))
 
 
+class Passage(NamedTuple):
+    """A part of a document: its first character, the one behind its last character, and its relevance score."""
+
+    start: int
+    end: int
+    score: float
+
+
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
     """One scored document of a request.
 
     `index` is its place in `RerankRequest.documents`, from 0. `score` is its relevance score from 0 to 1, for most
     models the sigmoid of the logit. `logit` is the model's raw output; documents are sorted by it. A model that scores
-    long documents passage by passage gives the number of `passages`, and where the best one starts and ends (excluded)
-    in the document, in characters.
+    long documents passage by passage gives the number of `passages`, and the best one.
     """
 
     index: int
     score: float
     logit: float
     passages: int | None = None
-    best_passage: tuple[int, int] | None = None
+    best_passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)

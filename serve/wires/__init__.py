@@ -24,7 +24,8 @@ class ParsedRequest:
     """A request body after parsing, the same for all protocols: always one request to the model.
 
     `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` and
-    `query_field` are the names of the body fields that hold the documents and the query.
+    `query_field` are the names of the body fields that hold the documents and the query. `without_passages` is why a
+    model that does not split documents into passages must refuse the request; None if it need not.
     """
 
     model: str | None
@@ -32,6 +33,7 @@ class ParsedRequest:
     render: Callable[[RankingResponse], Any]
     field: str = "documents"
     query_field: str = "query"
+    without_passages: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,15 @@ class Refused:
     - null, false, an empty text, list or object
     - `neutral`: values that ask for what the server does anyway
     - `client_defaults`: values that a client sends by itself
+
+    If it `needs_passages`, a model that scores long documents passage by passage can honour it. Then the body is read
+    with any value, and `refusal_without_passages` says whether another model has to refuse it.
     """
 
     reason: str
     neutral: tuple[Any, ...] = ()
     client_defaults: tuple[Any, ...] = ()
+    needs_passages: bool = False
 
     @property
     def accepted(self) -> str:
@@ -37,9 +41,13 @@ class Refused:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"enum": [None, *self.neutral], "description": f"Must be {self.accepted}: {self.reason}."}
 
-    def _check(self, value: Any) -> Any:
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value asks for nothing that the server cannot honour."""
         asks_for_nothing = value is None or value is False or value in ("", [], {})
-        if asks_for_nothing or value in self.neutral or value in self.client_defaults:
+        return asks_for_nothing or value in self.neutral or value in self.client_defaults
+
+    def _check(self, value: Any) -> Any:
+        if self.needs_passages or self.accepts(value):
             return value
         raise PydanticCustomError(
             "refused", "must be {accepted}: {reason}", {"accepted": self.accepted, "reason": self.reason}
