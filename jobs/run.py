@@ -3,7 +3,7 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,6 +71,16 @@ def run(
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Tokens per pair, at most; the model's limit if not given.")
     ] = None,
+    passage_tokens: Annotated[
+        int | None, typer.Option(help="Score documents that are longer than this passage by passage.")
+    ] = None,
+    passage_overlap: Annotated[
+        int | None, typer.Option(help="Tokens that a passage repeats from the one before it; 32 if not given.")
+    ] = None,
+    passage_aggregate: Annotated[
+        str | None, typer.Option(metavar="max|mean|first", help="A document's score from those of its passages.")
+    ] = None,
+    max_passages: Annotated[int | None, typer.Option(help="Score only the first N passages of a document.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per batch; by device if not given.")] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Score each pair by itself, for bit-identical scores; slower.")
@@ -98,6 +108,7 @@ def run(
             "device": device,
             "dtype": dtype,
             "max_length": max_length,
+            "passages": passage_settings(passage_tokens, passage_overlap, passage_aggregate, max_passages),
             "batch_tokens": batch_tokens,
             "deterministic": deterministic,
             "split_special_tokens": split_special_tokens,
@@ -130,10 +141,21 @@ def run(
                 )
             )
         typer.echo(json.dumps(summary))
+        if summary["pairs_truncated"] and summary["passages"] is None:
+            counted = plural(summary["pairs_truncated"], "pair")
+            say(f"truncated {counted}; --passage-tokens 256 would score long documents passage by passage")
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
+
+
+def passage_settings(
+    tokens: int | None, overlap: int | None, aggregate: str | None, max_passages: int | None
+) -> dict[str, Any] | None:
+    """Return the settings of passages that the flags give; None if none is given, so that documents are not split."""
+    flags = {"tokens": tokens, "overlap": overlap, "aggregate": aggregate, "max_passages": max_passages}
+    return {name: value for name, value in flags.items() if value is not None} or None
 
 
 if __name__ == "__main__":

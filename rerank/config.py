@@ -2,9 +2,9 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rerank.errors import ConfigError
 
@@ -12,6 +12,35 @@ BUNDLED = "docs-mini"
 _MODELS = Path(__file__).parent / "models"
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class PassageSettings(BaseModel):
+    """How documents that are longer than a passage are scored. Raises pydantic's ValidationError.
+
+    - `tokens`: length of a passage in the model's tokens; None: 256, or what the model's limit leaves beside a query
+    - `overlap`: tokens that a passage repeats from the one before it
+    - `aggregate`: what the logits of the passages make the document's logit: their `max` or `mean`, or the `first`
+      passage alone, and then no other passage is scored
+    - `max_passages`: score only so many passages from the beginning of a document; None: all
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: int | None = Field(default=None, ge=8)
+    overlap: int = Field(default=32, ge=0)
+    aggregate: Literal["max", "mean", "first"] = "max"
+    max_passages: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> "PassageSettings":
+        if self.tokens is not None and self.overlap >= self.tokens:
+            raise ValueError(f"overlap must be smaller than a passage of {self.tokens} tokens, got {self.overlap}")
+        return self
+
+    @property
+    def most(self) -> int | None:
+        """Return how many passages of a document are scored at most; None: all."""
+        return 1 if self.aggregate == "first" else self.max_passages
 
 
 class ScorerConfig(BaseModel):
@@ -28,6 +57,7 @@ class ScorerConfig(BaseModel):
     - `allow_pickle`: load weights that are no safetensors; such a file can run any code while it is read
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
     - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
+    - `passages`: score long documents passage by passage; None: truncate them
 
     These say where and in what portions the model runs:
 
@@ -46,6 +76,7 @@ class ScorerConfig(BaseModel):
     split_special_tokens: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    passages: PassageSettings | None = None
     deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same
 
     device: str = "auto"
@@ -76,8 +107,21 @@ def parse_config(kind: type[Model], values: dict[str, Any], *, source: str) -> M
 
 def _explain(kind: type[BaseModel], error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "value_error":  # raised by a validator of ours
+        return f"{name}: {error['ctx']['error']}"
     if error["type"] != "extra_forbidden":
         return f"{name}: {error['msg'].lower()}, got {error['input']!r}"
-    matches = get_close_matches(name, kind.model_fields, n=1)
-    hint = f"did you mean {matches[0]!r}?" if matches else f"accepted are {', '.join(kind.model_fields)}"
+    *path, last = error["loc"]
+    names = _field_names(kind, path)
+    matches = get_close_matches(str(last), names, n=1)
+    hint = f"did you mean {matches[0]!r}?" if matches else f"accepted are {', '.join(names)}"
     return f"unknown setting {name!r}: {hint}"
+
+
+def _field_names(kind: type[BaseModel], path: list[Any]) -> list[str]:
+    """Return the names of the settings at a path of nested models."""
+    for part in path:
+        annotation = kind.model_fields[part].annotation
+        options = (annotation, *get_args(annotation))
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(kind.model_fields)

@@ -1,11 +1,13 @@
 """The CPU stage: check candidates, tokenise those that can be scored, and return them as an Arrow table for an engine.
 
-A prepared table has one row per query, like its source, without the texts. Columns whose names begin with an
-underscore are internal and never reach an output.
+A prepared table has one row per query, like its source, without the texts. What the engine scores are its pairs: the
+candidates, or their passages (`rerank.ranking.passages`), which functions here take as candidate sets alike. Columns
+whose names begin with an underscore are internal and never reach an output.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,21 @@ import pyarrow.compute as pc
 from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.encoding.texts import TextEncoder
-from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
+from rerank.encoding.windows import Splitter
+from rerank.errors import InputError
+from rerank.ranking.candidates import (
+    CandidateSets,
+    combined,
+    keep_columns,
+    list_column,
+    text_column,
+    texts_beside_vectors,
+)
 from rerank.ranking.output_columns import REJECTED, USAGE
+from rerank.ranking.passages import COUNT, END, PASSAGES, START, pairs_of, with_pairs
 from rerank.ranking.reject import REFUSED, Reason, check
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
-from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
+from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, hash_vectors, join_digests
 
 QUERY_TOKENS = "_query_tokens"
 DOCUMENT_TOKENS = "_document_tokens"
@@ -27,6 +39,8 @@ DOCUMENT_PLACE = "_document_place"
 DOCUMENT_VECTORS = "_document_vectors"
 QUERY_LENGTH = "_query_length"
 REASON = "_reason"
+TRUNCATED = "_truncated"
+CUT = "_cut"
 HASH_HIGH, HASH_LOW = "_pair_hash_high", "_pair_hash_low"
 LOGIT = "_logit"
 INTERNAL_COLUMNS = (
@@ -36,6 +50,10 @@ INTERNAL_COLUMNS = (
     DOCUMENT_VECTORS,
     QUERY_LENGTH,
     REASON,
+    TRUNCATED,
+    CUT,
+    PASSAGES,
+    COUNT,
     HASH_HIGH,
     HASH_LOW,
     LOGIT,
@@ -50,50 +68,105 @@ def prepare(
     keep_text: bool = False,
     lookup: Callable[[Hashes], StoredScores] | None = None,
     depth: int | None = None,
+    splitter: Splitter | None = None,
 ) -> pa.Table:
     """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
-    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Candidates that bring
-    `vectors` of the model keep them instead of being tokenised. Raises InputError if columns are missing or of other
-    types.
+    are not tokenised. Only the first `depth` candidates of a query are scored; None: all. With `splitter` documents are
+    split into passages, which are the pairs then. Candidates that bring `vectors` of the model keep them instead of
+    being tokenised; they cannot be split. Raises InputError if columns are missing or of other types.
     """
     sets = CandidateSets.from_table(table)
     vectors = candidate_vectors(sets, encoder)
     query_reasons, reasons = check(sets, vectors.codes if vectors else None)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
-    to_score = reasons == Reason.OK
+    if vectors is not None and splitter is not None:
+        raise InputError("candidates that bring vectors cannot be split into passages: leave out one of the two")
     digests = hash_documents(sets, vectors)
+    passages = None
+    paired, paired_reasons = sets, reasons  # what is paired with the queries: the candidates, or their passages
+    if splitter is not None:
+        passages = _split_candidates(sets, np.flatnonzero(reasons == Reason.OK).astype(np.int32), digests, splitter)
+        paired, paired_reasons = passages.sets, np.zeros(passages.sets.pair_count, dtype=np.int8)
+        digests = hash_texts(text_column(paired.candidates, "text"))
+    to_score = paired_reasons == Reason.OK
     stored_columns = {}
     if lookup is not None:
-        pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
+        pair_hashes = join_digests(text_column(paired.queries, "query"), digests, paired.query_of)
         logits = np.where(to_score, lookup(pair_hashes).logits, np.float32(np.nan))
         stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
         to_score &= np.isnan(logits)
     rows = np.flatnonzero(to_score).astype(np.int32)
     # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
-    needed = reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
+    needed = paired_reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
     text_rows = rows if vectors is None else rows[~vectors.is_brought[rows]]
-    pairs = encode(sets, text_rows, encoder, digests=digests, with_query=sets.query_of[needed])
+    pairs = encode(paired, text_rows, encoder, digests=digests, with_query=paired.query_of[needed])
 
+    documents, places = _documents_by_query(pairs, text_rows, paired)
+    query_lengths = np.zeros(paired.pair_count, dtype=np.int32)
+    query_lengths[text_rows] = pairs.query_lengths
     dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", *INTERNAL_COLUMNS)
     candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
-    documents, places = _documents_by_query(pairs, text_rows, sets)
-    query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
-    query_lengths[text_rows] = pairs.query_lengths
+    queries = keep_columns(sets.queries, without=dropped)
+    columns: dict[str, Any] = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths, **stored_columns}
     if vectors is not None:
         vector_rows = rows[vectors.is_brought[rows]]
         query_lengths[vector_rows] = pairs.queries.lengths[sets.query_of[vector_rows]]  # of texts by themselves
-        candidates = candidates.append_column(DOCUMENT_VECTORS, vectors.rows.only(to_score).to_arrow())
-    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
+        columns[DOCUMENT_VECTORS] = vectors.rows.only(to_score).to_arrow()
+    columns[REASON] = paired_reasons
+    if passages is not None:
+        rows_of_passages = _append(keep_columns(paired.candidates, without=("text",)), columns)
+        queries = queries.append_column(PASSAGES, list_column(rows_of_passages, paired.offsets))
+        columns = {COUNT: passages.counts, REASON: reasons}
+    of_queries = {
+        QUERY_TOKENS: pairs.queries.to_arrow(),
+        DOCUMENT_TOKENS: documents,
+        TRUNCATED: paired.count(text_rows[pairs.is_truncated] if pairs.is_truncated is not None else rows[:0]),
+        CUT: sets.count(passages.is_cut if passages is not None else rows[:0]),
+        REASON: query_reasons,
+    }
+    return replace(sets, queries=_append(queries, of_queries), candidates=_append(candidates, columns)).to_table()
+
+
+@dataclass(frozen=True, slots=True)
+class _PassageRows:
+    """The passages of a block as candidates of its queries, and of each candidate how many they are, [candidates].
+
+    `is_cut` marks the candidates whose documents go on behind their last passage.
+    """
+
+    sets: CandidateSets
+    counts: IntArray
+    is_cut: npt.NDArray[np.bool_]
+
+
+def _split_candidates(sets: CandidateSets, rows: IntArray, digests: Hashes, splitter: Splitter) -> _PassageRows:
+    """Return the passages of these candidates, each distinct text split once; `digests` are those of all texts."""
+    first, document_of = distinct_hashes(digests[rows])
+    documents = text_column(sets.candidates, "text").take(pa.array(rows[first])).to_pylist()
+    windows = splitter.split(documents)
+    counts = np.zeros(sets.pair_count, dtype=np.int32)
+    counts[rows] = windows.counts[document_of]
+    is_cut = np.zeros(sets.pair_count, dtype=np.bool_)
+    is_cut[rows] = windows.is_cut[document_of]
+    chosen = windows.rows_of(document_of)
+    passages = pa.table(
+        {
+            "text": pa.array(windows.texts(documents), pa.large_string()).take(pa.array(chosen)),
+            START: windows.starts[chosen],
+            END: windows.ends[chosen],
+        }
+    )
+    per_query = np.bincount(np.repeat(sets.query_of, counts), minlength=len(sets))
+    return _PassageRows(CandidateSets(sets.queries, passages, offsets_of(per_query)), counts, is_cut)
+
+
+def _append(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     for name, values in columns.items():
-        candidates = candidates.append_column(name, pa.array(values))
-    queries = keep_columns(sets.queries, without=dropped)
-    for name, array in ((QUERY_TOKENS, pairs.queries.to_arrow()), (DOCUMENT_TOKENS, documents)):
-        queries = queries.append_column(name, array)
-    queries = queries.append_column(REASON, pa.array(query_reasons))
-    return replace(sets, queries=queries, candidates=candidates).to_table()
+        table = table.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
+    return table
 
 
 def candidate_vectors(sets: CandidateSets, encoder: PairEncoder) -> CandidateVectors | None:
@@ -147,7 +220,7 @@ def is_prepared(table: pa.Table) -> bool:
 
 
 def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedPairs, IntArray]:
-    """Return the pairs of a prepared block that the engine has to score, and their candidate rows."""
+    """Return the pairs of a prepared block, see `pairs_of`, that the engine has to score, and their rows."""
     is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
     rows = np.flatnonzero(is_valid & np.isnan(stored_logits(sets))).astype(np.int32)
     by_query = combined(sets.queries.column(DOCUMENT_TOKENS))
@@ -175,7 +248,7 @@ def encoded_pairs(sets: CandidateSets, template: PairTemplate) -> tuple[EncodedP
 
 
 def stored_logits(sets: CandidateSets) -> FloatArray:
-    """Return the logit that the score store had for each candidate, NaN for the others."""
+    """Return the logit that the score store had for each pair, NaN for the others."""
     if LOGIT in sets.candidates.column_names:
         logits: FloatArray = sets.candidates.column(LOGIT).to_numpy()
         return logits
@@ -185,22 +258,22 @@ def stored_logits(sets: CandidateSets) -> FloatArray:
 def look_up_again(table: pa.Table, lookup: Callable[[Hashes], StoredScores]) -> pa.Table:
     """Return a block that was prepared with a lookup, completed by the logits that `lookup` knows."""
     sets = CandidateSets.from_table(table)
-    logits = stored_logits(sets)
-    is_valid = sets.candidates.column(REASON).to_numpy() == Reason.OK
+    paired = pairs_of(sets)
+    logits = stored_logits(paired)
+    is_valid = paired.candidates.column(REASON).to_numpy() == Reason.OK
     rows = np.flatnonzero(is_valid & np.isnan(logits)).astype(np.int32)
-    stored = lookup(pair_hashes_of(sets, rows))
+    stored = lookup(pair_hashes_of(paired, rows))
     if not stored.known.any():
         return table
     logits = logits.copy()
     logits[rows] = stored.logits
-    candidates = sets.candidates
-    return sets.with_candidates(
-        candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
-    ).to_table()
+    candidates = paired.candidates
+    candidates = candidates.set_column(candidates.column_names.index(LOGIT), LOGIT, pa.array(logits))
+    return with_pairs(sets, paired.with_candidates(candidates)).to_table()
 
 
 def pair_hashes_of(sets: CandidateSets, rows: IntArray) -> Hashes:
-    """Return the pair hashes of these candidates, shape [rows, 2], of a block that was prepared with a lookup."""
+    """Return the pair hashes of these rows, shape [rows, 2], of a block that was prepared with a lookup."""
     halves = [sets.candidates.column(name).to_numpy()[rows] for name in (HASH_HIGH, HASH_LOW)]
     return np.stack(halves, axis=1)
 
@@ -219,18 +292,10 @@ def encode(
     queries that are tokenised, by default those of the candidates.
     """
     texts = texts_beside_vectors(sets.candidates)
-    first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
+    first, document_of = distinct_hashes((hash_texts(texts) if digests is None else digests)[rows])
     documents = texts if len(first) == len(texts) else texts.take(pa.array(rows[first]))
     query_of = sets.query_of[rows]
     is_used = np.zeros(len(sets), dtype=np.bool_)
     is_used[query_of if with_query is None else with_query] = True
     queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
     return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
-
-
-def _distinct(digests: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Return the first row of each distinct digest, and for each row the number of its distinct digest."""
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(digests))]
-    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), buffers)
-    codes = values.dictionary_encode().indices.to_numpy()
-    return np.unique(codes, return_index=True)[1], codes

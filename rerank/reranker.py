@@ -1,24 +1,28 @@
 """Rank candidate sets: the one place that joins encoding, scoring and ranking."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 
 import numpy as np
 import pyarrow as pa
 
-from rerank.arrays import FloatArray, IntArray, offsets_of
+from rerank.arrays import FloatArray, IntArray
 from rerank.config import BUNDLED, ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.encoding.requests import encode_request, encode_requests
+from rerank.encoding.windows import Splitter
 from rerank.engines import Engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress, block_name
 from rerank.prepare import (
+    CUT,
     REASON,
+    TRUNCATED,
     encoded_pairs,
     is_prepared,
     pair_hashes_of,
@@ -29,13 +33,14 @@ from rerank.prepare import (
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.ranking.output_columns import REJECTED, USAGE
+from rerank.ranking.passages import PASSAGES, Aggregate, aggregate, in_documents, pairs_of, score_documents
 from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
 from rerank.ranking.usage import usage_column
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
 from rerank.tables.frames import Frame, Unscored, rank_frame
-from rerank.types import RankedDocument, RerankRequest, RerankResult, requests_of
+from rerank.types import Passage, RankedDocument, RerankRequest, RerankResult, requests_of
 
 _SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported
 
@@ -60,6 +65,8 @@ class Reranker:
         """
         self.config = ScorerConfig(model=model) if isinstance(model, str) else model
         self.encoder = encoder or load_encoder(self.config)
+        self.splitter = Splitter(self.encoder, self.config.passages) if self.config.passages else None
+        self._aggregate: Aggregate = self.config.passages.aggregate if self.config.passages else "max"
         self._engine = engine
         self._seconds_per_pair = inf  # of the last block
 
@@ -90,11 +97,14 @@ class Reranker:
         instead of a text. Other columns and fields are kept. The result has:
 
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
-          and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
+          and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them. If
+          documents are split into passages, `passages` is how many each has, and `best_passage: struct<start, end>`
+          the characters of the best one
         - `rejected: list<struct<doc_id, source_rank, reason>>`, the candidates that could not be scored
-        - `usage: struct<pairs_ranked, store_hits, pairs_scored, tokens, computed_tokens, padding_tokens, texts,
-          remembered_texts, engine_seconds>`, to be added up over rows; from `pairs_scored` on, they are counted for the
-          whole table, in its first row
+        - `usage: struct<pairs_ranked, store_hits, pairs_truncated, passages, documents_cut, pairs_scored, tokens,
+          computed_tokens, padding_tokens, texts, remembered_texts, engine_seconds>`, to be added up over rows; from
+          `pairs_scored` on, they are counted for the whole table, in its first row. `pairs_ranked` are candidates; the
+          other pairs are their passages where they are split
 
         `save_scores` is called with the hashes, logits and tokens of pairs as soon as they are scored; the table must
         then have been prepared with a lookup. Pairs on which the engine fails are rejected, the others are ranked;
@@ -106,20 +116,29 @@ class Reranker:
         Raises InputError if columns are missing or of other types, ModelError or ConfigError if the model cannot be
         loaded, EngineLostError if the device fails.
         """
-        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
-        sets = CandidateSets.from_table(prepared)
-        pairs, rows = encoded_pairs(sets, self.encoder.template)
-        logits = stored_logits(sets)
+        if not is_prepared(table):
+            table = prepare(table, self.encoder, depth=options.depth, splitter=self.splitter)
+        sets = CandidateSets.from_table(table)
+        paired = pairs_of(sets)
+        pairs, rows = encoded_pairs(paired, self.encoder.template)
+        logits = stored_logits(paired)
         hits = np.isfinite(logits)
         scored = self._score_block(
-            sets, pairs, rows, save_scores=save_scores, attempts=attempts, on_progress=on_progress
+            paired,
+            pairs,
+            rows,
+            save_scores=save_scores,
+            attempts=attempts,
+            on_progress=on_progress and in_documents(on_progress, sets.pair_count / max(1, paired.pair_count)),
         )
         logits = np.where(hits, logits, np.float32(np.nan))
         logits[rows] = scored.logits
-
-        codes = sets.candidates.column(REASON).to_numpy().copy()
+        codes = paired.candidates.column(REASON).to_numpy().copy()
         codes[rows] = scored.codes
         codes = mark_not_finite(codes, logits)
+        reasons = sets.candidates.column(REASON).to_numpy()
+        sets, logits, codes = score_documents(sets, reasons, logits, codes, self._aggregate)
+
         rejections = rejected(sets, sets.queries.column(REASON).to_numpy(), codes)
         clean, too_deep = without_internal_columns(sets), codes == Reason.TOO_DEEP
         clean = clean.with_candidates(with_source_score(clean.candidates))
@@ -136,8 +155,14 @@ class Reranker:
         ).to_table()
         is_scored = scored.codes == Reason.OK
         usage = usage_column(
-            sets,
-            by_pair={"pairs_ranked": np.isfinite(logits) | too_deep, "store_hits": hits},
+            len(sets),
+            by_query={
+                "pairs_ranked": sets.count(np.isfinite(logits) | too_deep),
+                "store_hits": paired.count(hits),
+                "pairs_truncated": sets.queries.column(TRUNCATED).to_numpy(),
+                "passages": np.diff(paired.offsets) * (PASSAGES in sets.queries.column_names),
+                "documents_cut": sets.queries.column(CUT).to_numpy(),
+            },
             totals={
                 "pairs_scored": int(np.count_nonzero(is_scored)),
                 "tokens": int(pairs.lengths[is_scored].sum()),
@@ -200,13 +225,9 @@ class Reranker:
         requests = requests_of(queries, documents, top_k)
         if not requests:
             return RankedQueries(())
-        bounds = offsets_of([len(request.documents) for request in requests])
-        pairs = encode_requests(self.encoder, requests)
-        logits = self.engine.score(pairs).logits
-        results = (
-            self.finish(request, pairs.take(np.arange(start, stop)), logits[start:stop])
-            for request, start, stop in zip(requests, bounds[:-1], bounds[1:], strict=True)
-        )
+        pairs, pairs_of_each = encode_requests(requests, self.encoder, self.splitter)
+        logits = np.split(self.engine.score(pairs).logits, np.cumsum([len(own) for own in pairs_of_each])[:-1])
+        results = map(self.finish, requests, pairs_of_each, logits)
         return RankedQueries(tuple(map(RankedTexts.of, requests, results)))
 
     def rank_frame(self, frame: Frame, *, top_k: int | None = None, unscored: Unscored = "raise") -> Frame:
@@ -237,13 +258,31 @@ class Reranker:
 
         `checkpoint` is called before each chunk of texts, and what it raises ends the work.
         """
-        return encode_request(self.encoder, request, checkpoint)
+        return encode_request(request, self.encoder, self.splitter, checkpoint)
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
         """Return the documents of a request ranked by logits [pairs]. Raises ModelError if a logit is not finite."""
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.config.model!r} gave {np.count_nonzero(~np.isfinite(logits))} scores that are NaN")
-        order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[: request.top_k]
-        scores = self.encoder.relevance.scores(logits, pairs.queries.lengths[pairs.query_of])
-        ranked = (RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)
-        return RerankResult(tuple(ranked), int(pairs.lengths.sum()))
+        query_lengths, windows = pairs.queries.lengths[pairs.query_of], pairs.windows
+        pair_scores = self.encoder.relevance.scores(logits, query_lengths)
+        if windows is None:
+            ranked = _ranked(logits, pair_scores, request.top_k)
+        else:
+            logits, best = aggregate(logits, windows.counts, self._aggregate)
+            scores = self.encoder.relevance.scores(logits, query_lengths[best])
+            spans = zip(
+                windows.starts[best].tolist(), windows.ends[best].tolist(), pair_scores[best].tolist(), strict=True
+            )
+            counts, passages = windows.counts.tolist(), [Passage(*span) for span in spans]
+            ranked = tuple(
+                replace(document, passages=counts[document.index], best_passage=passages[document.index])
+                for document in _ranked(logits, scores, request.top_k)
+            )
+        return RerankResult(ranked, int(pairs.lengths.sum()))
+
+
+def _ranked(logits: FloatArray, scores: FloatArray, top_k: int | None) -> tuple[RankedDocument, ...]:
+    """Return the documents with these logits and relevance scores, best first."""
+    order = best_first(logits, np.zeros(len(logits), dtype=np.int32))[:top_k]
+    return tuple(RankedDocument(int(row), float(scores[row]), float(logits[row])) for row in order)

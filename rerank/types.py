@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from sys import getsizeof
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rerank.arrays import FloatArray
 from rerank.errors import InputError
@@ -34,6 +34,27 @@ class TokenLimits:
 AS_THE_MODEL = TokenLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class PassageLimits:
+    """What a request changes in how a model with passages splits documents; None: as the model is configured.
+
+    At most `most` passages of a document are scored, and not more than the model allows. A passage repeats `overlap`
+    tokens of the one before it. Raises InputError if `most` is below 1 or `overlap` is below 0.
+    """
+
+    most: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise InputError(f"the number of passages of a document must be at least 1, got {self.most}")
+        if self.overlap is not None and self.overlap < 0:
+            raise InputError(f"the overlap of passages must be at least 0 tokens, got {self.overlap}")
+
+
+AS_CONFIGURED = PassageLimits()
+
+
 class CheckedTexts(tuple[str, ...]):
     """Texts that were checked before: valid Unicode, and none of those that reach a model is blank."""
 
@@ -46,7 +67,8 @@ class RerankRequest:
 
     `query` may also be a tuple with a query for each document: independent pairs, scored as one request. `top_k` is
     the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may take; None:
-    no limit. `token_limits` truncates texts further than the model does.
+    no limit. `token_limits` truncates texts further than the model does. `passage_limits` are for models that score
+    long documents passage by passage.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, if there are
     several queries but not one for each document, or if `top_k` or `timeout_s` is not positive. Documents that are
@@ -58,6 +80,7 @@ class RerankRequest:
     top_k: int | None = None
     timeout_s: float | None = None
     token_limits: TokenLimits = AS_THE_MODEL
+    passage_limits: PassageLimits = AS_CONFIGURED
 
     def __post_init__(self) -> None:
         if isinstance(self.query, tuple):
@@ -128,17 +151,28 @@ class EncodeRequest:
         return sum(map(getsizeof, self.texts))
 
 
+class Passage(NamedTuple):
+    """A part of a document: its first character, the one behind its last character, and its relevance score."""
+
+    start: int
+    end: int
+    score: float
+
+
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
     """One scored document of a request.
 
     `index` is its place in `RerankRequest.documents`, from 0. `score` is its relevance score from 0 to 1, for most
-    models the sigmoid of the logit. `logit` is the model's raw output; documents are sorted by it.
+    models the sigmoid of the logit. `logit` is the model's raw output; documents are sorted by it. A model that scores
+    long documents passage by passage gives the number of `passages`, and the best one.
     """
 
     index: int
     score: float
     logit: float
+    passages: int | None = None
+    best_passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)

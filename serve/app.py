@@ -47,7 +47,9 @@ class Ingress:
         aliases = {alias: model.name for model in settings.models for alias in model.aliases}
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
         may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
-        self._server = Server(Models(scorers, aliases, may_sleep), settings.limits, api_keys, RaySink())
+        with_passages = frozenset(model.name for model in settings.models if model.scorer.passages is not None)
+        models = Models(scorers, aliases, may_sleep, with_passages)
+        self._server = Server(models, settings.limits, api_keys, RaySink())
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -32,12 +32,14 @@ class Scorer(Protocol):
 class Models:
     """Scorers by public name and alias; the first model answers requests that name no model.
 
-    Models in `may_sleep` are scaled to zero when idle; describing the server must not wake them.
+    Models in `may_sleep` are scaled to zero when idle; describing the server must not wake them. Those in
+    `with_passages` score long documents passage by passage.
     """
 
     scorers: Mapping[str, Scorer]
     aliases: Mapping[str, str] = field(default_factory=dict)
     may_sleep: frozenset[str] = frozenset()
+    with_passages: frozenset[str] = frozenset()
 
     @property
     def names(self) -> Sequence[str]:

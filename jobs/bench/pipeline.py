@@ -17,7 +17,7 @@ from jobs.bench.turns import further_rate
 from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
-from rerank.arrays import IntArray, Ragged
+from rerank.arrays import IntArray, Offsets, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Scores
@@ -39,6 +39,7 @@ class FreeEncoder:
 
     template: PairTemplate = _NO_TEMPLATE
     max_length: int = 512
+    passage_limit: int = 512
     relevance: Relevance = Relevance.SIGMOID
     text_format: str = ""
 
@@ -56,6 +57,10 @@ class FreeEncoder:
         return EncodedPairs(
             self.template, _empty(len(queries)), _empty(len(documents)), query_of, document_of, none, none
         )
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return no tokens for any text."""
+        return [np.empty(0, dtype=np.int64)] * len(texts)
 
 
 def _empty(rows: int) -> Ragged:

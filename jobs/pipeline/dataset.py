@@ -19,6 +19,7 @@ from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
+from rerank.encoding.windows import Splitter
 from rerank.engines import Engine, load_encoder
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
@@ -120,10 +121,11 @@ def _read_and_prepare(
     source, score_lookup, encoder = _fetch_shared(shared)
     encoder = encoder or _load_encoder(scorer)
     lookup = open_snapshot(score_lookup).lookup if score_lookup else None
+    splitter = Splitter(encoder, scorer.passages) if scorer.passages else None
     tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
     for table, read_seconds in _read_ahead(tables):
         started = perf_counter()
-        prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth)
+        prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth, splitter=splitter)
         if reporter is not None:
             reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
         yield prepared

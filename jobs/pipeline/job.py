@@ -178,7 +178,8 @@ def _on_cluster(
             engine=engine,
             encoder=encoder or shipped_encoder,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
-        return Outcome(sink.reports, model, pool.size, reporter.counts().sums, perf_counter() - started)
+        seconds = perf_counter() - started
+        return Outcome(sink.reports, model, pool.size, reporter.counts().sums, seconds, scorer.passages)
 
 
 def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:

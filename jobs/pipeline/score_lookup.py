@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
+from rerank.encoding.windows import Splitter
 from rerank.fingerprint import ModelIdentity, identify, pin
 from rerank.store import Damage, Part, ScoreStore, Snapshot
 
@@ -37,11 +38,13 @@ def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:
-    """Return the settings with the model's content and this machine's precision, the scorer's identity and its encoder.
+    """Return the scorer's complete settings, its identity and its encoder.
+
+    The settings have the model's content, this machine's precision and the tokens of a passage.
 
     Runs on a worker like those that will score, because the driver may have neither their GPU nor the model.
     Raises ModelError if the tokenizer cannot be loaded or the model is no cross-encoder, ConfigError if the device is
-    missing.
+    missing or a passage does not fit into the model's limit.
     """
     from rerank.engines import kind_of, load_encoder
     from rerank.engines.check_config import check_config
@@ -51,6 +54,9 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     pinned = pin(scorer).model_copy(update={"dtype": dtype})
     encoder = load_encoder(pinned)
     check_config(pinned)
+    if pinned.passages is not None:
+        tokens = Splitter(encoder, pinned.passages).sizes.tokens
+        pinned = pinned.model_copy(update={"passages": pinned.passages.model_copy(update={"tokens": tokens})})
     identity = identify(
         pinned,
         max_length=encoder.max_length,

@@ -8,6 +8,7 @@ from typing import Any
 from jobs.console import plural
 from jobs.pipeline.counts import PEAK
 from jobs.pipeline.staging import PartReport
+from rerank.config import PassageSettings
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
 
@@ -29,6 +30,7 @@ class Outcome:
     actors: int
     measured: dict[str, float]
     seconds: float
+    passages: PassageSettings | None = None
 
 
 def add_up(reports: list[PartReport]) -> Counter[str]:
@@ -64,6 +66,8 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
         "pairs_rejected": int(sums["pairs_rejected"]),
         "pairs_scored": int(sums["pairs_scored"]),
         "store_hits": int(sums["store_hits"]),
+        "pairs_truncated": int(sums["pairs_truncated"]),
+        "passages": outcome.passages and _passages(outcome.passages, sums),
         "tokens": int(sums["tokens"]),
         "padding_share": round(sums["padding_tokens"] / computed, 4) if computed else 0.0,
         "remembered_texts_share": round(sums["remembered_texts"] / sums["texts"], 4) if sums["texts"] else 0.0,
@@ -81,4 +85,13 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
         "fingerprint": outcome.model.fingerprint,
         "files": [{"name": file.name, "rows": file.rows} for part in outcome.parts for file in part.files],
         "versions": {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")},
+    }
+
+
+def _passages(settings: PassageSettings, sums: Counter[str]) -> dict[str, Any]:
+    """Return how documents were split, the number of passages, and of documents that `max_passages` cut."""
+    return {
+        **settings.model_dump(),
+        "count": int(sums["passages"]),
+        "documents_cut": int(sums["documents_cut"]),
     }

@@ -149,6 +149,7 @@ class Batcher:
         tokenizing.add_done_callback(self._tokenizing.discard)
         work = await asyncio.shield(tokenizing)  # the thread goes on until its next checkpoint if the caller leaves
         assert work is not None
+        admitted.pairs = max(admitted.pairs, len(work))  # passages count as pairs once they are known
         queued = QueuedRequest.of(work, admitted)
         self._queue.append(queued)
         self._start_batches()

@@ -6,12 +6,13 @@ from itertools import chain
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from rerank.arrays import IntArray, Ragged
+from rerank.arrays import IntArray, Offsets, Ragged
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, query_tokens
-from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads
-from rerank.encoding.truncate import pair_limit, refuse_truncated
+from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads, read_starts
+from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
@@ -68,7 +69,10 @@ class PairCallEncoder:
         if limits.document is not None:
             documents = self._truncated(documents, limits.document, checkpoint)
         texts = [(queries[query], documents[document]) for query, document in zip(query_of, document_of, strict=True)]
-        rows = Ragged.from_arrays(self._call(texts, most, checkpoint, strict=limits.strict))
+        ids, is_truncated = self._call(texts, most, checkpoint)
+        if limits.strict:
+            refuse_truncated(is_truncated, most)
+        rows = Ragged.from_arrays(ids)
         return EncodedPairs(
             template=self.template,
             queries=Ragged.from_rows([()] * len(queries)),
@@ -77,12 +81,26 @@ class PairCallEncoder:
             document_of=np.arange(len(rows), dtype=np.int32),
             query_lengths=np.zeros(len(rows), dtype=np.int32),
             document_lengths=rows.lengths.astype(np.int32),
+            is_truncated=is_truncated,
         )
 
+    @property
+    def passage_limit(self) -> int:
+        """Return the most tokens of a document that are never truncated beside a query of usual length."""
+        special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        prompt_tokens = len(self._tokenizer.encode(self.text_format, add_special_tokens=False))
+        return beside_a_query(self.max_length - special_count - prompt_tokens)
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return the characters at which the tokens of each text start, see `read_starts`."""
+        with self._lock:
+            self._tokenizer.no_truncation()
+            return read_starts(self._tokenizer, texts, most, checkpoint)
+
     def _call(
-        self, pairs: Sequence[tuple[str, str]], most: int, checkpoint: Checkpoint, *, strict: bool
-    ) -> list[IntArray]:
-        """Return the token ids of each pair, truncated to `most` tokens. Raises TooLongError if `strict`."""
+        self, pairs: Sequence[tuple[str, str]], most: int, checkpoint: Checkpoint
+    ) -> tuple[list[IntArray], npt.NDArray[np.bool_]]:
+        """Return the token ids of each pair, truncated to `most` tokens, and which pairs were truncated."""
         rows, is_truncated = [], []
         for start, stop in chunks([len(query) + len(document) for query, document in pairs]):
             checkpoint()
@@ -91,9 +109,7 @@ class PairCallEncoder:
                 encodings = self._tokenizer.encode_batch_fast(pairs[start:stop])
             rows += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
             is_truncated += [bool(encoding.overflowing) for encoding in encodings]
-        if strict:
-            refuse_truncated(np.array(is_truncated), most)
-        return rows
+        return rows, np.array(is_truncated, dtype=np.bool_)
 
     def _heads(
         self,

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, VectorRows, offsets_of, spans
-from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
-from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
+from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
+from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated, truncate_longest_first
+from rerank.encoding.windows import Windows, WindowTokenizer
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
@@ -45,9 +46,11 @@ class EncodedPairs:
     """Pairs as token ids: pair i has the first query_lengths[i] tokens of row query_of[i] of `queries`, and likewise of
     `documents`.
 
-    Rows are shared: a query with 100 candidates is stored once. Lengths are those after truncation.
+    Rows are shared: a query with 100 candidates is stored once. Lengths are those after truncation; encoders say which
+    pairs were truncated [pairs].
 
     `vectors` [documents] are the vectors of documents that came with vectors and have no tokens; None: there are none.
+    If the documents are passages, `windows` has one for each pair.
     """
 
     template: PairTemplate
@@ -58,6 +61,8 @@ class EncodedPairs:
     query_lengths: IntArray
     document_lengths: IntArray
     vectors: VectorRows | None = None
+    is_truncated: npt.NDArray[np.bool_] | None = None
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.query_of)
@@ -68,13 +73,15 @@ class EncodedPairs:
         return self.query_lengths + self.document_lengths + np.int32(self.template.special_count)
 
     def take(self, pairs: npt.NDArray[np.integer]) -> "EncodedPairs":
-        """Return these pairs in this order, with the same texts."""
+        """Return these pairs in this order, with the same texts, without their windows."""
         return replace(
             self,
             query_of=self.query_of[pairs],
             document_of=self.document_of[pairs],
             query_lengths=self.query_lengths[pairs],
             document_lengths=self.document_lengths[pairs],
+            is_truncated=None if self.is_truncated is None else self.is_truncated[pairs],
+            windows=None,
         )
 
     def join(self, pairs: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray, Offsets]:
@@ -96,17 +103,12 @@ class EncodedPairs:
         return ids, types, pieces[::5]
 
 
-class PairEncoder(Protocol):
+class PairEncoder(WindowTokenizer, Protocol):
     """What the rest of the package needs of an encoder."""
 
     @property
     def template(self) -> PairTemplate:
         """Return how texts are joined into pairs."""
-        ...
-
-    @property
-    def max_length(self) -> int:
-        """Return the most tokens that a pair may have; of texts that are encoded by themselves, a text."""
         ...
 
     @property
@@ -187,6 +189,16 @@ class Encoder:
         most = budget + 1  # more was read only to compare lengths
         return replace(pairs, queries=pairs.queries.first(most), documents=pairs.documents.first(most))
 
+    @property
+    def passage_limit(self) -> int:
+        """Return the most tokens of a document that are never truncated beside a query of usual length."""
+        prompt_tokens = len(self._tokenizer.encode(self.text_format, add_special_tokens=False))
+        return beside_a_query(self.max_length - self.template.special_count - prompt_tokens)
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return the characters at which the tokens of each text start, see `read_starts`."""
+        return read_starts(self._tokenizer, texts, most, checkpoint)
+
     def tokenize(
         self, texts: Sequence[str], count: int = _LONGEST_COMPARED, checkpoint: Checkpoint = never_stop
     ) -> Ragged:
@@ -209,10 +221,13 @@ class Encoder:
         query_lengths, document_lengths = truncate_longest_first(
             queries.lengths[query_of], full_lengths[document_of], most - self.template.special_count
         )
+        is_truncated = query_lengths + document_lengths < queries.lengths[query_of] + full_lengths[document_of]
         if limits.strict:
-            untruncated = queries.lengths[query_of] + full_lengths[document_of]
-            refuse_truncated(query_lengths + document_lengths < untruncated, most)
-        return EncodedPairs(self.template, queries, documents, query_of, document_of, query_lengths, document_lengths)
+            refuse_truncated(is_truncated, most)
+        lengths = query_lengths, document_lengths
+        return EncodedPairs(
+            self.template, queries, documents, query_of, document_of, *lengths, is_truncated=is_truncated
+        )
 
 
 def query_tokens(budget: int) -> int:

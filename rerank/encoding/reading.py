@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from rerank.arrays import IntArray
+from rerank.arrays import IntArray, Offsets
 
 Checkpoint = Callable[[], None]
 """Called before each chunk of work; raises an exception to end the work there."""
@@ -23,6 +23,7 @@ _GROWTH = 8  # … and this many times as far
 _TOKENS_BESIDE_A_CUT = 128
 _LONGEST_WORD = 1_000
 _SPACE = re.compile(r"\s")
+_NO_STARTS: Offsets = np.empty(0, dtype=np.int64)
 
 
 def never_stop() -> None:
@@ -80,6 +81,32 @@ def _read(
         left, characters = again, _GROWTH * characters
 
 
+def read_starts(
+    tokenizer: Tokenizer, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop
+) -> list[Offsets]:
+    """Return the character at which each token of each text starts, ascending, without special tokens.
+
+    Of a text with more than `most` tokens these are more than `most` of its first ones. The tokeniser must not
+    truncate. Long texts are read in pieces that end between words.
+    """
+    starts: list[list[Offsets]] = [[] for _ in texts]
+    counts, read = [0] * len(texts), [0] * len(texts)  # tokens, and characters
+    left = [place for place, text in enumerate(texts) if text]
+    while left:
+        sizes = [min(_CHUNK_CHARACTERS, first_characters(most - counts[place])) for place in left]
+        pieces = [head(texts[place], size, read[place]) for place, size in zip(left, sizes, strict=True)]
+        for start, stop in chunks([len(piece) for piece in pieces]):
+            checkpoint()
+            encodings = tokenizer.encode_batch(pieces[start:stop], add_special_tokens=False)
+            for place, piece, encoding in zip(left[start:stop], pieces[start:stop], encodings, strict=True):
+                firsts = (first for first, _ in encoding.offsets)
+                starts[place].append(np.fromiter(firsts, dtype=np.int64, count=len(encoding)) + read[place])
+                counts[place] += len(encoding)
+                read[place] += len(piece)
+        left = [place for place in left if read[place] < len(texts[place]) and counts[place] <= most]
+    return [np.maximum.accumulate(np.concatenate([_NO_STARTS, *parts])) for parts in starts]
+
+
 def first_characters(count: int) -> int:
     """Return how many characters of a text are read first for `count` tokens; shorter texts are read as a whole."""
     return _CHARACTERS_PER_TOKEN * (count + _TOKENS_BESIDE_A_CUT)
@@ -97,9 +124,10 @@ def chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
-def head(text: str, characters: int) -> str:
-    """Return the first `characters` characters of a text and the rest of the word in which they end."""
-    if len(text) <= characters:
-        return text
-    end = _SPACE.search(text, characters, characters + _LONGEST_WORD)
-    return text[: end.start() if end else characters]
+def head(text: str, characters: int, start: int = 0) -> str:
+    """Return `characters` characters of a text from `start`, and the rest of the word in which they end."""
+    last = start + characters
+    if len(text) <= last:
+        return text[start:]
+    end = _SPACE.search(text, last, last + _LONGEST_WORD)
+    return text[start : end.start() if end else last]

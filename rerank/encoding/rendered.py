@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from rerank.arrays import IntArray, Ragged
+from rerank.arrays import IntArray, Offsets, Ragged
 from rerank.encoding.chat_template import ChatTemplate, Splice
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
-from rerank.encoding.reading import Checkpoint, chunks, never_stop
-from rerank.encoding.truncate import pair_limit, refuse_truncated
+from rerank.encoding.reading import Checkpoint, chunks, never_stop, read_starts
+from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
@@ -81,7 +81,17 @@ class RenderedEncoder:
             document_of=np.arange(len(ragged), dtype=np.int32),
             query_lengths=np.zeros(len(ragged), dtype=np.int32),
             document_lengths=ragged.lengths.astype(np.int32),
+            is_truncated=np.array(is_truncated, dtype=np.bool_),
         )
+
+    @property
+    def passage_limit(self) -> int:
+        """Return the most tokens of a document that are never truncated beside a query of usual length."""
+        return beside_a_query(self.max_length - self._constant)
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return the characters at which the tokens of each text start, see `read_starts`."""
+        return read_starts(self._tokenizer, texts, most, checkpoint)
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
         encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tokenizers import Tokenizer
 
-from rerank.arrays import IntArray, Ragged, offsets_of
+from rerank.arrays import IntArray, Offsets, Ragged, offsets_of
 from rerank.encoding.chat_template import TEXT_PROBES, Splice
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
-from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
-from rerank.encoding.truncate import pair_limit, refuse_truncated
+from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
+from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
 from rerank.errors import ModelError
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
@@ -79,8 +79,18 @@ class TemplatedEncoder:
             document_of=document_of,
             query_lengths=query_lengths.astype(np.int32),
             document_lengths=document_lengths.astype(np.int32),
+            is_truncated=is_truncated | (query_lengths < query_rows.lengths[query_of]),
         )
         return _with_tail(pairs, is_truncated, self._tail) if self._tail and is_truncated.any() else pairs
+
+    @property
+    def passage_limit(self) -> int:
+        """Return the most tokens of a document that are never truncated beside a query of usual length."""
+        return beside_a_query(self.max_length - self.template.special_count - len(self._tail))
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return the characters at which the tokens of each text start, see `read_starts`."""
+        return read_starts(self._tokenizer, texts, most, checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
-from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
+from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.text_roles import Role, TextRoles, vector_width
 from rerank.encoding.tokenizer import length_limit, load_parts
 from rerank.encoding.truncate import pair_limit, refuse_truncated
@@ -147,7 +147,7 @@ class TextEncoder:
         Limits hold for each text: `limits.pair` for the tokens of a row, `limits.document` for those of the document's
         own text. Raises TooLongError if `limits.strict` and a document was truncated.
         """
-        query_rows, _ = self._rows(queries, 0, replace(limits, document=None), checkpoint)
+        query_rows, is_query_truncated = self._rows(queries, 0, replace(limits, document=None), checkpoint)
         document_rows, is_truncated = self._rows(documents, 1, limits, checkpoint)
         if limits.strict:
             most = pair_limit(limits, self.max_length, special_count=self._special_count)
@@ -160,7 +160,17 @@ class TextEncoder:
             document_of=document_of,
             query_lengths=query_rows.lengths[query_of].astype(np.int32),
             document_lengths=document_rows.lengths[document_of].astype(np.int32),
+            is_truncated=is_query_truncated[query_of] | is_truncated[document_of],
         )
+
+    @property
+    def passage_limit(self) -> int:
+        """Return the most tokens of a document's own text that are never truncated."""
+        return (self._roles[1].max_length or self.max_length) - self._special_count - self._prompt_lengths[1]
+
+    def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
+        """Return the characters at which the tokens of each text start, see `read_starts`."""
+        return read_starts(self._tokenizer, texts, most, checkpoint)
 
     def encode_texts(self, texts: Sequence[str], *, is_query: bool, checkpoint: Checkpoint = never_stop) -> Texts:
         """Return queries or documents by themselves, truncated to the model's limits.

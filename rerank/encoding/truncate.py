@@ -7,6 +7,14 @@ from rerank.arrays import IntArray
 from rerank.errors import InputError, TooLongError
 from rerank.types import TokenLimits
 
+# A passage leaves room for a query of so many tokens, or of a quarter of a small limit.
+_QUERY_TOKENS, _QUERY_SHARE = 64, 4
+
+
+def beside_a_query(budget: int) -> int:
+    """Return how many of `budget` tokens a passage may have, so that a usual query fits beside it."""
+    return budget - min(_QUERY_TOKENS, budget // _QUERY_SHARE)
+
 
 def pair_limit(limits: TokenLimits, max_length: int, *, special_count: int) -> int:
     """Return the most tokens that a pair may have. Raises InputError if there is no room besides special tokens."""

@@ -92,6 +92,10 @@ class CandidateSets:
         starts = np.repeat(self.offsets[:-1], np.diff(self.offsets))
         return (np.arange(self.pair_count) - starts + 1).astype(np.int32)
 
+    def count(self, rows: npt.NDArray[np.integer | np.bool_]) -> npt.NDArray[np.intp]:
+        """Return how many of these rows of `candidates`, or of those that a mask marks, each query has, [queries]."""
+        return np.bincount(self.query_of[rows], minlength=len(self))
+
     def take(self, pairs: npt.NDArray[np.integer]) -> "CandidateSets":
         """Return the same queries with only these candidates, which must be in the order of the queries."""
         counts = np.bincount(self.query_of[pairs], minlength=len(self))

@@ -4,7 +4,7 @@ A store is a folder (any URI that pyarrow can open) with one folder of append-on
 append a part as soon as a block is scored; a run looks up pairs in a snapshot that all workers of a node share.
 """
 
-from rerank.store.keys import Hashes, hash_pairs, hash_texts, hash_vectors, join_digests
+from rerank.store.keys import Hashes, distinct_hashes, hash_pairs, hash_texts, hash_vectors, join_digests
 from rerank.store.lookup import StoredScores
 from rerank.store.parts import Damage, Part
 from rerank.store.recent import look_up_recent
@@ -18,6 +18,7 @@ __all__ = [
     "Part",
     "ScoreStore",
     "Snapshot",
+    "distinct_hashes",
     "join_digests",
     "look_up_recent",
     "open_stores",

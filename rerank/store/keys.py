@@ -40,6 +40,14 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray) -> Hashes:
     return _digests(texts, seed=0)
 
 
+def distinct_hashes(hashes: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Return the first row of each distinct hash, and for each row the number of its distinct hash."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(hashes))]
+    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(hashes), buffers)
+    codes = values.dictionary_encode().indices.to_numpy()
+    return np.unique(codes, return_index=True)[1], codes
+
+
 def hash_vectors(rows: VectorRows) -> Hashes:
     """Return the 128-bit xxh3 of each document's vectors, shape [documents, 2], with a seed that no text has.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rerank.errors import RerankError, TooLongError
+from rerank.errors import InputError, RerankError, TooLongError
 from serve.errors import INTERNAL, ErrorResponse, error_response
 from serve.http.blanks import rank_texts, warnings_of
 from serve.http.codec import SMALL_BYTES, decode, encode, sends_msgpack, wants_json
@@ -158,6 +158,8 @@ class Endpoint:
             return await self._encode_texts(request, parsed, record, deadline)
         name, scorer = self._server.models.find(request.path_params.get("model", parsed.model))
         record.model, record.documents = name, parsed.request.size
+        if parsed.without_passages is not None and name not in self._server.models.with_passages:
+            raise InputError(parsed.without_passages)
         try:
             async with deadline.enforced():
                 result = await rank_texts(scorer, parsed.request)

@@ -174,6 +174,7 @@ async def describe_model(models: Models, name: str) -> dict[str, Any]:
         "loaded": description is not None,
         "state": "loaded" if description else "available",
         "inputs": ["text"],
+        "passages": name in models.with_passages,
         "outputs": description.get("outputs", ["score"]) if description else ["score"],
         "kind": description.get("kind") if description else None,
         "max_sequence_length": description["max_length"] if description else None,

@@ -26,7 +26,8 @@ class ParsedRequest:
 
     `render` makes the response body; it is bound to the request body, which decides what is echoed. `field` and
     `query_field` are the names of the body fields that hold the documents and the query. Documents may be blank;
-    `serve.http.blanks` does not send those to the model.
+    `serve.http.blanks` does not send those to the model. `without_passages` is why a model that does not split
+    documents into passages must refuse the request; None if it need not.
     """
 
     model: str | None
@@ -34,6 +35,7 @@ class ParsedRequest:
     render: Callable[[RankingResponse], Any]
     field: str = "documents"
     query_field: str = "query"
+    without_passages: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,19 @@
 Sources: https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc (Reranker), vLLM's and Infinity's servers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from rerank.types import RerankRequest
+from rerank.types import PassageLimits, RankedDocument, RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
 from serve.wires.fields import Documents, Integer, Query, Refused, Unread
 from serve.wires.options import VllmOptions
-from serve.wires.read import check_count, read_body, read_texts, text_fields_of
-from serve.wires.write import echoing, entries, usage
+from serve.wires.read import check_count, check_least, read_body, read_texts, refusal_without_passages, text_fields_of
+from serve.wires.write import decimal, echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
 
@@ -23,8 +23,16 @@ STATUS: Mapping[str, int] = {}
 
 _DOCUMENTS_PER_SEARCH_UNIT = 100
 
-# LlamaIndex's class for SiliconFlow always sends 1024 chunks and 80 tokens, whether or not its user chose them.
-_ONE_CHUNK = "a document is read as one chunk, which is cut at the model's limit"
+_NO_PASSAGES = "this model is served without passages"
+_SPAN_THRESHOLD = 0.1  # Cohere's default
+
+
+class RelevantSpans(BaseModel):
+    """Which passages to return: the best one of a document, unless its relevance score is below `threshold`."""
+
+    mode: Literal["enabled", "disabled"]
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    max_spans: int | None = Field(default=None, ge=1)
 
 
 class Body(VllmOptions):
@@ -44,9 +52,16 @@ class Body(VllmOptions):
     )
     raw_scores: bool | None = Field(default=None, description="Return logits instead of relevance scores (Infinity).")
     return_len: bool | None = Field(default=None, description="Add `tokens` to `meta` (Xinference).")
-    relevant_spans: Annotated[Any, Refused("no model here returns spans", neutral=({"mode": "disabled"},))] = None
-    max_chunks_per_doc: Annotated[Any, Refused(_ONE_CHUNK, neutral=(1,), client_defaults=(1024,))] = None
-    overlap_tokens: Annotated[Any, Refused(_ONE_CHUNK, neutral=(0,), client_defaults=(80,))] = None
+    relevant_spans: Annotated[
+        RelevantSpans | None, Refused(_NO_PASSAGES, neutral=({"mode": "disabled"},), needs_passages=True)
+    ] = None
+    # LlamaIndex's class for SiliconFlow always sends 1024 chunks and 80 tokens, whether or not its user chose them.
+    max_chunks_per_doc: Annotated[
+        int | None, Refused(_NO_PASSAGES, neutral=(1,), client_defaults=(1024,), needs_passages=True)
+    ] = None
+    overlap_tokens: Annotated[
+        int | None, Refused(_NO_PASSAGES, neutral=(0,), client_defaults=(80,), needs_passages=True)
+    ] = None
     max_doc_length: Annotated[Any, Refused("max_tokens_per_doc limits documents here")] = None
     return_embeddings: Annotated[Any, Refused("cross-encoders have no embeddings")] = None
     parameters: Annotated[Any, Refused("options are fields of the body itself")] = None
@@ -60,12 +75,19 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
     is_vllm = "truncate_prompt_tokens" in values  # its clients mean all by 0
     top_k = check_count(body.top_n, "top_n", least=0 if is_vllm else 1)
-    request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
-    return ParsedRequest(body.model, request, partial(_render, body, texts))
+    passages = PassageLimits(
+        check_least(body.max_chunks_per_doc, "max_chunks_per_doc", 1),
+        check_least(body.overlap_tokens, "overlap_tokens", 0),
+    )
+    request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits, passage_limits=passages)
+    refusal = refusal_without_passages(Body, values)
+    return ParsedRequest(body.model, request, partial(_render, body, texts), without_passages=refusal)
 
 
 def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> dict[str, Any]:
     scored = entries(response.result.ranked, "relevance_score", raw=bool(body.raw_scores) or body.wants_logits)
+    if body.relevant_spans is not None and body.relevant_spans.mode == "enabled":
+        scored = _with_spans(scored, response.result.ranked, body.relevant_spans)
     originals = [{"text": text} for text in texts] if body.return_documents else None
     meta: dict[str, Any] = {"billed_units": {"search_units": -(-len(texts) // _DOCUMENTS_PER_SEARCH_UNIT)}}
     if body.return_len:
@@ -79,3 +101,16 @@ def _render(body: Body, texts: tuple[str, ...], response: RankingResponse) -> di
         "usage": usage(response.result),
         "meta": meta,
     }
+
+
+def _with_spans(
+    scored: Iterable[dict[str, Any]], ranked: Iterable[RankedDocument], spans: RelevantSpans
+) -> Iterator[dict[str, Any]]:
+    """Yield the entries, each with the best passage of its document if that is relevant enough."""
+    threshold = _SPAN_THRESHOLD if spans.threshold is None else spans.threshold
+    for entry, document in zip(scored, ranked, strict=True):
+        if document.best_passage is None or document.best_passage.score < threshold:
+            yield entry
+        else:
+            start, end, score = document.best_passage
+            yield {**entry, "relevant_spans": [{"start": start, "end": end, "score": decimal(score)}]}

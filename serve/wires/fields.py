@@ -22,11 +22,15 @@ class Refused:
     - null, false, an empty text, list or object
     - `neutral`: values that ask for what the server does anyway
     - `client_defaults`: values that a client sends by itself
+
+    If it `needs_passages`, a model that scores long documents passage by passage can honour it. Then the body is read
+    with any value, and `refusal_without_passages` says whether another model has to refuse it.
     """
 
     reason: str
     neutral: tuple[Any, ...] = ()
     client_defaults: tuple[Any, ...] = ()
+    needs_passages: bool = False
 
     @property
     def accepted(self) -> str:
@@ -39,10 +43,14 @@ class Refused:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"enum": [None, *self.neutral], "description": f"Must be {self.accepted}: {self.reason}."}
 
-    def _check(self, value: Any) -> Any:
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value asks for nothing that the server cannot honour."""
         asks_for_nothing = value is None or value is False or value in ("", [], {})
         accepted = (*self.neutral, *self.client_defaults)
-        if asks_for_nothing or (value in accepted and value is not True):  # which equals 1
+        return asks_for_nothing or (value in accepted and value is not True)  # which equals 1
+
+    def _check(self, value: Any) -> Any:
+        if self.needs_passages or self.accepts(value):
             return value
         raise PydanticCustomError(
             "refused", "must be {accepted}: {reason}", {"accepted": self.accepted, "reason": self.reason}

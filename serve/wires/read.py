@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from rerank.errors import InputError
 from rerank.types import CheckedTexts
 from serve.errors import LimitError
+from serve.wires.fields import Refused
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -47,6 +48,15 @@ def _choices(error: Any) -> str | None:
     if error["type"] != "literal_error":
         return None
     return str(error["ctx"]["expected"]).replace("None", "null")
+
+
+def refusal_without_passages(kind: type[BaseModel], values: Mapping[str, Any]) -> str | None:
+    """Return why a model that does not split documents into passages must refuse a body; None if it need not."""
+    for name, field in kind.model_fields.items():
+        for mark in field.metadata:
+            if isinstance(mark, Refused) and mark.needs_passages and not mark.accepts(values.get(name)):
+                return f"{name} must be {mark.accepted}: {mark.reason}, got {shown(values[name])}"
+    return None
 
 
 def check_counts(kind: type[BaseModel], body: Mapping[str, Any], *, most: int, within: str = "") -> None:
@@ -138,9 +148,14 @@ def _nests_deeper(value: Any, levels: int) -> bool:
 
 def check_count(value: int | None, field: str, *, least: int = 1) -> int | None:
     """Return a count, or None (no limit) for null and for 0. Raises InputError for a value below `least`."""
+    return check_least(value, field, least) or None
+
+
+def check_least(value: int | None, field: str, least: int) -> int | None:
+    """Return a number or None. Raises InputError for a value below `least`."""
     if value is not None and value < least:
         raise InputError(f"{field} must be at least {least}, got {shown(value)}")
-    return value or None
+    return value
 
 
 def shown(value: Any) -> str:
