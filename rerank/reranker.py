@@ -271,10 +271,9 @@ class Reranker:
         else:
             logits, best = aggregate(logits, windows.counts, self._aggregate)
             scores = self.encoder.relevance.scores(logits, query_lengths[best])
-            spans = zip(
-                windows.starts[best].tolist(), windows.ends[best].tolist(), pair_scores[best].tolist(), strict=True
-            )
-            counts, passages = windows.counts.tolist(), [Passage(*span) for span in spans]
+            starts, ends = windows.starts[best], windows.ends[best]
+            passages = list(map(Passage, starts.tolist(), ends.tolist(), pair_scores[best].tolist()))
+            counts = windows.counts.tolist()
             ranked = tuple(
                 replace(document, passages=counts[document.index], best_passage=passages[document.index])
                 for document in _ranked(logits, scores, request.top_k)

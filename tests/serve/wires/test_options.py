@@ -18,7 +18,7 @@ JSON = {"Accept": "application/json"}
 
 STRICT = TokenLimits(strict=True)
 UNREAD = "must be left out: no model here reads it"
-ONE_CHUNK = "a document is read as one chunk, which is cut at the model's limit"
+NO_PASSAGES = "this model is served without passages"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v2/rerank",
             DOCUMENTS,
             {"relevant_spans": {"mode": "enabled"}},
-            'relevant_spans must be {"mode": "disabled"} or left out: no model here returns spans, got an object',
+            'relevant_spans must be {"mode": "disabled"} or left out: this model is served without passages, got an object',
         ),
         (
             "/v2/rerank",
@@ -71,11 +71,21 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v1/rerank",
             DOCUMENTS,
             {"max_chunks_per_doc": 10},
-            f"max_chunks_per_doc must be 1 or left out: {ONE_CHUNK}, got 10",
+            f"max_chunks_per_doc must be 1 or left out: {NO_PASSAGES}, got 10",
         ),
+        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be at least 1, got 0"),
+        (
+            "/v1/rerank",
+            DOCUMENTS,
+            {"overlap_tokens": 20},
+            f"overlap_tokens must be 0 or left out: {NO_PASSAGES}, got 20",
+        ),
+<<<<<<< HEAD
         ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be 1 or left out"),
         ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": True}, "max_chunks_per_doc must be 1 or left out"),
         ("/v1/rerank", DOCUMENTS, {"overlap_tokens": 20}, f"overlap_tokens must be 0 or left out: {ONE_CHUNK}, got 20"),
+=======
+>>>>>>> h-passages
         (
             "/v1/rerank",
             DOCUMENTS,
@@ -202,7 +212,7 @@ def test_the_documentation_lists_what_is_honoured_refused_and_ignored(client):
     honoured, refused, informational, *_ = described["/v2/rerank"].partition("- ")[2].split("\n- ")
     assert honoured.startswith("Honoured: ") and "`max_tokens_per_doc`" in honoured and "`top_n`" in honoured
     assert refused.startswith("Refused with an error that names the field: ")
-    assert f"`max_chunks_per_doc` (must be 1 or left out: {ONE_CHUNK})" in refused
+    assert f"`max_chunks_per_doc` (must be 1 or left out: {NO_PASSAGES})" in refused
     assert "`parameters`" in refused and "`parameters`" not in honoured
     assert informational == "Accepted without effect: `user`, `cache_salt`."
 
