@@ -29,6 +29,10 @@ class ScorerConfig(BaseModel):
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
     - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
 
+    This is part of what is scored, unless a query brings its own:
+
+    - `instruction`: tells the model what makes a document relevant; None or blank: the model's own, if it has one
+
     These say where and in what portions the model runs:
 
     - `device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …; `auto` takes a GPU if there is one
@@ -47,6 +51,8 @@ class ScorerConfig(BaseModel):
     trust_remote_code: bool = False
     allow_pickle: bool = False
     deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same
+
+    instruction: str | None = None
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

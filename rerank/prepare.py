@@ -16,7 +16,8 @@ from rerank.arrays import FloatArray, IntArray, Ragged, VectorRows, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.encoding.texts import TextEncoder
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column, texts_beside_vectors
-from rerank.ranking.reject import REFUSED, Reason, check
+from rerank.ranking.instructions import instructions_of
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Reason, check
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, hash_texts, hash_vectors, join_digests
 
@@ -49,12 +50,14 @@ def prepare(
     keep_text: bool = False,
     lookup: Callable[[Hashes], StoredScores] | None = None,
     depth: int | None = None,
+    instruction: str | None = None,
 ) -> pa.Table:
     """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
     are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Candidates that bring
-    `vectors` of the model keep them instead of being tokenised. Raises InputError if columns are missing or of other
+    `vectors` of the model keep them instead of being tokenised. `instruction` is that of queries which bring none in a
+    column of this name. Raises InputError if columns are missing or of other
     types.
     """
     sets = CandidateSets.from_table(table)
@@ -64,9 +67,10 @@ def prepare(
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     to_score = reasons == Reason.OK
     digests = hash_documents(sets, vectors)
+    instructions = instructions_of(sets.queries, instruction)
     stored_columns = {}
     if lookup is not None:
-        pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
+        pair_hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of, instructions)
         logits = np.where(to_score, lookup(pair_hashes).logits, np.float32(np.nan))
         stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
         to_score &= np.isnan(logits)
@@ -74,9 +78,11 @@ def prepare(
     # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
     needed = reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
     text_rows = rows if vectors is None else rows[~vectors.is_brought[rows]]
-    pairs = encode(sets, text_rows, encoder, digests=digests, with_query=sets.query_of[needed])
+    pairs = encode(
+        sets, text_rows, encoder, digests=digests, with_query=sets.query_of[needed], instructions=instructions
+    )
 
-    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", *INTERNAL_COLUMNS)
+    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", INSTRUCTION, *INTERNAL_COLUMNS)
     candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
     documents, places = _documents_by_query(pairs, text_rows, sets)
     query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
@@ -205,11 +211,13 @@ def encode(
     *,
     digests: Hashes | None = None,
     with_query: IntArray | None = None,
+    instructions: pa.Array | None = None,
 ) -> EncodedPairs:
     """Tokenise the queries and the texts of these candidates, each distinct text once.
 
     `digests` are the hashes of all candidates' texts, if they are known already. `with_query` are the rows of the
-    queries that are tokenised, by default those of the candidates.
+    queries that are tokenised, by default those of the candidates. `instructions` are those of the queries, see
+    `instructions_of`.
     """
     texts = texts_beside_vectors(sets.candidates)
     first, document_of = _distinct((hash_texts(texts) if digests is None else digests)[rows])
@@ -218,7 +226,8 @@ def encode(
     is_used = np.zeros(len(sets), dtype=np.bool_)
     is_used[query_of if with_query is None else with_query] = True
     queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
-    return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
+    chosen = None if instructions is None else pc.if_else(pa.array(is_used), instructions, "").to_pylist()
+    return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of, instructions=chosen)
 
 
 def _distinct(digests: Hashes) -> tuple[npt.NDArray[np.intp], IntArray]:

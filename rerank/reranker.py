@@ -19,6 +19,7 @@ from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress
 from rerank.prepare import INTERNAL_COLUMNS, REASON, encoded_pairs, is_prepared, pair_hashes_of, prepare, stored_logits
 from rerank.ranking.candidates import CandidateSets, keep_columns
+from rerank.ranking.instructions import effective_instruction
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.ranking.rank import best_first, rank, with_source_score
 from rerank.ranking.reject import Reason, mark_not_finite, rejected
@@ -79,7 +80,7 @@ class Reranker:
 
         `table` has the columns `query_id`, `query` and `candidates: list<struct<doc_id, text, …>>`, or was made of
         such a table by `rerank.prepare`. Candidates of models that encode texts by themselves may bring `vectors`
-        instead of a text. Other columns and fields are kept. The result has:
+        instead of a text, and queries an `instruction`. Other columns and fields are kept. The result has:
 
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
           and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them
@@ -98,9 +99,11 @@ class Reranker:
         Raises InputError if columns are missing or of other types, ModelError or ConfigError if the model cannot be
         loaded, EngineLostError if the device fails.
         """
-        prepared = table if is_prepared(table) else prepare(table, self.encoder, depth=options.depth)
+        prepared = table
+        if not is_prepared(table):
+            prepared = prepare(table, self.encoder, depth=options.depth, instruction=self.config.instruction)
         sets = CandidateSets.from_table(prepared)
-        pairs, rows = encoded_pairs(sets, self.encoder.template)
+        pairs, rows = encoded_pairs(sets, self.encoder.row_template)
         logits = stored_logits(sets)
         hits = np.isfinite(logits)
         scored = self._score_block(
@@ -170,14 +173,17 @@ class Reranker:
             self._seconds_per_pair = scored.seconds / len(pairs)
         return scored
 
-    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, instruction: str | None = None
+    ) -> RankedTexts:
         """Return the documents ranked for a query, all or the best `top_k`.
 
+        `instruction` tells the model what makes a document relevant; None or blank: that of the settings, if any.
         Raises InputError if a text is blank or not a string, ModelError if a logit is not finite.
         """
         if isinstance(documents, str):
             raise InputError(f"documents must be a list of strings, got one string: {documents[:80]!r}")
-        request = RerankRequest(query, tuple(documents), top_k)
+        request = RerankRequest(query, tuple(documents), top_k, instruction=instruction)
         return _with_texts(request, self.rerank(request))
 
     def rank_many(
@@ -213,7 +219,15 @@ class Reranker:
         queries, query_of = _distinct(request.queries)
         if len(query_of) == 1:
             query_of = np.zeros_like(rows)
-        return self.encoder.encode(queries, request.documents, query_of, rows, request.token_limits, checkpoint)
+        instructions = self._instructions([request] * len(queries))
+        return self.encoder.encode(
+            queries, request.documents, query_of, rows, request.token_limits, checkpoint, instructions
+        )
+
+    def _instructions(self, requests: Sequence[RerankRequest]) -> list[str] | None:
+        """Return the instruction of each request, empty for none; None if none has one."""
+        chosen = [effective_instruction(request.instruction, self.config.instruction) for request in requests]
+        return chosen if any(chosen) else None
 
     def _encode_all(self, requests: Sequence[RerankRequest]) -> EncodedPairs:
         """Return the pairs of all requests; each distinct document is tokenised once."""
@@ -223,6 +237,7 @@ class Reranker:
             documents,
             np.repeat(np.arange(len(requests), dtype=np.int32), [len(request.documents) for request in requests]),
             document_of,
+            instructions=self._instructions(requests),
         )
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.formats.columns import Kind, Layout, check_documents
+from jobs.formats.columns import Kind, Layout, check_column, check_documents
 from jobs.formats.renames import by_table
 from jobs.input.query_ids import RUNS, THREADS
 from jobs.input.source import RowGroup, Source, open_source, open_table
@@ -20,6 +20,7 @@ from jobs.input.splits import query_ids
 from rerank.arrays import Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.ranking.rank import SOURCE_SCORE
+from rerank.ranking.reject import INSTRUCTION
 from rerank.store import hash_texts
 
 KEY, KEY_HASH, PLACE, IS_TEXT = "key", "key_hash", "place", "is_text"
@@ -102,6 +103,8 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     documents = open_table(corpus, _CORPUS, renames=corpus_renames)
     check_documents(documents.location.uri, documents.schema)
     query_table = open_table(queries, _QUERIES, renames=query_renames)
+    if INSTRUCTION in query_table.schema.names:
+        check_column(query_table.location.uri, query_table.schema, INSTRUCTION, Kind.TEXT)
     for other, by in ((documents, "doc_id"), (query_table, "query_id")):
         _check_same_kind(rows, other, by)
     shared = ({*rows.schema.names, SOURCE_SCORE} & set(documents.schema.names)) - {"doc_id"}

@@ -16,7 +16,7 @@ from jobs.formats.columns import Layout
 from jobs.input.source import RowGroup, Source
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
-from rerank.ranking.reject import REFUSED, Codes, Reason
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason
 
 # A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
@@ -27,7 +27,7 @@ _BLOCKS_PER_SPLIT = 4
 _PAIRS_PER_SPLIT = 50_000
 _BYTES_PER_PAIR = 1_024  # of a prepared table: about 250 tokens
 
-_QUERY_COLUMNS = ("query_id", "query")
+_QUERY_COLUMNS = ("query_id", "query", INSTRUCTION)
 
 Rows = npt.NDArray[np.int64]
 
@@ -158,16 +158,20 @@ def run_offsets(query_id: pa.Array) -> Offsets:
 
 def _nest(rows: pa.Table, offsets: Offsets) -> pa.Table:
     """Nest clustered pairs into one row per query: all columns but the query's own go into the candidates."""
-    queries = rows.select(list(_QUERY_COLUMNS)).take(pa.array(offsets[:-1]))
-    candidates = _with_refused(rows.drop_columns(list(_QUERY_COLUMNS)), differing(rows, offsets))
+    names = [name for name in _QUERY_COLUMNS if name in rows.column_names]
+    queries = rows.select(names).take(pa.array(offsets[:-1]))
+    candidates = _with_refused(rows.drop_columns(names), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 
 def differing(rows: pa.Table, offsets: Offsets) -> Codes:
-    """Return a reason code per row: QUERY_DIFFERS if its query is not that of the first row of its query_id."""
-    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
-    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
-    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
+    """Return a reason code per row: a row must have the query and the instruction of the first row of its query_id."""
+    reasons = np.zeros(rows.num_rows, dtype=np.int8)
+    for name, reason in ((INSTRUCTION, Reason.INSTRUCTION_DIFFERS), ("query", Reason.QUERY_DIFFERS)):
+        if name in rows.column_names:
+            codes = pc.dictionary_encode(combined(rows.column(name)), null_encoding="encode").indices.to_numpy()
+            reasons[codes != np.repeat(codes[offsets[:-1]], np.diff(offsets))] = reason
+    return reasons
 
 
 def _without_refused_inside(table: pa.Table) -> pa.Table:

@@ -12,7 +12,7 @@ from pydantic import Field
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Documents, Query, Refused, Unread
+from serve.wires.fields import Documents, Query, Refused
 from serve.wires.options import VllmOptions
 from serve.wires.read import check_count, read_body, read_texts, text_fields_of
 from serve.wires.write import echoing, entries, usage
@@ -51,7 +51,6 @@ class Body(VllmOptions):
     return_embeddings: Annotated[Any, Refused("cross-encoders have no embeddings")] = None
     parameters: Annotated[Any, Refused("options are fields of the body itself")] = None
     kwargs: Annotated[Any, Refused("options are fields of the body itself", neutral=("{}",))] = None
-    instruct: Unread = None
 
 
 def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
@@ -59,7 +58,9 @@ def parse(values: Mapping[str, Any], *, least_top_n: int = 1) -> ParsedRequest:
     body = read_body(Body, values)
     texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields))
     top_k = check_count(body.top_n, "top_n", least=least_top_n)
-    request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits)
+    request = RerankRequest(
+        body.query, texts, top_k, token_limits=body.token_limits, instruction=body.chosen_instruction
+    )
     return ParsedRequest(body.model, request, partial(_render, body, texts))
 
 

@@ -64,5 +64,8 @@ OneOrMore = Annotated[
     Any, WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}, {"type": "null"}]})
 ]
 Count = Annotated[int | None, Field(json_schema_extra={"minimum": 1})]
+Instruction = Annotated[
+    str | None, Field(description="What makes a document relevant, for the model to read. A blank one is none.")
+]
 Unread = Annotated[Any, Refused("no model here reads it")]
 Label = Annotated[Any, Informational(), Field(description="Accepted, and changes nothing.")]
