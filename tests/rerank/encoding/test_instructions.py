@@ -1,5 +1,6 @@
 """Instructions stand where the model reads them: in the template's place, else in front of the query."""
 
+import asyncio
 import pickle
 from functools import cache
 
@@ -9,10 +10,15 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
+from rerank.actor import RerankActor
+from rerank.batching.merge import merge
 from rerank.encoding.instructions import InstructionPlace, with_instruction
 from rerank.engines import load_encoder
 from rerank.engines.inspect import inspect_model
+from rerank.prepare import pair_hashes_of, prepare
+from rerank.ranking.candidates import CandidateSets
 from rerank.reranker import Reranker
+from rerank.store import StoredScores, hash_pairs
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
 from tests.language_models import LANGUAGE_MODELS, make_language_model
@@ -133,3 +139,43 @@ def test_scores_equal_the_library_s(made, folder_of, name):
     expected = library.predict(pairs, prompt=prompt, activation_fn=torch.nn.Identity(), show_progress_bar=False)
     ranked = Reranker(exact(path)).rank(QUERIES[0], DOCUMENTS[::2], instruction=prompt)
     np.testing.assert_allclose(logits(ranked), expected, rtol=0, atol=1e-4)
+
+
+def test_a_batch_mixes_instructions(folder):
+    reranker = Reranker(exact(folder))
+    requests = [
+        RerankRequest(query, tuple(DOCUMENTS), instruction=instruction)
+        for query, instruction in [(QUERIES[0], "Find it."), (QUERIES[0], None), (QUERIES[1], "Find it."), ("x", "Y?")]
+    ]
+
+    async def answers() -> list[list[float]]:
+        results = await asyncio.gather(*map(actor.rerank, requests))
+        return [logits(result.ranked) for result in results]
+
+    actor = RerankActor(exact(folder), engine=reranker.engine, encoder=reranker.encoder)
+    encoded = [reranker.encode(request) for request in requests]
+    merged = merge([(pairs, np.arange(len(pairs))) for pairs in encoded])
+    assert ids_of(merged) == [ids for pairs in encoded for ids in ids_of(pairs)]
+    for found, request in zip(asyncio.run(answers()), requests, strict=True):
+        np.testing.assert_allclose(found, logits(reranker.rerank(request).ranked), rtol=0, atol=1e-5)
+
+
+def test_stored_scores_belong_to_an_instruction(folder):
+    encoder = load_encoder(exact(folder))
+    sets = candidate_sets([("q", QUERIES[0], [("d", "x")])])
+    column = sets.append_column("instruction", pa.array(["Find it."]))
+
+    def nothing(hashes) -> StoredScores:
+        unknown = np.full(len(hashes), np.nan, dtype=np.float32)
+        return StoredScores(unknown, np.zeros(len(hashes), dtype=np.int32), np.zeros(len(hashes), dtype=np.bool_))
+
+    def key(table: pa.Table, **options) -> tuple[int, int]:
+        prepared = CandidateSets.from_table(prepare(table, encoder, lookup=nothing, **options))
+        high, low = pair_hashes_of(prepared, np.zeros(1, dtype=np.int32))[0].tolist()
+        return high, low
+
+    plain, instructed = key(sets), key(column)
+    assert plain != instructed
+    assert key(sets, instruction="Find it.") == key(column, instruction="Other.") == instructed
+    assert key(sets, instruction=" ") == plain
+    assert plain == tuple(hash_pairs(pa.array([QUERIES[0]]), pa.array(["x"]), np.zeros(1, dtype=np.int32))[0].tolist())
