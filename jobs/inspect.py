@@ -49,6 +49,7 @@ def inspect(
         table.add_row("limit", f"{inspection.max_length:,} tokens")
         table.add_row("template", escape(json.dumps(inspection.template, ensure_ascii=False)))
         table.add_row("instruction", escape(inspection.instruction or "none of its own"))
+        table.add_row("instructions go", inspection.instruction_place)
         table.add_row("runs", f"{inspection.engine}, in {inspection.dtype} on {inspection.device}")
         table.add_row(
             "memory", f"{_size(inspection.weight_bytes)} of weights, about {_size(inspection.memory_bytes)} in all"

@@ -24,6 +24,7 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
 from rerank.prepare import candidate_vectors, encoded_pairs, hash_documents, prepare
 from rerank.ranking.candidates import CandidateSets, text_column
+from rerank.ranking.instructions import instructions_of
 from rerank.reranker import Reranker
 from rerank.store import Hashes, ScoreStore, join_digests
 
@@ -45,6 +46,7 @@ def plan(
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors.")] = False,
+    instruction: Annotated[str | None, typer.Option(metavar="TEXT", help="As for the run.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
@@ -77,6 +79,7 @@ def plan(
             "dtype": dtype,
             "deterministic": deterministic,
             "split_special_tokens": split_special_tokens,
+            "instruction": instruction,
         }
         scorer = parse_config(ScorerConfig, settings, source="flags")
         planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
@@ -103,10 +106,11 @@ def make_plan(
     target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes))
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     digests = hash_documents(sets, candidate_vectors(sets, reranker.encoder))
-    known = _known_share(sets, digests, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
-    encoded, sound = encoded_pairs(
-        CandidateSets.from_table(prepare(sets.to_table(), reranker.encoder)), reranker.encoder.template
-    )
+    instructions = instructions_of(sets.queries, scorer.instruction)
+    hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of, instructions)
+    known = _known_share(hashes, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
+    prepared = prepare(sets.to_table(), reranker.encoder, instruction=scorer.instruction)
+    encoded, sound = encoded_pairs(CandidateSets.from_table(prepared), reranker.encoder.row_template)
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
     to_score = opened.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
@@ -159,9 +163,8 @@ def _files(source: Source) -> int:
     return len({group.path for group in source.row_groups})
 
 
-def _known_share(sets: CandidateSets, digests: Hashes, store: ScoreStore) -> float:
-    """Return the share of the pairs whose scores are in the store; `digests` are those of the documents."""
-    hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of)
+def _known_share(hashes: Hashes, store: ScoreStore) -> float:
+    """Return the share of the pairs with these hashes whose scores are in the store."""
     return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(hashes).known.mean()) if len(hashes) else 0.0
 
 

@@ -31,6 +31,9 @@ def run(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors; they can run any code.")
     ] = False,
+    instruction: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What makes a document relevant, for queries that bring none.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Keep the K best candidates of each query.")] = None,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drop candidates with a lower relevance score.")
@@ -113,6 +116,7 @@ def run(
             "deterministic": deterministic,
             "split_special_tokens": split_special_tokens,
             "vector_cache": vector_cache,
+            "instruction": instruction,
         }
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(

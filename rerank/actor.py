@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -14,6 +14,7 @@ from rerank.arrays import FloatArray
 from rerank.batching.admission import MAX_WAITING_BYTES
 from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
+from rerank.encoding.instructions import in_front
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.reading import Checkpoint
 from rerank.encoding.texts import TextEncoder, Texts
@@ -21,6 +22,7 @@ from rerank.engines import Engine, Kind, VectorEngine
 from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
+from rerank.ranking.instructions import effective_instruction
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
@@ -165,7 +167,11 @@ class RerankActor:
 
     def _encode_texts(self, request: EncodeRequest, checkpoint: Checkpoint) -> Texts:
         encoder = self._text_encoder
-        texts = encoder.encode_texts(request.texts, is_query=request.is_query, checkpoint=checkpoint)
+        own_texts: Sequence[str] = request.texts
+        if request.is_query:
+            instruction = effective_instruction(request.instruction, self._reranker.config.instruction)
+            own_texts = in_front(request.texts, [instruction] * request.size)
+        texts = encoder.encode_texts(own_texts, is_query=request.is_query, checkpoint=checkpoint)
         tokens = int(texts.lengths.sum())
         if encoder.output == "multivector" and tokens > _MOST_TOKENS:
             raise InputError(f"texts must have at most {_MOST_TOKENS} tokens together, got {tokens}")

@@ -59,6 +59,10 @@ class ScorerConfig(BaseModel):
     - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
     - `passages`: score long documents passage by passage; None: truncate them
 
+    This is part of what is scored, unless a query brings its own:
+
+    - `instruction`: tells the model what makes a document relevant; None or blank: the model's own, if it has one
+
     These say where and in what portions the model runs:
 
     - `device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …; `auto` takes a GPU if there is one
@@ -78,6 +82,8 @@ class ScorerConfig(BaseModel):
     allow_pickle: bool = False
     passages: PassageSettings | None = None
     deterministic: bool = False  # the same bits in every batch, provided that `threads` is the same
+
+    instruction: str | None = None
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -27,9 +27,10 @@ from rerank.ranking.candidates import (
     text_column,
     texts_beside_vectors,
 )
+from rerank.ranking.instructions import instructions_of
 from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.ranking.passages import COUNT, END, PASSAGES, START, pairs_of, with_pairs
-from rerank.ranking.reject import REFUSED, Reason, check
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Reason, check
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, hash_vectors, join_digests
 
@@ -69,13 +70,15 @@ def prepare(
     lookup: Callable[[Hashes], StoredScores] | None = None,
     depth: int | None = None,
     splitter: Splitter | None = None,
+    instruction: str | None = None,
 ) -> pa.Table:
     """Return candidate sets (`query_id, query, candidates: list<struct<doc_id, text, …>>`) as a prepared table.
 
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
     are not tokenised. Only the first `depth` candidates of a query are scored; None: all. With `splitter` documents are
     split into passages, which are the pairs then. Candidates that bring `vectors` of the model keep them instead of
-    being tokenised; they cannot be split. Raises InputError if columns are missing or of other types.
+    being tokenised; they cannot be split. `instruction` is that of queries which bring none in a column of this name.
+    Raises InputError if columns are missing or of other types.
     """
     sets = CandidateSets.from_table(table)
     vectors = candidate_vectors(sets, encoder)
@@ -92,9 +95,10 @@ def prepare(
         paired, paired_reasons = passages.sets, np.zeros(passages.sets.pair_count, dtype=np.int8)
         digests = hash_texts(text_column(paired.candidates, "text"))
     to_score = paired_reasons == Reason.OK
+    instructions = instructions_of(sets.queries, instruction)
     stored_columns = {}
     if lookup is not None:
-        pair_hashes = join_digests(text_column(paired.queries, "query"), digests, paired.query_of)
+        pair_hashes = join_digests(text_column(paired.queries, "query"), digests, paired.query_of, instructions)
         logits = np.where(to_score, lookup(pair_hashes).logits, np.float32(np.nan))
         stored_columns = {HASH_HIGH: pair_hashes[:, 0], HASH_LOW: pair_hashes[:, 1], LOGIT: logits}
         to_score &= np.isnan(logits)
@@ -102,12 +106,14 @@ def prepare(
     # The relevance scores of some kinds depend on the query's tokens, also where the logit is known.
     needed = paired_reasons == Reason.OK if encoder.relevance.needs_query_lengths else rows
     text_rows = rows if vectors is None else rows[~vectors.is_brought[rows]]
-    pairs = encode(paired, text_rows, encoder, digests=digests, with_query=paired.query_of[needed])
+    pairs = encode(
+        paired, text_rows, encoder, digests=digests, with_query=paired.query_of[needed], instructions=instructions
+    )
 
     documents, places = _documents_by_query(pairs, text_rows, paired)
     query_lengths = np.zeros(paired.pair_count, dtype=np.int32)
     query_lengths[text_rows] = pairs.query_lengths
-    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", *INTERNAL_COLUMNS)
+    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", INSTRUCTION, *INTERNAL_COLUMNS)
     candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
     queries = keep_columns(sets.queries, without=dropped)
     columns: dict[str, Any] = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths, **stored_columns}
@@ -285,11 +291,13 @@ def encode(
     *,
     digests: Hashes | None = None,
     with_query: IntArray | None = None,
+    instructions: pa.Array | None = None,
 ) -> EncodedPairs:
     """Tokenise the queries and the texts of these candidates, each distinct text once.
 
     `digests` are the hashes of all candidates' texts, if they are known already. `with_query` are the rows of the
-    queries that are tokenised, by default those of the candidates.
+    queries that are tokenised, by default those of the candidates. `instructions` are those of the queries, see
+    `instructions_of`.
     """
     texts = texts_beside_vectors(sets.candidates)
     first, document_of = distinct_hashes((hash_texts(texts) if digests is None else digests)[rows])
@@ -298,4 +306,5 @@ def encode(
     is_used = np.zeros(len(sets), dtype=np.bool_)
     is_used[query_of if with_query is None else with_query] = True
     queries = pc.if_else(pa.array(is_used), text_column(sets.queries, "query"), "")
-    return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of)
+    chosen = None if instructions is None else pc.if_else(pa.array(is_used), instructions, "").to_pylist()
+    return encoder.encode(queries.to_pylist(), documents.to_pylist(), query_of, document_of, instructions=chosen)

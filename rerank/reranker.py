@@ -94,7 +94,7 @@ class Reranker:
 
         `table` has the columns `query_id`, `query` and `candidates: list<struct<doc_id, text, …>>`, or was made of
         such a table by `rerank.prepare`. Candidates of models that encode texts by themselves may bring `vectors`
-        instead of a text. Other columns and fields are kept. The result has:
+        instead of a text, and queries an `instruction`. Other columns and fields are kept. The result has:
 
         - `candidates`, best first, with the fields `rank` (from 1), `score` (0 to 1), `logit`, `source_rank` (from 1)
           and, if the candidates had a `score`, `source_score`. `options` says which are kept and what sorts them. If
@@ -117,10 +117,16 @@ class Reranker:
         loaded, EngineLostError if the device fails.
         """
         if not is_prepared(table):
-            table = prepare(table, self.encoder, depth=options.depth, splitter=self.splitter)
+            table = prepare(
+                table,
+                self.encoder,
+                depth=options.depth,
+                splitter=self.splitter,
+                instruction=self.config.instruction,
+            )
         sets = CandidateSets.from_table(table)
         paired = pairs_of(sets)
-        pairs, rows = encoded_pairs(paired, self.encoder.template)
+        pairs, rows = encoded_pairs(paired, self.encoder.row_template)
         logits = stored_logits(paired)
         hits = np.isfinite(logits)
         scored = self._score_block(
@@ -205,14 +211,17 @@ class Reranker:
             self._seconds_per_pair = scored.seconds / len(pairs)
         return scored
 
-    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> RankedTexts:
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, instruction: str | None = None
+    ) -> RankedTexts:
         """Return the documents ranked for a query, all or the best `top_k`.
 
+        `instruction` tells the model what makes a document relevant; None or blank: that of the settings, if any.
         Raises InputError if a text is blank or not a string, ModelError if a logit is not finite.
         """
         if isinstance(documents, str):
             raise InputError(f"documents must be a list of strings, got one string: {documents[:80]!r}")
-        request = RerankRequest(query, tuple(documents), top_k)
+        request = RerankRequest(query, tuple(documents), top_k, instruction=instruction)
         return RankedTexts.of(request, self.rerank(request))
 
     def rank_many(
@@ -225,7 +234,7 @@ class Reranker:
         requests = requests_of(queries, documents, top_k)
         if not requests:
             return RankedQueries(())
-        pairs, pairs_of_each = encode_requests(requests, self.encoder, self.splitter)
+        pairs, pairs_of_each = encode_requests(requests, self.encoder, self.splitter, self.config.instruction)
         logits = np.split(self.engine.score(pairs).logits, np.cumsum([len(own) for own in pairs_of_each])[:-1])
         results = map(self.finish, requests, pairs_of_each, logits)
         return RankedQueries(tuple(map(RankedTexts.of, requests, results)))
@@ -258,7 +267,7 @@ class Reranker:
 
         `checkpoint` is called before each chunk of texts, and what it raises ends the work.
         """
-        return encode_request(request, self.encoder, self.splitter, checkpoint)
+        return encode_request(request, self.encoder, self.splitter, self.config.instruction, checkpoint)
 
     def finish(self, request: RerankRequest, pairs: EncodedPairs, logits: FloatArray) -> RerankResult:
         """Return the documents of a request ranked by logits [pairs]. Raises ModelError if a logit is not finite."""

@@ -68,7 +68,8 @@ class RerankRequest:
     `query` may also be a tuple with a query for each document: independent pairs, scored as one request. `top_k` is
     the number of documents to return; None: all. `timeout_s` is how many seconds `RerankActor.rerank` may take; None:
     no limit. `token_limits` truncates texts further than the model does. `passage_limits` are for models that score
-    long documents passage by passage.
+    long documents passage by passage. `instruction` tells the model what makes a document relevant; None or blank: the
+    one that the model is used with, if any.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no document, if there are
     several queries but not one for each document, or if `top_k` or `timeout_s` is not positive. Documents that are
@@ -81,8 +82,11 @@ class RerankRequest:
     timeout_s: float | None = None
     token_limits: TokenLimits = AS_THE_MODEL
     passage_limits: PassageLimits = AS_CONFIGURED
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
+        if self.instruction is not None:
+            _check_text("instruction", self.instruction, may_be_blank=True)
         if isinstance(self.query, tuple):
             for index, query in enumerate(self.query):
                 _check_text(f"query[{index}]", query)
@@ -113,7 +117,7 @@ class RerankRequest:
     @property
     def text_bytes(self) -> int:
         """Return how much memory the texts take."""
-        return sum(map(getsizeof, self.queries)) + sum(map(getsizeof, self.documents))
+        return sum(map(getsizeof, (*self.queries, *self.documents, self.instruction)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class EncodeRequest:
     """Texts to encode as vectors: queries if `is_query`, otherwise documents.
 
     `outputs` are the outputs that the caller expects; none: whatever the model has. `timeout_s` is how many seconds
-    `RerankActor.encode` may take; None: no limit.
+    `RerankActor.encode` may take; None: no limit. `instruction` is that of the queries, see `RerankRequest`.
 
     Raises InputError if a text is blank, not a string or not valid Unicode, if there is no text, or if `timeout_s` is
     not positive. Texts that are CheckedTexts are not checked again.
@@ -131,6 +135,7 @@ class EncodeRequest:
     is_query: bool = False
     outputs: tuple[Output, ...] = ()
     timeout_s: float | None = None
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -236,10 +241,10 @@ def _check_timeout(timeout_s: float | None) -> None:
         raise InputError(f"timeout_s must be above 0, got {timeout_s:g}")
 
 
-def _check_text(name: str, text: str) -> None:
+def _check_text(name: str, text: str, *, may_be_blank: bool = False) -> None:
     if not isinstance(text, str):
         raise InputError(f"{name} must be a string, got {text!r}")
-    if not text.strip():
+    if not (may_be_blank or text.strip()):
         raise InputError(f"{name} must hold text, got a blank one")
     if text.isascii():
         return

@@ -18,6 +18,7 @@ from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
 from rerank.arrays import IntArray, Offsets, Ragged
+from rerank.encoding.instructions import InstructionPlace, Instructions
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Scores
@@ -38,6 +39,8 @@ class FreeEncoder:
     """An encoder that reads no text: every pair has 0 tokens."""
 
     template: PairTemplate = _NO_TEMPLATE
+    row_template: PairTemplate = _NO_TEMPLATE
+    instruction_place: InstructionPlace = InstructionPlace.QUERY
     max_length: int = 512
     passage_limit: int = 512
     relevance: Relevance = Relevance.SIGMOID
@@ -51,6 +54,7 @@ class FreeEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pairs without tokens."""
         none = np.zeros(len(query_of), dtype=np.int32)

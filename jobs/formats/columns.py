@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from rerank.errors import InputError
 from rerank.ranking.candidates import CANDIDATES
+from rerank.ranking.reject import INSTRUCTION
 from rerank.ranking.vectors import VECTORS, holds_vectors
 
 
@@ -82,6 +83,8 @@ def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
     ):
         check_column(uri, holder, name, kind)
     check_documents(uri, inner)
+    if INSTRUCTION in schema.names:
+        check_column(uri, schema, INSTRUCTION, Kind.TEXT)
 
 
 def check_documents(uri: str, schema: pa.Schema) -> None:

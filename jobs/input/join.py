@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.formats.columns import Kind, Layout, check_documents
+from jobs.formats.columns import Kind, Layout, check_column, check_documents
 from jobs.formats.renames import by_table
 from jobs.formats.tables.hive import Keys
 from jobs.input.query_ids import RUNS, THREADS
@@ -22,6 +22,7 @@ from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.ranking.candidates import combined
 from rerank.ranking.rank import SOURCE_SCORE
+from rerank.ranking.reject import INSTRUCTION
 from rerank.store import hash_texts
 
 KEY, KEY_HASH, PLACE, IS_TEXT = "key", "key_hash", "place", "is_text"
@@ -137,6 +138,8 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     check_documents(documents.location.uri, documents.schema)
     documents = without_output_names(documents, of_queries=(), has_scores=False)
     query_table = open_table(queries, _QUERIES, renames=query_renames)
+    if INSTRUCTION in query_table.schema.names:
+        check_column(query_table.location.uri, query_table.schema, INSTRUCTION, Kind.TEXT)
     query_table = without_output_names(query_table, of_queries=query_table.schema.names)
     for other, by in ((documents, "doc_id"), (query_table, "query_id")):
         _check_same_kind(rows, other, by)

@@ -28,7 +28,7 @@ from jobs.input.source import Partitions
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, combined, keep_columns, list_column
 from rerank.ranking.rank import SOURCE_SCORE
-from rerank.ranking.reject import REFUSED, Codes, Reason, differing
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason, differing
 from rerank.sizes import cut_by_bytes, row_bytes
 
 _BYTES_PER_TABLE = 16 << 20
@@ -94,8 +94,9 @@ def _nested(rows: pa.Table, offsets: Offsets, query_texts: pa.Table, *, schema: 
         query_columns = {name: values.take(positions) for name, values in _columns(query_texts, QUERY).items()}
         query_columns[REFUSED] = pa.array(_missing(query_id, positions, Reason.QUERY_MISSING))
     else:
-        query_columns = {"query": candidates.column("query").take(heads)}
-        candidates = keep_columns(candidates, without=["query", REFUSED]).append_column(
+        names = [name for name in ("query", INSTRUCTION) if name in candidates.column_names]
+        query_columns = {name: candidates.column(name).take(heads) for name in names}
+        candidates = keep_columns(candidates, without=[*names, REFUSED]).append_column(
             REFUSED, pa.array(differing(candidates, offsets))
         )
     key_columns = {name: candidates.column(name).take(heads) for name in owner.key_names}

@@ -17,7 +17,7 @@ from jobs.formats.columns import Layout
 from jobs.input.source import RowGroup, Source
 from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
-from rerank.ranking.reject import REFUSED, Codes, Reason, differing
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason, differing
 
 # A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
@@ -28,7 +28,7 @@ _BLOCKS_PER_SPLIT = 4
 _PAIRS_PER_SPLIT = 50_000
 _BYTES_PER_PAIR = 1_024  # of a prepared table: about 250 tokens
 
-_QUERY_COLUMNS = ("query_id", "query")
+_QUERY_COLUMNS = ("query_id", "query", INSTRUCTION)
 
 Rows = npt.NDArray[np.int64]
 
@@ -172,9 +172,9 @@ def run_offsets(query_id: pa.Array) -> Offsets:
 def _nest(rows: pa.Table, offsets: Offsets, key_names: Sequence[str]) -> pa.Table:
     """Nest clustered pairs into one row per query: all columns but the query's own go into the candidates.
 
-    The query's own are its id, its text and the keys of its partition.
+    The query's own are its id, its text, its instruction and the keys of its partition.
     """
-    own = list(dict.fromkeys((*_QUERY_COLUMNS, *key_names)))
+    own = list(dict.fromkeys((*(name for name in _QUERY_COLUMNS if name in rows.column_names), *key_names)))
     queries = rows.select(own).take(pa.array(offsets[:-1]))
     candidates = _with_refused(rows.drop_columns(own), differing(rows, offsets))
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))

@@ -125,7 +125,15 @@ def _read_and_prepare(
     tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
     for table, read_seconds in _read_ahead(tables):
         started = perf_counter()
-        prepared = prepare(table, encoder, keep_text=keep_text, lookup=lookup, depth=depth, splitter=splitter)
+        prepared = prepare(
+            table,
+            encoder,
+            keep_text=keep_text,
+            lookup=lookup,
+            depth=depth,
+            splitter=splitter,
+            instruction=scorer.instruction,
+        )
         if reporter is not None:
             reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
         yield prepared

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged
+from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, query_tokens
 from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads, read_starts
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
@@ -29,6 +30,7 @@ class PairCallEncoder:
 
     unit = "pair"
     relevance = Relevance.SIGMOID
+    instruction_place = InstructionPlace.QUERY
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
         """`prompt` is put before each query.
@@ -46,7 +48,7 @@ class PairCallEncoder:
         self._tokenizer = tokenizer
         self.text_format = prompt
         self._lock = Lock()  # the truncation length is a state of the tokeniser
-        self.template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
+        self.template = self.row_template = PairTemplate(((), (), ()), (kinds.pop(),) * 5)
         self.max_length = max_length
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -60,11 +62,12 @@ class PairCallEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         special_count = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         most = pair_limit(limits, self.max_length, special_count=special_count)
-        queries = [self.text_format + query for query in queries]
+        queries = [self.text_format + query for query in in_front(queries, instructions)]
         queries, documents = self._heads(queries, documents, most - special_count, limits, checkpoint)
         if limits.document is not None:
             documents = self._truncated(documents, limits.document, checkpoint)

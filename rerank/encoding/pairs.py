@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, VectorRows, offsets_of, spans
+from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated, truncate_longest_first
 from rerank.encoding.windows import Windows, WindowTokenizer
@@ -112,6 +113,16 @@ class PairEncoder(WindowTokenizer, Protocol):
         ...
 
     @property
+    def row_template(self) -> PairTemplate:
+        """Return what the rows of its EncodedPairs lack of the template: all of it, or what stands behind queries."""
+        ...
+
+    @property
+    def instruction_place(self) -> InstructionPlace:
+        """Return where the model reads an instruction."""
+        ...
+
+    @property
     def relevance(self) -> Relevance:
         """Return what the relevance score of a logit means."""
         ...
@@ -129,12 +140,14 @@ class PairEncoder(WindowTokenizer, Protocol):
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], truncated to max_length and to `limits`.
 
         Query rows keep their order. `checkpoint` is called before each chunk of texts; what it raises ends the work.
         Raises TooLongError if `limits.strict` and a pair is too long, InputError if the token limit of a pair leaves no
-        room for text.
+        room for text. `instructions` are those of the queries; one that is not empty takes the place of the model's own
+        in its template, or stands in front of the query.
         """
         ...
 
@@ -148,6 +161,7 @@ class Encoder:
 
     unit = "text"
     relevance = Relevance.SIGMOID
+    instruction_place = InstructionPlace.QUERY
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, prompt: str = "") -> None:
         """Learn the tokeniser's template. `prompt` is put before each query.
@@ -158,7 +172,7 @@ class Encoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.template = _learn_template(tokenizer)
+        self.template = self.row_template = _learn_template(tokenizer)
         self.max_length = max_length
         if max_length <= self.template.special_count:
             raise ModelError(
@@ -174,6 +188,7 @@ class Encoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`.
 
@@ -182,7 +197,9 @@ class Encoder:
         """
         budget = pair_limit(limits, self.max_length, special_count=self.template.special_count)
         budget -= self.template.special_count
-        query_rows = self.tokenize([self.text_format + query for query in queries], query_tokens(budget), checkpoint)
+        query_rows = self.tokenize(
+            [self.text_format + query for query in in_front(queries, instructions)], query_tokens(budget), checkpoint
+        )
         count = document_tokens(budget, limits, int(query_rows.lengths.max(initial=0)))
         document_rows = self.tokenize(documents, count, checkpoint)
         pairs = self.pair(query_rows, document_rows, query_of, document_of, limits)

@@ -7,6 +7,7 @@ from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged
 from rerank.encoding.chat_template import ChatTemplate, Splice
+from rerank.encoding.instructions import ChatSlot, InstructionPlace, Instructions, InstructionSlot, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, chunks, never_stop, read_starts
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
@@ -27,13 +28,24 @@ class RenderedEncoder:
 
     unit = "pair"
     relevance = Relevance.SIGMOID
-    template = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
+    template = row_template = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | Splice, *, max_length: int) -> None:
-        """Raises ModelError if max_length leaves no room for texts."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | Splice,
+        *,
+        max_length: int,
+        slot: InstructionSlot | ChatSlot | None = None,
+    ) -> None:
+        """Render pairs by `template`. `slot` is its place for an instruction; None: it has none.
+
+        Raises ModelError if max_length leaves no room for texts.
+        """
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self._tokenizer, self._template, self.max_length = tokenizer, template, max_length
+        self._tokenizer, self._template, self._slot, self.max_length = tokenizer, template, slot, max_length
+        self.instruction_place = InstructionPlace.QUERY if slot is None else InstructionPlace.TEMPLATE
         self.text_format = template.render("", "")
         constant = len(self._encode([self.text_format])[0].ids)
         if max_length <= constant:
@@ -48,21 +60,28 @@ class RenderedEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pair i of query query_of[i] and document document_of[i], see `PairEncoder.encode`; multithreaded."""
         most = pair_limit(limits, self.max_length, special_count=self._constant)
         texts = [text[: _CHARACTERS_PER_TOKEN * self.max_length] for text in documents]
+        templates: list[ChatTemplate | Splice] = [self._template] * len(queries)
+        if self._slot is None:
+            queries = in_front(queries, instructions)
+        elif instructions is not None:
+            templates = [self._slot.fill(text) if text else self._template for text in instructions]
         pairs = [(queries[query], texts[document]) for query, document in zip(query_of, document_of, strict=True)]
         rows: list[list[int]] = []
         is_truncated: list[bool] = []
         for start, stop in chunks([len(query) + len(document) for query, document in pairs]):
             checkpoint()
             part = pairs[start:stop]
-            rendered = [self._template.render(*pair) for pair in part]
-            for pair, text, encoding in zip(part, rendered, self._encode(rendered), strict=True):
+            chosen = [templates[query] for query in query_of[start:stop]]
+            rendered = [template.render(*pair) for template, pair in zip(chosen, part, strict=True)]
+            for template, pair, text, encoding in zip(chosen, part, rendered, self._encode(rendered), strict=True):
                 ids = encoding.ids
                 if limits.document is not None or len(ids) > most:
-                    first, last = self._place_of_document(pair, text, encoding)
+                    first, last = _place_of_document(template, pair, text, encoding)
                     kept = last - first if limits.document is None else min(last - first, limits.document)
                     ids = [*ids[: first + kept], *ids[last:]]
                     is_truncated.append(len(ids) > most)
@@ -97,15 +116,18 @@ class RenderedEncoder:
         encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return encodings
 
-    def _place_of_document(self, pair: tuple[str, str], text: str, encoding: Encoding) -> tuple[int, int]:
-        """Return the first token of the document and the first one behind it; the last token twice if unknown."""
-        before, mark, behind = self._template.render(pair[0], _MARK).partition(_MARK)
-        if mark and text.startswith(before) and text.endswith(behind):
-            start, stop = len(before), len(text) - len(behind)
-            inside = [place for place, (a, b) in enumerate(encoding.offsets) if start <= a < b <= stop]
-            if inside:
-                return inside[0], inside[-1] + 1
-        return len(encoding.ids), len(encoding.ids)
+
+def _place_of_document(
+    template: ChatTemplate | Splice, pair: tuple[str, str], text: str, encoding: Encoding
+) -> tuple[int, int]:
+    """Return the first token of the document and the first one behind it; the last token twice if unknown."""
+    before, mark, behind = template.render(pair[0], _MARK).partition(_MARK)
+    if mark and text.startswith(before) and text.endswith(behind):
+        start, stop = len(before), len(text) - len(behind)
+        inside = [place for place, (a, b) in enumerate(encoding.offsets) if start <= a < b <= stop]
+        if inside:
+            return inside[0], inside[-1] + 1
+    return len(encoding.ids), len(encoding.ids)
 
 
 def _fit(ids: list[int], first: int, last: int, most: int) -> list[int]:

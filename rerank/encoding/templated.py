@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of
 from rerank.encoding.chat_template import TEXT_PROBES, Splice
+from rerank.encoding.instructions import (
+    InstructionPlace,
+    Instructions,
+    InstructionSlot,
+    with_instruction,
+)
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
@@ -22,6 +29,7 @@ from rerank.types import AS_THE_MODEL, TokenLimits
 
 _FILLERS = ("0", "1 2 3 4")  # the tokens behind the document that these two share are the suffix
 _ALL = 4_096  # more tokens than a probe has
+_MOST_FRONTS = 256  # instructions that are remembered
 
 
 class TemplatedEncoder:
@@ -31,15 +39,26 @@ class TemplatedEncoder:
     relevance = Relevance.SIGMOID
     text_format = ""  # all of it is in the template
 
-    def __init__(self, tokenizer: Tokenizer, splice: Splice, *, max_length: int) -> None:
-        """Learn the pieces. Raises UnjoinableError if joining is not equal to tokenising the whole text on all probes.
+    def __init__(
+        self, tokenizer: Tokenizer, splice: Splice, *, max_length: int, slot: InstructionSlot | None = None
+    ) -> None:
+        """Learn the pieces. `slot` is the place for an instruction before the query; None: there is none.
+
+        Raises UnjoinableError if joining is not equal to tokenising the whole text on all probes.
 
         Raises ModelError if max_length leaves no room for texts.
         """
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer, self._clean = tokenizer, splice.clean
-        self._query, self._document, self._tail, self.template = _learn(tokenizer, splice)
+        query, self._document, self._tail, self.template = _learn(tokenizer, splice)
+        first, between, last = self.template.specials
+        self._front = _Front(first, query)
+        self._fronts: dict[str, _Front | None] = {}
+        self._slot = slot
+        self.instruction_place = InstructionPlace.QUERY if slot is None else InstructionPlace.TEMPLATE
+        # Rows of queries begin with the first piece, which may hold an instruction.
+        self.row_template = replace(self.template, specials=((), between, last))
         self.max_length = max_length
         constant = self.template.special_count + len(self._tail)
         if max_length <= constant:
@@ -53,16 +72,17 @@ class TemplatedEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`."""
         count = self.max_length + 1  # one more tells that a text was truncated
-        query_rows, document_rows = (
-            Ragged.from_arrays(seam.rows(self._tokenizer, [self._clean(text) for text in texts], count, checkpoint))
-            for seam, texts in ((self._query, queries), (self._document, documents))
-        )
-        special_count = self.template.special_count
-        most = pair_limit(limits, self.max_length, special_count=special_count + len(self._tail))
-        query_lengths = np.minimum(query_rows.lengths[query_of], most - special_count - len(self._tail))
+        query_rows, front_lengths = self._query_rows(queries, instructions, count, checkpoint)
+        texts = [self._clean(text) for text in documents]
+        document_rows = Ragged.from_arrays(self._document.rows(self._tokenizer, texts, count, checkpoint))
+        special_count = self.row_template.special_count
+        constant = special_count + len(self._tail)
+        most = pair_limit(limits, self.max_length, special_count=constant + int(front_lengths.max(initial=0)))
+        query_lengths = np.minimum(query_rows.lengths[query_of], most - constant)
         full_lengths = document_rows.lengths[document_of]
         wanted_lengths = full_lengths
         if limits.document is not None:
@@ -72,7 +92,7 @@ class TemplatedEncoder:
         document_lengths = np.minimum(wanted_lengths, most - special_count - query_lengths)
         is_truncated = document_lengths < full_lengths
         pairs = EncodedPairs(
-            template=self.template,
+            template=self.row_template,
             queries=query_rows,
             documents=document_rows,
             query_of=query_of,
@@ -91,6 +111,57 @@ class TemplatedEncoder:
     def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
         """Return the characters at which the tokens of each text start, see `read_starts`."""
         return read_starts(self._tokenizer, texts, most, checkpoint)
+
+    def _query_rows(
+        self, queries: Sequence[str], instructions: Instructions, count: int, checkpoint: Checkpoint
+    ) -> tuple[Ragged, npt.NDArray[np.integer]]:
+        """Return the rows of queries, each behind the first piece of its instruction, and the lengths of these pieces.
+
+        A query has at most `count` tokens of its own.
+        """
+        chosen = [""] * len(queries) if instructions is None else instructions
+        rows: list[IntArray] = [np.empty(0, dtype=np.int32)] * len(queries)
+        lengths = np.zeros(len(queries), dtype=np.int64)
+        for instruction in dict.fromkeys(chosen):
+            places = [place for place, other in enumerate(chosen) if other == instruction]
+            texts = [queries[place] for place in places]
+            front = self._front_of(instruction)
+            if front is None:
+                front, texts = self._front, [with_instruction(text, instruction) for text in texts]
+            first = np.array(front.ids, dtype=np.int32)
+            own = front.seam.rows(self._tokenizer, [self._clean(text) for text in texts], count, checkpoint)
+            for place, row in zip(places, own, strict=True):
+                rows[place] = np.concatenate([first, row])
+            lengths[places] = len(first)
+        return Ragged.from_arrays(rows), lengths
+
+    def _front_of(self, instruction: str) -> "_Front | None":
+        """Return what stands before a query with this instruction; None if the instruction goes in front of the query.
+
+        It goes there if the template has no place for it, and if it would take most of a pair.
+        """
+        if not instruction:
+            return self._front
+        if self._slot is None:
+            return None
+        fronts = self._fronts
+        if instruction in fronts:
+            return fronts[instruction]
+        front = self._learn_front(self._slot.fill(instruction))
+        if len(fronts) >= _MOST_FRONTS:
+            fronts = self._fronts = {}  # and not emptied: another thread may be reading it
+        fronts[instruction] = front
+        return front
+
+    def _learn_front(self, splice: Splice) -> "_Front | None":
+        """Return what stands before queries; None if it would take most of a pair, or change what stands behind."""
+        try:
+            query, document, tail, template = _learn(self._tokenizer, splice)
+        except UnjoinableError:
+            return None
+        first, *others = template.specials
+        is_same = (document, tail, (*others,)) == (self._document, self._tail, self.template.specials[1:])
+        return _Front(first, query) if is_same and 4 * template.special_count <= 3 * self.max_length else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +184,14 @@ class _Seam:
         """Return all token ids of a text, with those of the white space."""
         ids: list[int] = self.rows(tokenizer, [text], _ALL)[0].tolist()
         return ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """What stands before a query: token ids, and what is tokenised with the query."""
+
+    ids: tuple[int, ...]
+    seam: _Seam
 
 
 def _learn(tokenizer: Tokenizer, splice: Splice) -> tuple[_Seam, _Seam, tuple[int, ...], PairTemplate]:

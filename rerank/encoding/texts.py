@@ -17,6 +17,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.config import ScorerConfig
+from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.text_roles import Role, TextRoles, vector_width
@@ -81,7 +82,8 @@ class TextEncoder:
     """One model's tokeniser, with the roles of queries and documents."""
 
     unit = "text"
-    template = _NO_TEMPLATE
+    template = row_template = _NO_TEMPLATE
+    instruction_place = InstructionPlace.QUERY
 
     def __init__(
         self,
@@ -141,13 +143,15 @@ class TextEncoder:
         document_of: IntArray,
         limits: TokenLimits = AS_THE_MODEL,
         checkpoint: Checkpoint = never_stop,
+        instructions: Instructions = None,
     ) -> EncodedPairs:
         """Return pairs of texts that are tokenised once each, see `PairEncoder.encode`.
 
         Limits hold for each text: `limits.pair` for the tokens of a row, `limits.document` for those of the document's
         own text. Raises TooLongError if `limits.strict` and a document was truncated.
         """
-        query_rows, is_query_truncated = self._rows(queries, 0, replace(limits, document=None), checkpoint)
+        limits_of_queries = replace(limits, document=None)
+        query_rows, is_query_truncated = self._rows(in_front(queries, instructions), 0, limits_of_queries, checkpoint)
         document_rows, is_truncated = self._rows(documents, 1, limits, checkpoint)
         if limits.strict:
             most = pair_limit(limits, self.max_length, special_count=self._special_count)

@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from rerank.config import ScorerConfig
+from rerank.encoding.instructions import slot_of_chat, slot_of_splice
 from rerank.encoding.pair_call import PairCallEncoder
 from rerank.encoding.pairs import Encoder, PairEncoder, UnjoinableError
 from rerank.encoding.rendered import RenderedEncoder
@@ -43,13 +44,16 @@ def load_pair_encoder(config: ScorerConfig) -> PairEncoder:
         )
     chat.check(config.model)
     splice = chat.splice()
+    slot = None if splice is None else slot_of_splice(chat, splice)
     try:
         if splice is None:
             raise UnjoinableError("the chat template changes the texts or moves them")
-        return TemplatedEncoder(backend, splice, max_length=max_length)
+        return TemplatedEncoder(backend, splice, max_length=max_length, slot=slot)
     except UnjoinableError as problem:
         _log.warning("%s: %s; every pair is tokenised by itself, which takes longer", config.model, problem)
-        return RenderedEncoder(backend, splice or chat, max_length=max_length)
+        if splice is None:
+            return RenderedEncoder(backend, chat, max_length=max_length, slot=slot_of_chat(chat))
+        return RenderedEncoder(backend, splice, max_length=max_length, slot=slot)
 
 
 def _joined(config: ScorerConfig, tokenizer: Tokenizer, max_length: int, prompt: str) -> PairEncoder:

@@ -34,6 +34,7 @@ class Inspection:
     max_length: int
     template: str
     instruction: str | None
+    instruction_place: str
     engine: str
     device: str
     dtype: str
@@ -76,6 +77,7 @@ def inspect_model(config: ScorerConfig) -> Inspection:
         max_length=encoder.max_length,
         template=template_text(config, encoder),
         instruction=_prompt(config, encoder) or None,
+        instruction_place=encoder.instruction_place.value,
         engine="packed" if is_packed else "padded",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),

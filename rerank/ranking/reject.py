@@ -47,9 +47,13 @@ class Reason(IntEnum):
     VECTORS_NOT_FINITE = 22, "vectors hold NaN or infinity"
     VECTORS_WIDTH = 23, "vectors are not as wide as those of the model"
     VECTORS_SEVERAL = 24, "several vectors, but the model has one per text"
+    INSTRUCTION_NOT_UTF8 = 25, "instruction is not valid UTF-8"
+    INSTRUCTION_DIFFERS = 26, "instruction differs from that of the query_id's first row"
 
 
 Codes = npt.NDArray[np.int8]
+
+INSTRUCTION = "instruction"  # column of queries that may have one of their own
 
 # Column of queries or of candidates: Reason codes (int8) that the reader of the rows has set already.
 REFUSED = "_refused"
@@ -66,6 +70,8 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
     queries = np.zeros(len(sets), dtype=np.int8)
     queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
     _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
+    if INSTRUCTION in sets.queries.column_names:
+        queries[invalid_utf8(text_column(sets.queries, INSTRUCTION))] = Reason.INSTRUCTION_NOT_UTF8
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
     queries = _as_refused(sets.queries, queries)
 
@@ -83,10 +89,13 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
 
 
 def differing(rows: pa.Table, offsets: Offsets) -> Codes:
-    """Return a reason code per row: QUERY_DIFFERS if its query is not that of the first row of its query_id."""
-    codes = pc.dictionary_encode(combined(rows.column("query")), null_encoding="encode").indices.to_numpy()
-    first = np.repeat(codes[offsets[:-1]], np.diff(offsets))
-    return np.where(codes == first, Reason.OK, Reason.QUERY_DIFFERS).astype(np.int8)
+    """Return a reason code per row: a row must have the query and the instruction of the first row of its query_id."""
+    reasons = np.zeros(rows.num_rows, dtype=np.int8)
+    for name, reason in ((INSTRUCTION, Reason.INSTRUCTION_DIFFERS), ("query", Reason.QUERY_DIFFERS)):
+        if name in rows.column_names:
+            codes = pc.dictionary_encode(combined(rows.column(name)), null_encoding="encode").indices.to_numpy()
+            reasons[codes != np.repeat(codes[offsets[:-1]], np.diff(offsets))] = reason
+    return reasons
 
 
 def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
@@ -119,7 +128,7 @@ def mark_not_finite(codes: Codes, logits: FloatArray) -> Codes:
 
 
 def _mark(codes: Codes, texts: pa.Array, *, blank: Reason, not_utf8: Reason, null: Reason) -> None:
-    is_broken, is_null = _not_utf8(texts), _null(texts)
+    is_broken, is_null = invalid_utf8(texts), _null(texts)
     unreadable = is_broken | is_null
     readable = pc.if_else(pa.array(unreadable), "", texts) if unreadable.any() else texts
     is_blank = pc.or_(pc.equal(pc.binary_length(readable), 0), pc.utf8_is_space(readable))
@@ -151,8 +160,11 @@ def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _not_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
-    """Return True where bytes are not UTF-8: neither Parquet nor Arrow checks that, and one such row fails a block."""
+def invalid_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return where bytes are not UTF-8, shape [texts].
+
+    Neither Parquet nor Arrow checks that, and one such row fails a block.
+    """
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:

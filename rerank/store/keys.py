@@ -5,6 +5,7 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from xxhash import xxh3_128_digest
 
 from rerank.arrays import IntArray, VectorRows
@@ -15,6 +16,7 @@ Hashes = npt.NDArray[np.uint64]
 # Part of the format of a store: with another seed all pairs have other hashes, and everything is scored again.
 _QUERY_SEED = 0x9E37_79B9_7F4A_7C15
 _VECTORS_SEED = 0xD1B5_4A32_D192_ED03
+_INSTRUCTION_SEED = 0x8EBC_6AF0_9C88_C6E3
 
 
 def hash_pairs(
@@ -29,9 +31,21 @@ def hash_pairs(
     return join_digests(queries, hash_texts(documents), query_of)
 
 
-def join_digests(queries: pa.Array | pa.ChunkedArray, documents: Hashes, query_of: IntArray) -> Hashes:
-    """Return what `hash_pairs` returns; `documents` are the texts' hashes, as `hash_texts` returns them."""
-    pair_hashes: Hashes = _digests(queries, seed=_QUERY_SEED)[query_of] ^ documents
+def join_digests(
+    queries: pa.Array | pa.ChunkedArray,
+    documents: Hashes,
+    query_of: IntArray,
+    instructions: pa.Array | None = None,
+) -> Hashes:
+    """Return what `hash_pairs` returns; `documents` are the texts' hashes, as `hash_texts` returns them.
+
+    `instructions` [queries] change the hashes of queries that have one; it is null or empty where a query has none.
+    """
+    of_queries = _digests(queries, seed=_QUERY_SEED)
+    if instructions is not None:
+        has_one = pc.fill_null(pc.greater(pc.binary_length(instructions), 0), False).to_numpy(zero_copy_only=False)
+        of_queries = np.where(has_one[:, None], of_queries ^ _digests(instructions, seed=_INSTRUCTION_SEED), of_queries)
+    pair_hashes: Hashes = of_queries[query_of] ^ documents
     return pair_hashes
 
 

@@ -121,6 +121,7 @@ def check_limits(parsed: ParsedRequest, limits: Limits, timeout_s: float) -> Rer
         _check_length(f"{parsed.query_field}[{index}]" if numbered else parsed.query_field, query, limits)
     for index, text in enumerate(request.documents):
         _check_length(f"{parsed.field}[{index}]", text, limits)
+    _check_length("instruction", request.instruction or "", limits)
     return replace(request, timeout_s=timeout_s)
 
 
@@ -131,6 +132,7 @@ def check_texts(parsed: ParsedEncode, limits: Limits, timeout_s: float) -> Encod
         raise LimitError(f"{parsed.field} must hold at most {limits.documents} entries, got {request.size}")
     for index, text in enumerate(request.texts):
         _check_length(f"{parsed.field}[{index}]", text, limits)
+    _check_length("instruction", request.instruction or "", limits)
     return replace(request, timeout_s=timeout_s)
 
 

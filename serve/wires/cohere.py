@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from rerank.types import PassageLimits, RankedDocument, RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Documents, Integer, Query, Refused, Unread
+from serve.wires.fields import Documents, Integer, Query, Refused
 from serve.wires.options import VllmOptions
 from serve.wires.read import check_count, check_least, read_body, read_texts, refusal_without_passages, text_fields_of
 from serve.wires.write import decimal, echoing, entries, usage
@@ -66,7 +66,6 @@ class Body(VllmOptions):
     return_embeddings: Annotated[Any, Refused("cross-encoders have no embeddings")] = None
     parameters: Annotated[Any, Refused("options are fields of the body itself")] = None
     kwargs: Annotated[Any, Refused("options are fields of the body itself", neutral=("{}",))] = None
-    instruct: Unread = None
 
 
 def parse(values: Mapping[str, Any]) -> ParsedRequest:
@@ -74,12 +73,17 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     body = read_body(Body, values)
     texts = read_texts(body.documents, "documents", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
     is_vllm = "truncate_prompt_tokens" in values  # its clients mean all by 0
-    top_k = check_count(body.top_n, "top_n", least=0 if is_vllm else 1)
-    passages = PassageLimits(
-        check_least(body.max_chunks_per_doc, "max_chunks_per_doc", 1),
-        check_least(body.overlap_tokens, "overlap_tokens", 0),
+    request = RerankRequest(
+        body.query,
+        texts,
+        check_count(body.top_n, "top_n", least=0 if is_vllm else 1),
+        token_limits=body.token_limits,
+        passage_limits=PassageLimits(
+            check_least(body.max_chunks_per_doc, "max_chunks_per_doc", 1),
+            check_least(body.overlap_tokens, "overlap_tokens", 0),
+        ),
+        instruction=body.chosen_instruction,
     )
-    request = RerankRequest(body.query, texts, top_k, token_limits=body.token_limits, passage_limits=passages)
     refusal = refusal_without_passages(Body, values)
     return ParsedRequest(body.model, request, partial(_render, body, texts), without_passages=refusal)
 

@@ -14,8 +14,8 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import ErrorResponse, body_for_all
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Count, Query, TextsOrObjects, Unread
-from serve.wires.read import check_count, read_body, read_texts, refuse_fields
+from serve.wires.fields import Count, Instruction, Query, TextsOrObjects
+from serve.wires.read import check_count, read_body, read_instruction, read_texts, refuse_fields
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -35,7 +35,7 @@ class Parameters(BaseModel):
 
     top_n: Count = Field(default=None, description="Number of results, best first; all if left out.")
     return_documents: bool | None = Field(default=None, description="Return each document's text beside its score.")
-    instruct: Unread = None
+    instruct: Instruction = None
 
 
 class Body(BaseModel):
@@ -54,7 +54,9 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
         raise InputError("input.documents must hold at least one document, got none")
     refuse_fields(body.input.documents, "input.documents", ("image", "video"))
     texts = read_texts(body.input.documents, "input.documents", may_be_blank=True)
-    request = RerankRequest(body.input.query, texts, check_count(parameters.top_n, "parameters.top_n"))
+    top_k = check_count(parameters.top_n, "parameters.top_n")
+    instruction = read_instruction(**{"parameters.instruct": parameters.instruct})
+    request = RerankRequest(body.input.query, texts, top_k, instruction=instruction)
     echoed = texts if parameters.return_documents else None
     return ParsedRequest(body.model, request, partial(_render, echoed), "input.documents", "input.query")
 

@@ -88,5 +88,8 @@ OneOrMoreDocuments = Annotated[
     Any, WithJsonSchema({"anyOf": [_DOCUMENT, {"type": "array", "items": _DOCUMENT, "minItems": 1}, {"type": "null"}]})
 ]
 Count = Annotated[Integer | None, Field(json_schema_extra={"minimum": 1})]
+Instruction = Annotated[
+    str | None, Field(description="What makes a document relevant, for the model to read. A blank one is none.")
+]
 Unread = Annotated[Any, Refused("no model here reads it")]
 Label = Annotated[Any, Informational(), Field(description="Accepted, and changes nothing.")]

@@ -13,8 +13,8 @@ from rerank.errors import InputError
 from rerank.types import RerankRequest
 from serve.errors import body_for_all as error
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Count, Documents, Query, Refused
-from serve.wires.read import check_count, check_echo, read_body, read_texts, text_fields_of
+from serve.wires.fields import Count, Documents, Instruction, Query, Refused
+from serve.wires.read import check_count, check_echo, read_body, read_instruction, read_texts, text_fields_of
 from serve.wires.write import echoing, entries, usage
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -31,6 +31,7 @@ class Body(BaseModel):
     rank_fields: list[str] | None = None
     top_k: Count = None
     return_input: bool | None = None
+    instruction: Instruction = None
     rewrite_query: Annotated[Any, Refused("queries are scored as they are sent")] = None
 
 
@@ -42,7 +43,8 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     texts = read_texts(body.input, "input", text_fields=text_fields_of(body.rank_fields), may_be_blank=True)
     if body.return_input:
         check_echo(body.input, "input")
-    request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"))
+    instruction = read_instruction(instruction=body.instruction)
+    request = RerankRequest(body.query, texts, check_count(body.top_k, "top_k"), instruction=instruction)
     return ParsedRequest(body.model, request, partial(_render, body), "input")
 
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 
 from rerank.errors import InputError
 from rerank.types import TokenLimits
-from serve.wires.fields import Count, Integer, Label, Refused, Unread
-from serve.wires.read import check_count
+from serve.wires.fields import Count, Instruction, Integer, Label, Refused, Unread
+from serve.wires.read import check_count, read_instruction
 
 
 class VllmOptions(BaseModel):
@@ -29,7 +29,8 @@ class VllmOptions(BaseModel):
     request_id: str | None = Field(default=None, description="The `id` of the response; X-Request-Id if left out.")
     padding: Annotated[Any, Refused("scores do not depend on padding", neutral=("do_not_pad",))] = None
     priority: Annotated[Any, Refused("waiting requests take turns", neutral=(0,))] = None
-    instruction: Unread = None
+    instruction: Instruction = None
+    instruct: Instruction = Field(default=None, description="Another name of `instruction` (SGLang).")
     chat_template: Unread = None
     chat_template_kwargs: Unread = None
     mm_processor_kwargs: Unread = None
@@ -40,6 +41,11 @@ class VllmOptions(BaseModel):
     def wants_logits(self) -> bool:
         """True if the request asks for logits instead of relevance scores."""
         return False in (self.use_activation, self.activation, self.softmax)
+
+    @property
+    def chosen_instruction(self) -> str | None:
+        """The instruction, None for none. Raises InputError if its two names have different ones."""
+        return read_instruction(instruction=self.instruction, instruct=self.instruct)
 
     @property
     def token_limits(self) -> TokenLimits:

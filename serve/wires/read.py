@@ -108,6 +108,17 @@ def _read_text(value: Any, name: str, text_fields: Sequence[str], *, may_be_blan
     return text
 
 
+def read_instruction(**fields: str | None) -> str | None:
+    """Return the instruction in the fields of these names, None if they are left out or blank.
+
+    Raises InputError if one of them is not valid Unicode, or if two differ.
+    """
+    values = {name: value for name, value in fields.items() if value and value.strip()}
+    if len(set(values.values())) > 1:
+        raise InputError(f"{' and '.join(values)} must be equal, or one of them left out")
+    return next((_read_text(value, name, (), may_be_blank=True) for name, value in values.items()), None)
+
+
 def text_fields_of(rank_fields: list[str] | None) -> Sequence[str]:
     """Return the fields of a document object that are its text, each once. Raises InputError."""
     if rank_fields == []:

@@ -53,7 +53,12 @@ def _request(body: Body, first: str, second: str) -> RerankRequest:
     right = _texts(getattr(body, second), second, may_be_blank=True)
     if len(left) not in (1, len(right)):
         raise InputError(f"{first} must be one text or as many as {second} ({len(right)}), got {len(left)}")
-    return RerankRequest(left[0] if len(left) == 1 else left, right, token_limits=body.token_limits)
+    return RerankRequest(
+        left[0] if len(left) == 1 else left,
+        right,
+        token_limits=body.token_limits,
+        instruction=body.chosen_instruction,
+    )
 
 
 def _texts(value: Any, field: str, *, may_be_blank: bool = False) -> tuple[str, ...]:

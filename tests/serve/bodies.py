@@ -34,7 +34,7 @@ BY_PATH = ("/predict", "/weaviate/rerank", DASHSCOPE, "/v1/reranks")
 _EXAMPLES = {path: [dialect.body for dialect in examples.values()] for path, (_, examples) in DOCUMENTED.items()}
 _OPTIONS = (
     *("model", "rank_fields", "raw_scores", "return_text", "return_documents", "data_1", "data_2"),
-    *("instruction", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
+    *("instruction", "instruct", "options", "truncate", "truncation", "truncate_prompt_tokens", "max_tokens_per_doc"),
     *("max_chunks_per_doc", "priority", "relevant_spans", "request_id", "return_len", "use_activation", "user"),
     *("is_query", "output_dtype", "output_types", "property", "instruct"),
 )

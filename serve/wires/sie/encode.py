@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from rerank.arrays import FloatArray
+from rerank.errors import InputError
 from rerank.types import EncodeRequest, Output
 from serve.wires import ParsedEncode, VectorsResponse
-from serve.wires.fields import Items, Refused, Unread
-from serve.wires.read import read_body
+from serve.wires.fields import Instruction, Items, Refused, Unread
+from serve.wires.read import read_body, read_instruction
 from serve.wires.sie import STATUS, error, read_items
 
 __all__ = ["STATUS", "Body", "error", "parse"]
@@ -28,7 +29,7 @@ class Options(BaseModel):
     muvera: Unread = None
     smve: Unread = None
     lora_id: Unread = None
-    instruction: Unread = None
+    instruction: Annotated[Any, _InParams] = None
     output_types: Annotated[Any, _InParams] = None
     output_dtype: Annotated[Any, _InParams] = None
 
@@ -40,7 +41,7 @@ class Params(BaseModel):
         default=None, description='The output of the model: "dense" (the default) or "multivector".'
     )
     output_dtype: _Dtype | None = Field(default=None, description="float32 by default.")
-    instruction: Unread = None
+    instruction: Instruction = Field(default=None, description="For queries: what makes a document relevant.")
     options: Options | None = None
 
 
@@ -58,7 +59,10 @@ def parse(values: Mapping[str, Any]) -> ParsedEncode:
     options = params.options or Options()
     texts, ids = read_items(body.items)
     outputs: list[Output] = params.output_types or ["dense"]
-    request = EncodeRequest(texts, is_query=bool(options.is_query), outputs=tuple(dict.fromkeys(outputs)))
+    is_query, instruction = bool(options.is_query), read_instruction(instruction=params.instruction)
+    if instruction is not None and not is_query:
+        raise InputError("params.instruction must be left out: only queries have one, see params.options.is_query")
+    request = EncodeRequest(texts, is_query=is_query, outputs=tuple(dict.fromkeys(outputs)), instruction=instruction)
     return ParsedEncode(request, partial(_render, ids, params.output_dtype or "float32"), "items")
 
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from rerank.types import RerankRequest
 from serve.wires import ParsedRequest, RankingResponse
-from serve.wires.fields import Item, ScoredItems, Unread
-from serve.wires.read import read_body
+from serve.wires.fields import Instruction, Item, ScoredItems, Unread
+from serve.wires.read import read_body, read_instruction
 from serve.wires.sie import STATUS, error, read_items, read_query
 from serve.wires.write import decimal
 
@@ -21,7 +21,7 @@ class Body(BaseModel):
 
     query: Item
     items: ScoredItems
-    instruction: Unread = None
+    instruction: Instruction = None
     options: Unread = None
 
 
@@ -31,7 +31,8 @@ def parse(values: Mapping[str, Any]) -> ParsedRequest:
     query, query_id = read_query(body.query)
     texts, ids = read_items(body.items, may_be_blank=True)
     names = [name or f"item-{index}" for index, name in enumerate(ids)]
-    return ParsedRequest(None, RerankRequest(query, texts), partial(_render, query_id, names), "items")
+    request = RerankRequest(query, texts, instruction=read_instruction(instruction=body.instruction))
+    return ParsedRequest(None, request, partial(_render, query_id, names), "items")
 
 
 def _render(query_id: str | None, ids: Sequence[str], response: RankingResponse) -> dict[str, Any]:

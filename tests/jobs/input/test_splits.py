@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import open_source
 from jobs.input.splits import plan_splits, read_split
 from rerank.errors import InputError
+from rerank.ranking.candidates import CandidateSets
+from rerank.ranking.reject import REFUSED, Reason, check
 from tests.jobs.tables import QueryRows, pairs_table, write_parts
 
 query_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=12)
@@ -85,3 +88,16 @@ def test_carried_columns_become_candidate_fields(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     (table,) = read_split(source, plan_splits(source, target_pairs=10)[0])
     assert table.to_pylist()[0]["candidates"][1] == {"doc_id": "d1", "text": "text 1", "bm25": 0.5, "_refused": 0}
+
+
+def test_the_instruction_of_a_query_is_that_of_its_first_row(tmp_path: Path) -> None:
+    table = pairs_table([("q1", "one", [("a", "x"), ("b", "y"), ("c", "z")]), ("q2", "two", [("a", "x")])])
+    table = table.append_column("instruction", pa.array(["find", "find", "other", None]))
+    pq.write_table(table, tmp_path / "in.parquet")
+    source = open_source(str(tmp_path))
+    read = pa.concat_tables(read_split(source, plan_splits(source, target_pairs=1)[0]))
+    assert read["instruction"].to_pylist() == ["find", None]
+    candidates = CandidateSets.from_table(read).candidates
+    assert "instruction" not in candidates.column_names
+    assert candidates[REFUSED].to_pylist() == [0, 0, Reason.INSTRUCTION_DIFFERS, 0]
+    assert check(CandidateSets.from_table(read))[1].tolist() == [0, 0, Reason.INSTRUCTION_DIFFERS, 0]

@@ -52,6 +52,33 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "change", "asked"),
+    [
+        ("/v1/rerank", DOCUMENTS, {"instruction": "Find it."}, "Find it."),
+        ("/v1/rerank", DOCUMENTS, {"instruct": "Find it.", "instruction": None}, "Find it."),
+        ("/v1/rerank", DOCUMENTS, {"instruct": "Find it.", "instruction": "Find it."}, "Find it."),
+        ("/v1/rerank", DOCUMENTS, {"instruct": " ", "instruction": ""}, None),
+        ("/rerank", {**DOCUMENTS, "truncate_prompt_tokens": 9}, {"instruction": " Find it.\n"}, " Find it.\n"),
+        ("/v1/reranks", DOCUMENTS, {"instruct": "Find it."}, "Find it."),
+        (DASHSCOPE, {"input": DOCUMENTS}, {"parameters": {"instruct": "Find it."}}, "Find it."),
+        ("/v1/score", PAIRS, {"instruction": "Find it."}, "Find it."),
+        ("/v1/reranking", MIXEDBREAD, {"instruction": "Find it."}, "Find it."),
+        ("/v1/reranking", MIXEDBREAD, {"instruction": "\t"}, None),
+        ("/v1/score/length", SIE, {"instruction": "Find it."}, "Find it."),
+        (
+            "/v1/encode/length",
+            ENCODE,
+            {"params": {"options": {"is_query": True}, "instruction": "Find it."}},
+            "Find it.",
+        ),
+    ],
+)
+def test_an_instruction_is_passed_on(client, scorer, path, body, change, asked):
+    assert client(path, json={**body, **change}, headers=JSON).status_code == 200
+    assert [request.instruction for request in scorer.asked] == [asked]
+
+
+@pytest.mark.parametrize(
     ("path", "body", "change", "message"),
     [
         ("/v2/rerank", DOCUMENTS, {"max_tokens_per_doc": 0}, "max_tokens_per_doc must be at least 1, got 0"),
@@ -59,7 +86,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v2/rerank",
             DOCUMENTS,
             {"relevant_spans": {"mode": "enabled"}},
-            'relevant_spans must be {"mode": "disabled"} or left out: this model is served without passages, got an object',
+            'relevant_spans must be {"mode": "disabled"} or left out: this model is served without passages',
         ),
         (
             "/v2/rerank",
@@ -80,12 +107,6 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             {"overlap_tokens": 20},
             f"overlap_tokens must be 0 or left out: {NO_PASSAGES}, got 20",
         ),
-<<<<<<< HEAD
-        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": 0}, "max_chunks_per_doc must be 1 or left out"),
-        ("/v1/rerank", DOCUMENTS, {"max_chunks_per_doc": True}, "max_chunks_per_doc must be 1 or left out"),
-        ("/v1/rerank", DOCUMENTS, {"overlap_tokens": 20}, f"overlap_tokens must be 0 or left out: {ONE_CHUNK}, got 20"),
-=======
->>>>>>> h-passages
         (
             "/v1/rerank",
             DOCUMENTS,
@@ -100,8 +121,13 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "max_doc_length must be left out: max_tokens_per_doc limits",
         ),
         ("/v1/rerank", DOCUMENTS, {"return_embeddings": True}, "return_embeddings must be left out: cross-encoders"),
-        ("/v1/rerank", DOCUMENTS, {"instruction": "rank"}, f"instruction {UNREAD}, got 'rank'"),
-        ("/v1/rerank", DOCUMENTS, {"instruct": "rank"}, f"instruct {UNREAD}"),
+        ("/v1/rerank", DOCUMENTS, {"instruction": 7}, "instruction must be a string, got 7"),
+        (
+            "/v1/rerank",
+            DOCUMENTS,
+            {"instruction": "a", "instruct": "b"},
+            "instruction and instruct must be equal, or one",
+        ),
         (
             "/rerank",
             DOCUMENTS,
@@ -134,7 +160,6 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "rewrite_query must be left out: queries are scored as they are sent, got true",
         ),
         ("/v1/reranking", MIXEDBREAD, {"rank_fields": []}, "rank_fields must name at least one field"),
-        ("/v1/reranks", DOCUMENTS, {"instruct": "rank"}, f"instruct {UNREAD}"),
         (DASHSCOPE, {"input": DOCUMENTS}, {"parameters": {"top_n": 0}}, "parameters.top_n must be at least 1, got 0"),
         (DASHSCOPE, {"input": DOCUMENTS}, {"input": {"query": "q"}}, "input.documents is missing"),
         (
@@ -145,7 +170,6 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
         ),
         ("/weaviate/rerank", DOCUMENTS, {"documents": [None]}, "documents.0 must be a string, got null"),
         ("/v1/score/length", SIE, {"options": {"profile": "x"}}, f"options {UNREAD}"),
-        ("/v1/score/length", SIE, {"instruction": "rank"}, f"instruction {UNREAD}"),
         ("/v1/score/length", SIE, {"query": {"text": "q", "images": ["i"]}}, "query.images must be left out"),
         ("/v1/score/length", SIE, {"items": [{"text": "a", "audio": "i"}]}, "items[0].audio must be left out"),
     ],

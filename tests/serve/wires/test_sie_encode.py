@@ -79,7 +79,11 @@ def test_what_is_encoded_is_what_was_asked_for(client, scorer, params, expected)
         ({"items": [{"text": "a"}, {"text": "a" * 61}]}, "items[1] must hold at most 60 characters, got 61"),
         ({"params": 7}, "params must be an object, got 7"),
         ({"params": {"output_dtype": "int8"}}, "params.output_dtype must be 'float32' or 'float16', got 'int8'"),
-        ({"params": {"instruction": "find"}}, "params.instruction must be left out: no model here reads it"),
+        ({"params": {"instruction": "find"}}, "params.instruction must be left out: only queries have one"),
+        (
+            {"params": {"instruction": "a" * 61, "options": {"is_query": True}}},
+            "instruction must hold at most 60 characters, got 61",
+        ),
         ({"params": {"options": {"is_query": "?"}}}, "params.options.is_query must be true or false, got '?'"),
         ({"params": {"options": {"profile": "fast"}}}, 'params.options.profile must be "default" or left out'),
         ({"params": {"options": {"normalize": False}}}, "params.options.normalize must be null, got false"),
