@@ -57,7 +57,7 @@ def test_what_is_cut_is_what_was_asked_for(client, scorer, path, body, change, a
             "/v2/rerank",
             DOCUMENTS,
             {"relevant_spans": {"mode": "enabled"}},
-            'relevant_spans must be {"mode": "disabled"} or left out: this model is served without passages, got an object',
+            f'relevant_spans must be {{"mode": "disabled"}} or left out: {NO_PASSAGES}, got an object',
         ),
         (
             "/v2/rerank",
