@@ -20,13 +20,13 @@ from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
-from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
-from rerank.prepare import encode
+from rerank.prepare import encode, split_candidates
 from rerank.ranking.candidates import CandidateSets, text_column
 from rerank.ranking.reject import Reason, check
 from rerank.reranker import Reranker
-from rerank.store import ScoreStore, hash_pairs
+from rerank.store import ScoreStore, hash_pairs, hash_texts
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
@@ -47,6 +47,10 @@ def plan(
     ] = False,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors.")] = False,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    passage_tokens: Annotated[int | None, typer.Option(help="Passages of long documents, as for the run.")] = None,
+    passage_overlap: Annotated[int | None, typer.Option(help="As for the run.")] = None,
+    passage_aggregate: Annotated[str | None, typer.Option(metavar="max|mean|first", help="As for the run.")] = None,
+    max_passages: Annotated[int | None, typer.Option(help="As for the run.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="As for the run.")] = False,
@@ -74,6 +78,9 @@ def plan(
             "trust_remote_code": trust_remote_code,
             "allow_pickle": allow_pickle,
             "max_length": max_length,
+            "passages": without_none(
+                tokens=passage_tokens, overlap=passage_overlap, aggregate=passage_aggregate, max_passages=max_passages
+            ),
             "device": device,
             "dtype": dtype,
             "deterministic": deterministic,
@@ -102,11 +109,16 @@ def make_plan(
     target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu))
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     sound = np.flatnonzero(check(sets)[1] == Reason.OK).astype(np.int32)
-    known = _known_share(sets, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
-    encoded = encode(sets, sound, reranker.encoder)
+    paired, rows = sets, sound  # what is paired with the queries: the candidates, or their passages
+    if reranker.splitter is not None:
+        digests = hash_texts(text_column(sets.candidates, "text"))
+        paired = split_candidates(sets, sound, digests, reranker.splitter).sets
+        rows = np.arange(paired.pair_count, dtype=np.int32)
+    known = _known_share(paired, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
+    encoded = encode(paired, rows, reranker.encoder)
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
-    to_score = opened.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
+    to_score = opened.pairs * (1 - known) * len(rows) / max(1, sets.pair_count)
     distinct = len(pc.unique(text_column(sets.candidates, "text")))
     return {
         **_reading(opened, target),
@@ -115,6 +127,7 @@ def make_plan(
         "sampled_pairs": sets.pair_count,
         "rejected_share": round(1 - len(sound) / max(1, sets.pair_count), 4),
         "distinct_texts_share": round(distinct / max(1, sets.pair_count), 4),
+        "passages_per_document": round(len(rows) / max(1, len(sound)), 2),
         "store_hits_share": round(known, 4),
         "pairs_to_score": round(to_score),
         "tokens_to_score": round(to_score * tokens_per_pair),
