@@ -19,14 +19,15 @@ from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
-from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
-from rerank.prepare import candidate_vectors, encoded_pairs, hash_documents, prepare
-from rerank.ranking.candidates import CandidateSets, text_column
-from rerank.ranking.instructions import instructions_of
+from rerank.prepare import REASON, candidate_vectors, encoded_pairs, hash_documents, pair_hashes_of, prepare
+from rerank.ranking.candidates import CandidateSets
+from rerank.ranking.passages import pairs_of
+from rerank.ranking.reject import Reason
 from rerank.reranker import Reranker
-from rerank.store import Hashes, ScoreStore, join_digests
+from rerank.store import Hashes, ScoreStore, StoredScores
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
@@ -48,6 +49,10 @@ def plan(
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are no safetensors.")] = False,
     instruction: Annotated[str | None, typer.Option(metavar="TEXT", help="As for the run.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Tokens per pair.")] = None,
+    passage_tokens: Annotated[int | None, typer.Option(help="Passages of long documents, as for the run.")] = None,
+    passage_overlap: Annotated[int | None, typer.Option(help="As for the run.")] = None,
+    passage_aggregate: Annotated[str | None, typer.Option(metavar="max|mean|first", help="As for the run.")] = None,
+    max_passages: Annotated[int | None, typer.Option(help="As for the run.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="As for the run.")] = False,
@@ -75,6 +80,9 @@ def plan(
             "trust_remote_code": trust_remote_code,
             "allow_pickle": allow_pickle,
             "max_length": max_length,
+            "passages": without_none(
+                tokens=passage_tokens, overlap=passage_overlap, aggregate=passage_aggregate, max_passages=max_passages
+            ),
             "device": device,
             "dtype": dtype,
             "deterministic": deterministic,
@@ -105,23 +113,32 @@ def make_plan(
     vector_bytes = opened.source.vector_bytes if isinstance(opened.source, Source) else 0
     target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes))
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
-    digests = hash_documents(sets, candidate_vectors(sets, reranker.encoder))
-    instructions = instructions_of(sets.queries, scorer.instruction)
-    hashes = join_digests(text_column(sets.queries, "query"), digests, sets.query_of, instructions)
+    prepared = CandidateSets.from_table(
+        prepare(
+            sets.to_table(),
+            reranker.encoder,
+            lookup=_nothing_known,
+            splitter=reranker.splitter,
+            instruction=scorer.instruction,
+        )
+    )
+    sound = int(np.count_nonzero(prepared.candidates.column(REASON).to_numpy() == Reason.OK))
+    paired = pairs_of(prepared)  # what is paired with the queries: the candidates, or their passages
+    encoded, rows = encoded_pairs(paired, reranker.encoder.row_template)
+    hashes = pair_hashes_of(paired, rows)
     known = _known_share(hashes, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
-    prepared = prepare(sets.to_table(), reranker.encoder, instruction=scorer.instruction)
-    encoded, sound = encoded_pairs(CandidateSets.from_table(prepared), reranker.encoder.row_template)
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
-    to_score = opened.pairs * (1 - known) * len(sound) / max(1, sets.pair_count)
-    distinct = len(np.unique(digests, axis=0))
+    to_score = opened.pairs * (1 - known) * len(rows) / max(1, sets.pair_count)
+    distinct = len(np.unique(hash_documents(sets, candidate_vectors(sets, reranker.encoder)), axis=0))
     return {
         **_reading(opened, target),
         "queries": opened.queries,
         "pairs": opened.pairs,
         "sampled_pairs": sets.pair_count,
-        "rejected_share": round(1 - len(sound) / max(1, sets.pair_count), 4),
+        "rejected_share": round(1 - sound / max(1, sets.pair_count), 4),
         "distinct_texts_share": round(distinct / max(1, sets.pair_count), 4),
+        "passages_per_document": round(len(rows) / max(1, sound), 2),
         "store_hits_share": round(known, 4),
         "pairs_to_score": round(to_score),
         "tokens_to_score": round(to_score * tokens_per_pair),
@@ -166,6 +183,11 @@ def _files(source: Source) -> int:
 def _known_share(hashes: Hashes, store: ScoreStore) -> float:
     """Return the share of the pairs with these hashes whose scores are in the store."""
     return float(open_snapshot(ScoreLookup(store, store.parts())).lookup(hashes).known.mean()) if len(hashes) else 0.0
+
+
+def _nothing_known(hashes: Hashes) -> StoredScores:
+    nothing = np.zeros(len(hashes), dtype=np.int32)
+    return StoredScores(np.full(len(hashes), np.nan, dtype=np.float32), nothing, nothing.astype(np.bool_))
 
 
 def _measure(reranker: Reranker, pairs: EncodedPairs) -> float:

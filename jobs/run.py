@@ -3,7 +3,7 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
-from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.options import RankingOptions
 
@@ -111,7 +111,9 @@ def run(
             "device": device,
             "dtype": dtype,
             "max_length": max_length,
-            "passages": passage_settings(passage_tokens, passage_overlap, passage_aggregate, max_passages),
+            "passages": without_none(
+                tokens=passage_tokens, overlap=passage_overlap, aggregate=passage_aggregate, max_passages=max_passages
+            ),
             "batch_tokens": batch_tokens,
             "deterministic": deterministic,
             "split_special_tokens": split_special_tokens,
@@ -152,14 +154,6 @@ def run(
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
-
-
-def passage_settings(
-    tokens: int | None, overlap: int | None, aggregate: str | None, max_passages: int | None
-) -> dict[str, Any] | None:
-    """Return the settings of passages that the flags give; None if none is given, so that documents are not split."""
-    flags = {"tokens": tokens, "overlap": overlap, "aggregate": aggregate, "max_passages": max_passages}
-    return {name: value for name, value in flags.items() if value is not None} or None
 
 
 if __name__ == "__main__":

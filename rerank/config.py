@@ -97,6 +97,11 @@ class ScorerConfig(BaseModel):
         return str(_MODELS / BUNDLED) if self.model == BUNDLED else self.model
 
 
+def without_none(**settings: Any) -> dict[str, Any] | None:
+    """Return the settings that are not None; None if there is none, so that the whole section keeps its default."""
+    return {name: value for name, value in settings.items() if value is not None} or None
+
+
 def parse_config(kind: type[Model], values: dict[str, Any], *, source: str) -> Model:
     """Return `values` as an instance of the pydantic model `kind`; `source` says where they come from.
 

@@ -91,7 +91,7 @@ def prepare(
     passages = None
     paired, paired_reasons = sets, reasons  # what is paired with the queries: the candidates, or their passages
     if splitter is not None:
-        passages = _split_candidates(sets, np.flatnonzero(reasons == Reason.OK).astype(np.int32), digests, splitter)
+        passages = split_candidates(sets, np.flatnonzero(reasons == Reason.OK).astype(np.int32), digests, splitter)
         paired, paired_reasons = passages.sets, np.zeros(passages.sets.pair_count, dtype=np.int8)
         digests = hash_texts(text_column(paired.candidates, "text"))
     to_score = paired_reasons == Reason.OK
@@ -137,7 +137,7 @@ def prepare(
 
 
 @dataclass(frozen=True, slots=True)
-class _PassageRows:
+class PassageRows:
     """The passages of a block as candidates of its queries, and of each candidate how many they are, [candidates].
 
     `is_cut` marks the candidates whose documents go on behind their last passage.
@@ -148,7 +148,7 @@ class _PassageRows:
     is_cut: npt.NDArray[np.bool_]
 
 
-def _split_candidates(sets: CandidateSets, rows: IntArray, digests: Hashes, splitter: Splitter) -> _PassageRows:
+def split_candidates(sets: CandidateSets, rows: IntArray, digests: Hashes, splitter: Splitter) -> PassageRows:
     """Return the passages of these candidates, each distinct text split once; `digests` are those of all texts."""
     first, document_of = distinct_hashes(digests[rows])
     documents = text_column(sets.candidates, "text").take(pa.array(rows[first])).to_pylist()
@@ -166,7 +166,7 @@ def _split_candidates(sets: CandidateSets, rows: IntArray, digests: Hashes, spli
         }
     )
     per_query = np.bincount(np.repeat(sets.query_of, counts), minlength=len(sets))
-    return _PassageRows(CandidateSets(sets.queries, passages, offsets_of(per_query)), counts, is_cut)
+    return PassageRows(CandidateSets(sets.queries, passages, offsets_of(per_query)), counts, is_cut)
 
 
 def _append(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:

@@ -86,7 +86,7 @@ def test_an_instruction_is_passed_on(client, scorer, path, body, change, asked):
             "/v2/rerank",
             DOCUMENTS,
             {"relevant_spans": {"mode": "enabled"}},
-            'relevant_spans must be {"mode": "disabled"} or left out: this model is served without passages',
+            f'relevant_spans must be {{"mode": "disabled"}} or left out: {NO_PASSAGES}, got an object',
         ),
         (
             "/v2/rerank",

@@ -84,7 +84,7 @@ def test_the_best_passage_is_returned_where_cohere_s_clients_look_for_it(post, s
     assert (span["score"] == results[0]["relevance_score"]) is not is_mean
 
 
-@pytest.mark.parametrize(("spans", "least"), [({"mode": "enabled"}, 0.1), ({"mode": "enabled", "threshold": 0.9}, 0.9)])
+@pytest.mark.parametrize(("spans", "least"), [({"mode": "enabled"}, 0.1), ({"mode": "enabled", "threshold": 0.7}, 0.7)])
 def test_passages_that_are_not_relevant_are_left_out(post, spans, least):
     texts = ["".join(f"{word} {n}. " for n in range(9)) for word in ("dict", "list", "set", "heap", "deque", "tuple")]
     sent = {"query": QUERY, "documents": texts, "relevant_spans": spans}
