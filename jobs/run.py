@@ -3,26 +3,43 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from jobs.config_file import STAGES, read_config
 from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
+from jobs.pipeline.stages.settings import StageConfig, parse_stages, stage_entries
 from rerank.config import BUNDLED, ScorerConfig, parse_config
+from rerank.errors import ConfigError
 from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.options import RankingOptions
 
 
 def run(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", is_eager=True, callback=read_config, help="YAML file with options, and stages of a cascade."
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL:KEEP", help="A stage of a cascade, and how many candidates it keeps; repeat it."),
+    ] = None,
+    stage_logits: Annotated[
+        bool, typer.Option("--stage-logits", help="Write each candidate's logits of all stages into OUT.")
+    ] = False,
     model: Annotated[str, typer.Option(help="Model folder or Hub id; the bundled model if not given.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     trust_remote_code: Annotated[
@@ -99,6 +116,7 @@ def run(
             "split_special_tokens": split_special_tokens,
             "vector_cache": vector_cache,
         }
+        stages = read_stages(stage or [], context.obj, scorer, actors=actors)
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(
                 RunConfig(
@@ -112,6 +130,8 @@ def run(
                     regroup=regroup,
                     renames=parse_renames(column or []),
                     output_layout=output_layout,
+                    stages=stages,
+                    stage_logits=stage_logits,
                     options=RankingOptions(top_k, min_score, depth, ScoreFusion.parse(mix) if mix else None),
                     trec=trec,
                     keep_text=keep_text,
@@ -129,6 +149,25 @@ def run(
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
+
+
+def read_stages(
+    flags: list[str], config_file: Any, scorer: dict[str, Any], *, actors: int | None = None
+) -> tuple[StageConfig, ...]:
+    """Return the stages that `--stage` names, or else the YAML file of `--config`; none for a single model.
+
+    `scorer` are the settings of the flags: all stages have them, unless the YAML file says something else. Raises
+    ConfigError.
+    """
+    entries = (config_file or {}).get(STAGES)
+    if entries is None and not flags:
+        return ()
+    if scorer["model"] != BUNDLED or scorer["revision"] is not None:
+        raise ConfigError("--model and --revision cannot be combined with stages: each stage names its own model")
+    defaults = {name: value for name, value in scorer.items() if name not in {"model", "revision"}}
+    if flags:
+        return parse_stages(stage_entries(flags), defaults=defaults, actors=actors, source="--stage")
+    return parse_stages(entries, defaults=defaults, actors=actors)
 
 
 if __name__ == "__main__":

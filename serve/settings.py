@@ -1,14 +1,13 @@
 """Settings of the server, read from the application's arguments: models, limits and API keys."""
 
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank.batching.admission import MAX_WAITING_BYTES
-from rerank.config import ScorerConfig, parse_config
+from rerank.config import ScorerConfig, belongs, parse_config
 from rerank.errors import ConfigError
 from serve.http.limits import Limits
 
@@ -63,7 +62,7 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
         models = [_parse_model(entry, f"models[{row}]") for row, entry in enumerate(entries)]
     else:
         names = _MODEL_SETTINGS - set(Settings.model_fields)
-        entry = {key: values.pop(key) for key in list(values) if _belongs(key, names, beside=Settings.model_fields)}
+        entry = {key: values.pop(key) for key in list(values) if belongs(key, names, beside=Settings.model_fields)}
         models = [_parse_model(entry, "arguments")]
     limits = parse_config(Limits, dict(values.pop("limits", {})), source="limits")
     settings = parse_config(Settings, {**values, "models": models, "limits": limits}, source="arguments")
@@ -74,18 +73,11 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
 def _parse_model(entry: Mapping[str, Any], source: str) -> ServedModel:
     """Split an entry into the settings of the scorer and those of its replicas."""
     scorer = {
-        key: value for key, value in entry.items() if _belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
+        key: value for key, value in entry.items() if belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
     }
     config = parse_config(ScorerConfig, scorer, source=source)
     rest = {key: value for key, value in entry.items() if key not in scorer}
     return parse_config(ServedModel, {"name": config.model, **rest, "scorer": config}, source=source)
-
-
-def _belongs(key: str, names: Collection[str], *, beside: Collection[str]) -> bool:
-    """Return True if `key` is one of `names`, or a misspelling closer to one of them than to any name in `beside`."""
-    if key in names or key in beside:
-        return key in names
-    return any(near in names for near in get_close_matches(key, [*names, *beside], n=1))
 
 
 def _check_names(models: tuple[ServedModel, ...]) -> None:

@@ -25,10 +25,10 @@ HOUSE = {
         ["engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
         ["reranker"],
-        ["actor"],
+        ["actor", "cascade"],
     ],
     "jobs": [
-        ["console", "exits"],
+        ["config_file", "console", "exits"],
         ["formats", "store", "inspect"],
         ["input"],
         ["pipeline"],
