@@ -4,10 +4,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 import yaml
 
+from jobs.exits import exit_codes
 from rerank.errors import ConfigError
 
 STAGES = "stages"  # not a flag: a list with the settings of each stage of a cascade
@@ -17,21 +17,16 @@ _NOT_IN_FILE = frozenset({"config", "stage", "help"})
 def read_config(context: typer.Context, path: str | None) -> str | None:
     """Make the options in a YAML file the defaults of the command; the callback of its eager option `--config`.
 
-    `stages` is left in `context.obj`. Raises click's BadParameter that names the file and what is wrong.
+    `stages` is left in `context.obj`. A file that cannot be used ends the command with a sentence.
     """
     if path is None or context.resilient_parsing:
         return path
-    try:
+    with exit_codes():
         values = _read(path)
         context.obj = {STAGES: values.pop(STAGES, None)}
-        names = [
-            parameter.name
-            for parameter in context.command.params
-            if isinstance(parameter, click.Option) and parameter.name and parameter.name not in _NOT_IN_FILE
-        ]
+        parameters = (each for each in context.command.params if each.param_type_name == "option")
+        names = [str(each.name) for each in parameters if each.name not in _NOT_IN_FILE]
         context.default_map = {_name(path, key, names): value for key, value in values.items()}
-    except ConfigError as problem:
-        raise click.BadParameter(str(problem)) from problem
     return path
 
 

@@ -28,8 +28,8 @@ HOUSE = {
         ["actor", "cascade"],
     ],
     "jobs": [
-        ["config_file", "console", "exits"],
-        ["formats", "store", "inspect"],
+        ["console", "exits"],
+        ["formats", "store", "inspect", "config_file"],
         ["input"],
         ["pipeline"],
         ["evaluation", "run", "plan", "bench"],
