@@ -24,7 +24,7 @@ from tests.jobs.processes import Job, ordered, summary_of, titles_below, wait_un
 from tests.text_models import make_vectors
 
 KEEP = 3
-REJECTED_ROWS = [
+REFUSED = [
     ("q-null", "null", [("a", "text"), ("b", None)]),
     ("q-none", "none", []),
     ("q-blank", " ", [("a", "x")]),
