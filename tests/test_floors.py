@@ -41,7 +41,7 @@ HOUSE = {
     "serve": [
         ["errors"],
         ["keys", "models", "telemetry", "wires", "deployments"],
-        ["http"],
+        ["http", "cascade"],
         ["settings"],
         ["app"],
     ],

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,6 +27,7 @@ from serve.wires.table import wire_of
 
 _log = logging.getLogger("rerank.serve")
 
+_WARNING = "X-Rerank-Warning"
 _CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
 _FEW_DOCUMENTS = 200  # the response to more takes more than a millisecond
 _SWITCH_S = 0.0005  # how long a thread that reads a large body may keep the interpreter from the event loop
@@ -163,9 +164,10 @@ class Endpoint:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
         ranked = RankingResponse(record.request_id, name, result)
+        headers = {_WARNING: _as_header(result.warnings)} if result.warnings else None
 
         def render() -> Response:
-            return self._encode(request, parsed.render(ranked), 200, is_large=is_large)
+            return self._encode(request, parsed.render(ranked), 200, headers, is_large=is_large)
 
         return await self._call(render, is_large=is_large or record.documents > _FEW_DOCUMENTS)
 
@@ -194,3 +196,8 @@ class Endpoint:
         if isinstance(parsed, ParsedEncode):
             return replace(parsed, request=check_texts(parsed, limits, timeout_s))
         return replace(parsed, request=check_limits(parsed, limits, timeout_s))
+
+
+def _as_header(warnings: Sequence[str]) -> str:
+    """Return warnings as the value of a header, which holds ASCII only; the names of models may hold more."""
+    return "; ".join(warnings).encode("ascii", "backslashreplace").decode()
