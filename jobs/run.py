@@ -3,20 +3,19 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from jobs.config_file import STAGES, read_config
+from jobs.config_file import read_config
 from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
-from jobs.pipeline.stages.settings import StageConfig, parse_stages, stage_entries
+from jobs.pipeline.stages.settings import read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config
-from rerank.errors import ConfigError
 from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.options import RankingOptions
 
@@ -149,25 +148,6 @@ def run(
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
-
-
-def read_stages(
-    flags: list[str], config_file: Any, scorer: dict[str, Any], *, actors: int | None = None
-) -> tuple[StageConfig, ...]:
-    """Return the stages that `--stage` names, or else the YAML file of `--config`; none for a single model.
-
-    `scorer` are the settings of the flags: all stages have them, unless the YAML file says something else. Raises
-    ConfigError.
-    """
-    entries = (config_file or {}).get(STAGES)
-    if entries is None and not flags:
-        return ()
-    if scorer["model"] != BUNDLED or scorer["revision"] is not None:
-        raise ConfigError("--model and --revision cannot be combined with stages: each stage names its own model")
-    defaults = {name: value for name, value in scorer.items() if name not in {"model", "revision"}}
-    if flags:
-        return parse_stages(stage_entries(flags), defaults=defaults, actors=actors, source="--stage")
-    return parse_stages(entries, defaults=defaults, actors=actors)
 
 
 if __name__ == "__main__":

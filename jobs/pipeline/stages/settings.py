@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.config_file import STAGES
 from rerank.cascade.stages import StagePlan, check_stages
-from rerank.config import ScorerConfig, belongs, parse_config
+from rerank.config import BUNDLED, ScorerConfig, belongs, parse_config
 from rerank.errors import ConfigError
 from rerank.ranking.options import RankingOptions
 
@@ -64,6 +65,25 @@ def stage_entries(flags: Sequence[str]) -> list[dict[str, Any]]:
         match = _KEEP.fullmatch(flag)
         entries.append({"model": match["model"], "keep": int(match["keep"])} if match else {"model": flag})
     return entries
+
+
+def read_stages(
+    flags: Sequence[str], config_file: Any, scorer: Mapping[str, Any], *, actors: int | None = None
+) -> tuple[StageConfig, ...]:
+    """Return the stages that `--stage` names, or else the YAML file of `--config`; none for a single model.
+
+    `scorer` are the settings of the flags: all stages have them, unless the YAML file says something else. Raises
+    ConfigError.
+    """
+    entries = (config_file or {}).get(STAGES)
+    if entries is None and not flags:
+        return ()
+    if scorer["model"] != BUNDLED or scorer["revision"] is not None:
+        raise ConfigError("--model and --revision cannot be combined with stages: each stage names its own model")
+    defaults = {name: value for name, value in scorer.items() if name not in {"model", "revision"}}
+    if flags:
+        return parse_stages(stage_entries(flags), defaults=defaults, actors=actors, source="--stage")
+    return parse_stages(entries, defaults=defaults, actors=actors)
 
 
 def check_cascade(stages: Sequence[StageConfig], options: RankingOptions, *, stage_logits: bool) -> None:
