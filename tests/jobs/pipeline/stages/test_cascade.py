@@ -32,6 +32,13 @@ REFUSED = [
 SETS = candidate_sets([*ROWS[:6], *REFUSED])
 
 
+# Of a few tokens: FaultyEngine fails on documents of 40 to 42.
+SHORT = [
+    (query_id, query, [(doc_id, f"{query_id} {doc_id}") for doc_id, _ in documents])
+    for query_id, query, documents in ROWS
+]
+
+
 @pytest.fixture(scope="module")
 def vectors(folder_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny model of one vector per text."""
@@ -81,7 +88,7 @@ def test_the_rows_are_those_of_two_runs(vectors: str, tmp_path: Path, rerank_her
 @pytest.mark.usefixtures("shared_driver")
 def test_killed_it_goes_on_in_each_stage(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     stages = [{"model": str(folder_of("bert")), "keep": 10}, {"model": "docs-mini"}]
-    with Job(tmp_path, ROWS, seconds_per_pair=0.005, stages=stages) as job:
+    with Job(tmp_path, SHORT, seconds_per_pair=0.005, stages=stages) as job:
         job.wait_until(lambda: len(job.stored_by_model()) == 2 and min(job.stored_by_model().values()) > 100)
         children = titles_below(job.process.pid)
         job.process.kill()
@@ -89,7 +96,7 @@ def test_killed_it_goes_on_in_each_stage(folder_of: Callable[[str], Path], tmp_p
     stored = job.stored_by_model()
     assert job.scored() - sum(stored.values()) <= 2 * 64  # a block of each stage was in flight
 
-    job = Job(tmp_path, ROWS, stages=stages)
+    job = Job(tmp_path, SHORT, stages=stages)
     summary = job.run_here()
     assert sum(stored.values()) < PAIRS + QUERIES * 10
     for stage, pairs in zip(summary["stages"], (PAIRS, QUERIES * 10), strict=True):
