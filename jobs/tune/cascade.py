@@ -41,18 +41,22 @@ class CascadeTuner:
         return self._known[keeps]
 
     def ranked(self, keeps: Keeps) -> tuple[npt.NDArray[np.intp], list[int]]:
-        """Return the pairs best first within each query, and the number of pairs that each stage sees."""
+        """Return the pairs best first within each query, and the number of pairs that each stage would see.
+
+        Where an earlier stage keeps fewer than in the run, a later one of three or more would see some candidates that
+        it did not see in the run. Their logits are unknown, and they stay below the others that the stage sees.
+        """
         order = np.arange(len(self.pairs.source_rank))
         starts, seen = self.pairs.offsets[:-1][self.pairs.query_of], []
         reached = np.zeros(len(order), dtype=np.int32)  # the number of stages that see each pair
         for stage, keep in enumerate((len(order), *keeps)):
             place = np.empty(len(order), dtype=np.intp)
             place[order] = np.arange(len(order))
-            has_logit = np.isfinite(self._logits[:, stage])
-            sees = (reached == stage) & has_logit & (place - starts < keep)
+            is_known = np.isfinite(self._logits[:, stage])
+            sees = (reached == stage) & (place - starts < keep) & (is_known | (stage > 0))
             seen.append(int(np.count_nonzero(sees)))
-            reached[sees] = stage + 1
-            logit = np.where(sees, self._logits[:, stage], np.float32(0))
+            reached[sees & is_known] = stage + 1
+            logit = np.where(sees & is_known, self._logits[:, stage], np.float32(0))
             order = np.lexsort((place, -logit, -reached, self.pairs.query_of))
         return order, seen
 
