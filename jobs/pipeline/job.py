@@ -139,8 +139,8 @@ def _on_cluster(
     loaded = load_stages(config.all_stages, pools)
     lookups = [_open_lookup(config, stage.model) for stage in loaded]
     source = ensure_grouped(job_input, staging.folder.join(GATHERED))
-    block = pairs_per_block(config.block_pairs, on_gpu=any(pool.gpus for pool in pools))
-    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=job_input.repeated)
+    blocks = [pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0) for pool in pools]
+    splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
     say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
     for found in loaded:
@@ -153,7 +153,7 @@ def _on_cluster(
         options=config.options,
         keep_text=config.keep_text,
         stage_logits=config.stage_logits,
-        block_pairs=block,
+        blocks=blocks,
         pairs_per_query=max(1, source.pairs // max(1, job_input.queries)),
         attempts=Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path),
     )
@@ -165,7 +165,7 @@ def _on_cluster(
             source,
             splits,
             stages,
-            block_bytes=bytes_per_block(block),
+            block_bytes=bytes_per_block(blocks[0]),
             keep_text=config.keep_text,
             reporter=reporter,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})

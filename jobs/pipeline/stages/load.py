@@ -72,27 +72,26 @@ def pipeline_stages(
     options: RankingOptions,
     keep_text: bool,
     stage_logits: bool,
-    block_pairs: int,
+    blocks: Sequence[int],
     pairs_per_query: int,
     attempts: Folder,
 ) -> list[Stage]:
     """Return the stages as the pipeline runs them; each notes what it scores in a folder of its own in `attempts`.
 
-    The options of the whole job become those of stages: the first scores `depth` candidates, and `top_k` and
-    `min_score` hold after the last.
+    `blocks` are the pairs per block of each stage. The options of the whole job become those of stages: the first
+    scores `depth` candidates, and `top_k` and `min_score` hold after the last.
     """
     if len(stages) == 1:
-        (only,) = stages
-        block = max(1, block_pairs // pairs_per_query)
-        return [_stage(only, block, lookup=lookups[0], attempts=ScoringAttempts(attempts), options=options)]
+        block = max(1, blocks[0] // pairs_per_query)
+        return [_stage(stages[0], block, lookup=lookups[0], attempts=ScoringAttempts(attempts), options=options)]
     ranked = []
-    for stage, lookup in zip(stages, lookups, strict=True):
+    for stage, lookup, block in zip(stages, lookups, blocks, strict=True):
         is_last = stage is stages[-1]
         limits = [limit for limit in (options.top_k, stage.config.keep) if limit is not None]
         ranked.append(
             _stage(
                 stage,
-                max(1, block_pairs // pairs_per_query),
+                max(1, block // pairs_per_query),
                 lookup=lookup,
                 attempts=ScoringAttempts(attempts.join(f"stage-{stage.number}")),
                 options=RankingOptions(depth=options.depth if stage.number == 1 else None),
