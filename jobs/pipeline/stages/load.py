@@ -42,7 +42,7 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
     Raises ModelError or ConfigError.
     """
     resolving = [
-        ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(stage.scorer)
+        ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(_scorer_of(stage))
         for stage, pool in zip(stages, pools, strict=True)
     ]
     loaded = []
@@ -51,11 +51,18 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
         if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
             scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
         loaded.append(LoadedStage(stage, scorer, model, encoder, pool, number if len(stages) > 1 else 0))
-    _check_distinct(loaded)
+    check_distinct(loaded)
     return loaded
 
 
-def _check_distinct(stages: Sequence[LoadedStage]) -> None:
+def _scorer_of(stage: StageConfig) -> ScorerConfig:
+    """Return the settings of the stage's model; without GPUs of its own it must not take one that it happens to see."""
+    if stage.gpus == 0 and stage.scorer.device == "auto":
+        return stage.scorer.model_copy(update={"device": "cpu"})
+    return stage.scorer
+
+
+def check_distinct(stages: Sequence[LoadedStage]) -> None:
     """Raise ConfigError if two stages have the same model by different names."""
     seen: dict[str, str] = {}
     for stage in stages:
@@ -86,8 +93,6 @@ def pipeline_stages(
         return [_stage(stages[0], block, lookup=lookups[0], attempts=ScoringAttempts(attempts), options=options)]
     ranked = []
     for stage, lookup, block in zip(stages, lookups, blocks, strict=True):
-        is_last = stage is stages[-1]
-        limits = [limit for limit in (options.top_k, stage.config.keep) if limit is not None]
         ranked.append(
             _stage(
                 stage,
@@ -95,18 +100,29 @@ def pipeline_stages(
                 lookup=lookup,
                 attempts=ScoringAttempts(attempts.join(f"stage-{stage.number}")),
                 options=RankingOptions(depth=options.depth if stage.number == 1 else None),
-                finish_block=Handover(
-                    stage.number,
-                    None if is_last else stage.config.keep,
-                    keep_text=keep_text,
-                    stage_logits=stage_logits,
-                    top_k=min(limits, default=None),
-                    min_score=options.min_score,
+                finish_block=_handover(
+                    stage, options, is_last=stage is stages[-1], keep_text=keep_text, stage_logits=stage_logits
                 ),
             )
         )
         pairs_per_query = min(pairs_per_query, stage.config.keep or pairs_per_query)
     return ranked
+
+
+def _handover(
+    stage: LoadedStage, options: RankingOptions, *, is_last: bool, keep_text: bool, stage_logits: bool
+) -> Handover:
+    if not is_last:
+        return Handover(stage.number, stage.config.keep, keep_text=keep_text, stage_logits=stage_logits)
+    limits = [limit for limit in (options.top_k, stage.config.keep) if limit is not None]
+    return Handover(
+        stage.number,
+        None,
+        keep_text=keep_text,
+        stage_logits=stage_logits,
+        top_k=min(limits, default=None),
+        min_score=options.min_score,
+    )
 
 
 def _stage(stage: LoadedStage, queries_per_block: int, *, lookup: ScoreLookup | None, **settings: Any) -> Stage:
