@@ -91,10 +91,8 @@ class Handover:
 
     def kept(self, sets: CandidateSets) -> npt.NDArray[np.bool_]:
         """Return which candidates of a ranked block go on, shape [pairs]: the best of those that have a logit."""
-        ranks = sets.candidates.column("rank").to_numpy()
-        mask: npt.NDArray[np.bool_] = np.asarray(sets.candidates.column("logit").is_valid()) & (
-            ranks <= (self.keep or 0)
-        )
+        is_scored = np.asarray(sets.candidates.column("logit").is_valid())
+        mask: npt.NDArray[np.bool_] = is_scored & (sets.candidates.column("rank").to_numpy() <= (self.keep or 0))
         return mask
 
     def _with_stage(self, sets: CandidateSets) -> pa.Table:
