@@ -1,6 +1,6 @@
 """Render the page: the findings in the order in which a reader asks for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -36,6 +36,8 @@ def render(found: Findings) -> str:
 def _head(found: Findings) -> Iterable[str]:
     ran, model = found.manifest, found.manifest.get("model", {})
     name = model.get("name", model.get("model", "unknown model"))
+    if stages := ran.get("stages"):
+        name = ", then ".join(str(stage["model"]["name"]) for stage in stages)
     length = f", up to {model['max_length']} tokens a pair" if "max_length" in model else ""
     yield f"<h1>Reranking report</h1><p class=soft>{escape(found.output)}, ranked by {escape(str(name))}{length}</p>"
     yield f"<p class=lead>{headline(found)}</p><div class=tiles>"
@@ -94,7 +96,26 @@ def _help(found: Findings) -> Iterable[str]:
     yield "".join(f"<p class=soft>{escape(line)}</p>" for line in judged.remarks)
 
 
+def _stages(stages: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Yield what the stages of a cascade did, in place of a depth curve: it has no single depth."""
+    rows = (
+        (
+            str(number),
+            escape(str(stage["model"]["name"])),
+            _count(stage["keep"]) if stage["keep"] else "all",
+            *(amount(stage["pairs"]), amount(stage["tokens"]), duration(stage["seconds"])),
+        )
+        for number, stage in enumerate(stages, start=1)
+    )
+    yield "<h2>What did each stage do?</h2>"
+    yield _table(("stage", "model", "keep", "pairs", "tokens", "time of its engines"), rows)
+    yield "<p class=soft>What each stage buys, and how many it should keep: <code>rerank tune</code>.</p>"
+
+
 def _depth(found: Findings) -> Iterable[str]:
+    if stages := found.manifest.get("stages"):
+        yield from _stages(stages)
+        return
     has_quality = "after" in found.depths[0]
     yield "<h2>How deep, at what cost?</h2>"
     if has_quality and found.judged is not None:
@@ -133,6 +154,8 @@ def depth_curve(found: Findings, judged: Judged) -> str:
 
 def _scores(found: Findings) -> Iterable[str]:
     scored = np.isfinite(found.pairs.logits)  # NaN: below --depth, not scored
+    if found.pairs.stages is not None:  # the scores of different stages cannot be compared
+        scored &= found.pairs.stages == found.pairs.stages.max(initial=0)
     scores = found.pairs.scores[scored]
     series = [
         ("candidates kept" if found.cut else "all candidates", scores, "other"),
