@@ -1,6 +1,8 @@
 """`rerank plan`: estimate what a run would read, look up, score and cost, from a sample; writes nothing."""
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from jobs.config_file import read_config
 from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.formats.columns import Layout
@@ -19,6 +22,7 @@ from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
+from jobs.pipeline.stages.settings import StageConfig, read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
@@ -31,9 +35,11 @@ from rerank.store import Hashes, ScoreStore, StoredScores
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64
+_OF_MODEL = ("model", "fingerprint", "dtype", "tokens_per_pair", "pairs_per_second")
 
 
 def plan(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="Candidate sets, as for `rerank run`.")],
     layout: Annotated[Layout | None, typer.Option(help="Layout of IN; told by its columns if not given.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
@@ -41,6 +47,13 @@ def plan(
     queries: Annotated[str | None, typer.Option(help="The queries of a run (query_id, query), if IN is a run.")] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="IN has pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", is_eager=True, callback=read_config, help="YAML file with options, as for run."),
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL:KEEP", help="A stage of a cascade, as for the run.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     trust_remote_code: Annotated[
@@ -89,10 +102,15 @@ def plan(
             "split_special_tokens": split_special_tokens,
             "instruction": instruction,
         }
-        scorer = parse_config(ScorerConfig, settings, source="flags")
-        planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
+        stages = read_stages(stage or [], context.obj, settings, actors=actors)
+        if stages:
+            planned = make_cascade_plan(opened, stages, scores=scores, block_pairs=block_pairs)
+        else:
+            scorer = parse_config(ScorerConfig, settings, source="flags")
+            planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
-            planned["usd"] = round(planned["seconds"] / 3600 * actors * usd_per_hour, 4)
+            used = planned.get("stages", [{**planned, "actors": actors}])
+            planned["usd"] = round(sum(each["seconds"] * each["actors"] for each in used) / 3600 * usd_per_hour, 4)
         if as_json:
             typer.echo(json.dumps(planned))
         else:
@@ -152,6 +170,35 @@ def make_plan(
     }
 
 
+def make_cascade_plan(
+    opened: Input, stages: Sequence[StageConfig], *, scores: str | None = None, block_pairs: int | None = None
+) -> dict[str, Any]:
+    """Return the plan of a cascade: that of each stage in `stages`, and their sums.
+
+    A later stage is measured on the same sample as the first, and gets at most what the one before it keeps. `seconds`
+    is the time of the stages one after another; a run overlaps them.
+    """
+    plans, upcoming = [], opened
+    for stage in stages:
+        actors = stage.actors or 1
+        planned = make_plan(upcoming, stage.scorer, scores=scores, actors=actors, block_pairs=block_pairs)
+        plans.append({**planned, "actors": actors})
+        if stage.keep is not None:
+            upcoming = replace(upcoming, pairs=min(upcoming.pairs, upcoming.queries * stage.keep))
+    first = plans[0]
+    of_stage = (*_OF_MODEL, "pairs", "store_hits_share", "pairs_to_score", "tokens_to_score", "seconds", "actors")
+    return {
+        **{name: value for name, value in first.items() if name not in (*_OF_MODEL, "store_hits_share", "actors")},
+        **{name: sum(each[name] for each in plans) for name in ("pairs_to_score", "tokens_to_score")},
+        "memory_bytes_per_actor": max(each["memory_bytes_per_actor"] for each in plans),
+        "seconds": round(sum(each["seconds"] for each in plans), 1),
+        "stages": [
+            {"keep": stage.keep, **{name: each[name] for name in of_stage}}
+            for stage, each in zip(stages, plans, strict=True)
+        ],
+    }
+
+
 def _reading(opened: Input, target: int) -> dict[str, Any]:
     """Return the layout, the number of files and of splits; for ungrouped rows the splits after grouping."""
     if isinstance(opened.source, Source):
@@ -169,11 +216,18 @@ def _reading(opened: Input, target: int) -> dict[str, Any]:
 def _table(planned: dict[str, Any]) -> Table:
     """Return one line per value: the name in words, the value as a person reads it."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in planned.items():
+    for name, value in _flat(planned):
         form = ".1%" if name.endswith("_share") else ","
         words = name.removesuffix("_share").replace("_", " ")
         table.add_row(words, value if isinstance(value, str) else format(value, form))
     return table
+
+
+def _flat(planned: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of a plan, then those of its stages."""
+    yield from ((name, value) for name, value in planned.items() if name != "stages")
+    for number, stage in enumerate(planned.get("stages", []), start=1):
+        yield from ((f"stage_{number}_{name}", "all" if value is None else value) for name, value in stage.items())
 
 
 def _files(source: Source) -> int:

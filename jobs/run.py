@@ -7,22 +7,38 @@ from typing import Annotated
 
 import typer
 
+from jobs.config_file import read_config
 from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
+from jobs.pipeline.stages.settings import read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.options import RankingOptions
 
 
 def run(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", is_eager=True, callback=read_config, help="YAML file with options, and stages of a cascade."
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL:KEEP", help="A stage of a cascade, and how many candidates it keeps; repeat it."),
+    ] = None,
+    stage_logits: Annotated[
+        bool, typer.Option("--stage-logits", help="Write each candidate's logits of all stages into OUT.")
+    ] = False,
     model: Annotated[str, typer.Option(help="Model folder or Hub id; the bundled model if not given.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     trust_remote_code: Annotated[
@@ -120,6 +136,7 @@ def run(
             "vector_cache": vector_cache,
             "instruction": instruction,
         }
+        stages = read_stages(stage or [], context.obj, scorer, actors=actors)
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(
                 RunConfig(
@@ -134,6 +151,8 @@ def run(
                     renames=parse_renames(column or []),
                     output_layout=output_layout,
                     partition_by=tuple(name for names in partition_by or [] for name in names.split(",")),
+                    stages=stages,
+                    stage_logits=stage_logits,
                     options=RankingOptions(top_k, min_score, depth, ScoreFusion.parse(mix) if mix else None),
                     trec=trec,
                     keep_text=keep_text,

@@ -49,6 +49,7 @@ class RerankActor:
         store: ScoreStore | None = None,
         after_part: str = "",
         attempts: ScoringAttempts | None = None,
+        finish_block: Callable[[pa.Table], pa.Table] | None = None,
         engine: Engine | None = None,
         encoder: PairEncoder | None = None,
         preload: bool = True,
@@ -66,6 +67,7 @@ class RerankActor:
         - `store`: where new logits are saved, and looked up in parts that are newer than the one named `after_part`. An
           actor that died may have written such parts; the caller has looked up the older ones already
         - `attempts`: markers of what is being scored, by which a restarted actor finds the pairs that killed it
+        - `finish_block`: what becomes of a ranked block before it is returned, for a stage of a cascade
 
         For `rerank` and `encode`: `max_waiting_pairs` and `max_waiting_bytes`, the number of unfinished pairs, and the
         bytes of their texts, above which requests are refused. A text to encode counts as a pair.
@@ -79,7 +81,7 @@ class RerankActor:
         self._on_block, self._on_progress = on_block, on_progress
         self._save_scores = store.append if store is not None else None
         self._look_up_recent = look_up_recent(store, after_part=after_part) if store is not None else None
-        self._attempts = attempts
+        self._attempts, self._finish_block = attempts, finish_block
         self._batcher = Batcher(
             self._reranker.encode,
             lambda pairs: self._reranker.engine.score(pairs).logits,
@@ -118,7 +120,7 @@ class RerankActor:
             os._exit(1)  # Ray restarts the actor, which finds the marker and with it the pair
         if self._on_block is not None:
             self._on_block(ranked)
-        return ranked
+        return ranked if self._finish_block is None else self._finish_block(ranked)
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Return the ranked documents of one request; its pairs share batches with those of concurrent requests.

@@ -1,5 +1,6 @@
 """Settings of the scorer, and the check of a settings mapping against a pydantic model."""
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -114,6 +115,13 @@ def parse_config(kind: type[Model], values: dict[str, Any], *, source: str) -> M
     except ValidationError as problem:
         lines = [_explain(kind, error) for error in problem.errors()]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from problem
+
+
+def belongs(key: str, names: Collection[str], *, beside: Collection[str]) -> bool:
+    """Return True if `key` is one of `names`, or a misspelling closer to one of them than to any name in `beside`."""
+    if key in names or key in beside:
+        return key in names
+    return any(near in names for near in get_close_matches(key, [*names, *beside], n=1))
 
 
 def _explain(kind: type[BaseModel], error: Any) -> str:

@@ -195,12 +195,13 @@ class RerankResult:
 
     `ranked` holds the documents best first, at most `top_k`; equal logits keep the order of the request. `tokens`
     counts the tokens of all pairs that were scored, special tokens included. `timings` is zero unless a RerankActor
-    served the request; it does not count when results are compared.
+    served the request; it does not count when results are compared. `warnings` are sentences about this result.
     """
 
     ranked: tuple[RankedDocument, ...]
     tokens: int
     timings: Timings = field(default=Timings(), compare=False)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

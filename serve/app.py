@@ -6,6 +6,7 @@
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -17,11 +18,12 @@ from ray.serve.handle import DeploymentHandle
 
 from rerank.actor import RerankActor
 from rerank.errors import ConfigError
+from serve.cascade import CascadeScorer, CascadeStage
 from serve.deployments import DeploymentScorer
 from serve.http.api import create_api
 from serve.http.endpoint import Server
 from serve.keys import ENVIRONMENT, ApiKeys, keys_from_environment
-from serve.models import Models
+from serve.models import Models, Scorer
 from serve.settings import ServedModel, Settings, parse_settings
 from serve.telemetry.ray_metrics import RaySink
 
@@ -44,12 +46,8 @@ class Ingress:
         api_keys = ApiKeys(settings.keys_file, fixed=fixed) if settings.keys_file or fixed else None
         if api_keys is None:
             check_address(_bound_host())
-        aliases = {alias: model.name for model in settings.models for alias in model.aliases}
         scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
-        may_sleep = frozenset(model.name for model in settings.models if model.min_replicas == 0)
-        with_passages = frozenset(model.name for model in settings.models if model.scorer.passages is not None)
-        models = Models(scorers, aliases, may_sleep, with_passages)
-        self._server = Server(models, settings.limits, api_keys, RaySink())
+        self._server = Server(served_models(settings, scorers), settings.limits, api_keys, RaySink())
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -70,8 +68,31 @@ def build(args: dict[str, Any]) -> Application:
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         max_constructor_retry_count=1,  # its constructor fails only for wrong settings, which a retry does not change
     )
-    deployments = {model.name: _deploy(model, settings.limits.timeout_s) for model in settings.models}
+    deployments = {model.name: _deploy(model, settings.limits.timeout_s) for model in settings.deployed}
     return ingress.bind(settings, deployments)
+
+
+def served_models(settings: Settings, deployed: Mapping[str, Scorer]) -> Models:
+    """Return all models in the order of the settings: those that are `deployed`, and the cascades of them.
+
+    A cascade may sleep if one of its stages may, and scores passages if all of its stages do.
+    """
+    aliases = {alias: model.name for model in settings.models for alias in model.aliases}
+    may_sleep = {model.name for model in settings.deployed if model.min_replicas == 0}
+    with_passages = {model.name for model in settings.deployed if model.scorer.passages is not None}
+    scorers = dict(deployed)
+    for cascade in settings.cascades:
+        names = [aliases.get(stage.model, stage.model) for stage in cascade.stages]
+        stages = [
+            CascadeStage(name, deployed[name], stage.keep) for name, stage in zip(names, cascade.stages, strict=True)
+        ]
+        scorers[cascade.name] = CascadeScorer(stages, cascade.on_stage_failure)
+        if may_sleep.intersection(names):
+            may_sleep.add(cascade.name)
+        if with_passages.issuperset(names):
+            with_passages.add(cascade.name)
+    by_name = {model.name: scorers[model.name] for model in settings.models}
+    return Models(by_name, aliases, frozenset(may_sleep), frozenset(with_passages))
 
 
 def check_address(host: str | None) -> None:

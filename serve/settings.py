@@ -1,15 +1,16 @@
 """Settings of the server, read from the application's arguments: models, limits and API keys."""
 
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank.batching.admission import MAX_WAITING_BYTES
-from rerank.config import ScorerConfig, parse_config
+from rerank.cascade.stages import StagePlan, check_stages
+from rerank.config import ScorerConfig, belongs, parse_config
 from rerank.errors import ConfigError
+from serve.cascade import OnStageFailure
 from serve.http.limits import Limits
 
 _ORIGIN = r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$"  # as browsers send it: without a path, and without a final slash
@@ -36,17 +37,47 @@ class ServedModel(BaseModel):
     num_gpus: float | None = Field(default=None, ge=0)  # None: 1 if the cluster has GPUs, else 0
 
 
+class ServedStage(BaseModel):
+    """A stage of a served cascade: the name or alias of a served model, and how many documents it keeps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    keep: int | None = Field(default=None, ge=1)  # None, for the last stage only: all
+
+
+class ServedCascade(BaseModel):
+    """A cascade of served models under a public name of its own; it runs nowhere but in its stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    stages: tuple[ServedStage, ...]
+    aliases: tuple[str, ...] = ()
+    on_stage_failure: OnStageFailure = "fail"  # of a stage after the first; "fallback" answers in the order before it
+
+
 class Settings(BaseModel):
     """All settings that `serve.app:build` reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: tuple[ServedModel, ...] = Field(min_length=1)
+    models: tuple[ServedModel | ServedCascade, ...] = Field(min_length=1)
     limits: Limits = Limits()
     keys_file: Path | None = None
     cors_origins: tuple[Annotated[str, Field(pattern=_ORIGIN)], ...] = ()  # of pages that may call the server; "*": all
     min_replicas: int = Field(default=1, ge=1)  # of the ingress, which loads no model
     max_replicas: int = Field(default=1, ge=1)
+
+    @property
+    def deployed(self) -> tuple[ServedModel, ...]:
+        """Return the models that run in deployments of their own."""
+        return tuple(model for model in self.models if isinstance(model, ServedModel))
+
+    @property
+    def cascades(self) -> tuple[ServedCascade, ...]:
+        """Return the models that are cascades of other models."""
+        return tuple(model for model in self.models if isinstance(model, ServedCascade))
 
 
 _MODEL_SETTINGS = _SCORER_SETTINGS | set(ServedModel.model_fields)
@@ -65,34 +96,51 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
         models = [_parse_model(entry, f"models[{row}]") for row, entry in enumerate(entries)]
     else:
         names = _MODEL_SETTINGS - set(Settings.model_fields)
-        entry = {key: values.pop(key) for key in list(values) if _belongs(key, names, beside=Settings.model_fields)}
+        entry = {key: values.pop(key) for key in list(values) if belongs(key, names, beside=Settings.model_fields)}
         models = [_parse_model(entry, "arguments")]
     limits = parse_config(Limits, dict(values.pop("limits", {})), source="limits")
     settings = parse_config(Settings, {**values, "models": models, "limits": limits}, source="arguments")
-    _check_names(settings.models)
+    _check_names(settings)
+    for cascade in settings.cascades:
+        _check_cascade(cascade, settings)
     return settings
 
 
-def _parse_model(entry: Mapping[str, Any], source: str) -> ServedModel:
-    """Split an entry into the settings of the scorer and those of its replicas."""
+def _parse_model(entry: Mapping[str, Any], source: str) -> ServedModel | ServedCascade:
+    """Split an entry into the settings of the scorer and those of its replicas; one with `stages` is a cascade."""
+    if "stages" in entry:
+        return parse_config(ServedCascade, dict(entry), source=source)
     scorer = {
-        key: value for key, value in entry.items() if _belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
+        key: value for key, value in entry.items() if belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
     }
     config = parse_config(ScorerConfig, scorer, source=source)
     rest = {key: value for key, value in entry.items() if key not in scorer}
     return parse_config(ServedModel, {"name": config.model, **rest, "scorer": config}, source=source)
 
 
-def _belongs(key: str, names: Collection[str], *, beside: Collection[str]) -> bool:
-    """Return True if `key` is one of `names`, or a misspelling closer to one of them than to any name in `beside`."""
-    if key in names or key in beside:
-        return key in names
-    return any(near in names for near in get_close_matches(key, [*names, *beside], n=1))
-
-
-def _check_names(models: tuple[ServedModel, ...]) -> None:
+def _check_names(settings: Settings) -> None:
     seen: set[str] = set()
-    for name in (name for model in models for name in (model.name, *model.aliases)):
+    for name in (name for model in settings.models for name in (model.name, *model.aliases)):
         if name in seen:
             raise ConfigError(f"models: two models are called {name!r}, and each name and alias must be unique")
         seen.add(name)
+
+
+def _check_cascade(cascade: ServedCascade, settings: Settings) -> None:
+    """Raise ConfigError for a cascade whose stages are not served, are cascades, or do not fit together."""
+    source = f"models: cascade {cascade.name!r}"
+    public = {alias: model.name for model in settings.models for alias in (model.name, *model.aliases)}
+    served = {model.name for model in settings.deployed}
+    for stage in cascade.stages:
+        name = public.get(stage.model)
+        if name == cascade.name:
+            raise ConfigError(f"{source}: names itself as a stage; its stages must be other models")
+        if name is None:
+            raise ConfigError(f"{source}: stage {stage.model!r} is not served here, accepted are {_quoted(served)}")
+        if name not in served:
+            raise ConfigError(f"{source}: stage {stage.model!r} is a cascade itself, accepted are {_quoted(served)}")
+    check_stages([StagePlan(public[stage.model], stage.keep) for stage in cascade.stages], source=source)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))

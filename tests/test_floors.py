@@ -25,11 +25,11 @@ HOUSE = {
         ["tables", "engines", "prepare", "fingerprint"],
         ["isolation", "batching"],
         ["reranker"],
-        ["actor"],
+        ["actor", "cascade"],
     ],
     "jobs": [
         ["console", "exits"],
-        ["formats", "store", "inspect"],
+        ["formats", "store", "inspect", "config_file"],
         ["input"],
         ["pipeline"],
         ["evaluation", "run", "plan", "bench"],
@@ -41,7 +41,7 @@ HOUSE = {
     "serve": [
         ["errors"],
         ["keys", "models", "telemetry", "wires", "deployments"],
-        ["http"],
+        ["http", "cascade"],
         ["settings"],
         ["app"],
     ],

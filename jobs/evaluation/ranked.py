@@ -15,6 +15,7 @@ from jobs.evaluation.measures import Qrels, Values
 from jobs.evaluation.rankings import read_manifest
 from jobs.formats.pair_rows import fitting, pair_columns, read_pairs
 from rerank.arrays import FloatArray, IntArray, Offsets, offsets_of
+from rerank.cascade.handover import STAGE, STAGE_LOGITS
 from rerank.errors import InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
@@ -29,7 +30,9 @@ class RankedPairs:
     """Query i owns rows offsets[i] to offsets[i + 1], in first-stage order. All arrays have shape [pairs].
 
     `ranks` are those of the run, from 1. A logit and its relevance score are NaN for a candidate below --depth.
-    `source_scores` are the first stage's: NaN for a pair without one, None if no pair has one.
+    `source_scores` are the first stage's: NaN for a pair without one, None if no pair has one. For a cascade the logit
+    and the relevance score are those of the last stage that saw the pair, whose number is in `stages`; `stage_logits`
+    [pairs, stages] has all of them, NaN where a stage did not see the pair, if the run wrote them.
     """
 
     query_ids: list[str]
@@ -40,6 +43,8 @@ class RankedPairs:
     ranks: IntArray
     source_rank: IntArray
     source_scores: Values | None
+    stages: IntArray | None = None
+    stage_logits: FloatArray | None = None
 
     @cached_property
     def query_of(self) -> npt.NDArray[np.intp]:
@@ -63,10 +68,11 @@ class RankedPairs:
     def order(self, *, depth: int | None = None, fusion: ScoreFusion | None = None) -> npt.NDArray[np.intp]:
         """Return the pairs best first within each query, with only the first `depth` candidates reranked.
 
-        The other candidates follow in first-stage order.
+        The other candidates follow in first-stage order. Those that a cascade reranked stand in the order of the run.
         """
         head = self.source_rank <= (self.deepest if depth is None else depth)
-        keys = np.where(head, self.logits, np.float32(np.nan))
+        logits = self.logits if self.stages is None else -self.ranks.astype(np.float32)
+        keys = np.where(head, logits, np.float32(np.nan))
         values = (
             keys
             if fusion is None
@@ -116,7 +122,8 @@ def _read(location: Location, source: str | None, only: Sequence[str] | None) ->
                 "is it an output of rerank run?"
             )
     manifest = read_manifest(location)
-    names = ["logit", "rank", "source_rank", *(name for name in ("score", SOURCE_SCORE) if name in columns)]
+    optional = ["score", SOURCE_SCORE, *([STAGE, STAGE_LOGITS] if "stages" in manifest else [])]
+    names = ["logit", "rank", "source_rank", *(name for name in optional if name in columns)]
     table = read_pairs(location, names, only=only)
     if SOURCE_SCORE not in columns:
         table = _with_source_scores(table, source, manifest)
@@ -166,4 +173,20 @@ def _arrays(table: pa.Table) -> RankedPairs:
         table.column("rank").to_numpy().astype(np.int32)[order],
         source_rank[order],
         scores,
+        *_stages(table, order),
     )
+
+
+def _stages(table: pa.Table, order: npt.NDArray[np.intp]) -> tuple[IntArray | None, FloatArray | None]:
+    """Return the stage of each pair, 0 if no stage scored it, and the logits of all stages, if they are there."""
+    if STAGE not in table.column_names:
+        return None, None
+    stages = pc.fill_null(table.column(STAGE), 0).to_numpy().astype(np.int32)
+    if STAGE_LOGITS not in table.column_names:
+        return stages[order], None
+    lists = combined(table.column(STAGE_LOGITS))
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    logits = np.full((len(lists), int(stages.max(initial=0))), np.nan, dtype=np.float32)
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    logits[rows, np.arange(len(rows)) - offsets_of(lengths)[rows]] = lists.flatten().to_numpy()
+    return stages[order], logits[order]

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from math import floor
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -15,22 +16,24 @@ from ray.util.annotations import RayDeprecationWarning
 
 from jobs.console import plural
 from jobs.pipeline.dataset import Pool
+from jobs.pipeline.stages.settings import StageConfig
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError, UnavailableError
 
 _READING_CPUS = 1  # kept free of actors, for the tasks that read
 _LOCAL_SPARE_CPUS = 2  # logical CPUs beyond the cores of this machine, for stages that mostly wait for I/O
 _CORES_PER_CPU_ACTOR = 8
+_GPU_UNITS = 10_000  # Ray counts GPUs in these
 _PATIENCE_S = 120.0
 _POLL_S = 0.5
 
 Resources = Mapping[str, float]
 
 
-def connect(*, address: str | None, verbose: bool) -> None:
+def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     """Connect to the cluster at `address` or RAY_ADDRESS; without either, start one on this machine for this process.
 
-    Raises ConfigError if no cluster answers.
+    It then has room for a job of so many stages. Raises ConfigError if no cluster answers.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
@@ -38,9 +41,8 @@ def connect(*, address: str | None, verbose: bool) -> None:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(level)
-    local = (
-        {"num_cpus": available_cores() + _LOCAL_SPARE_CPUS, "include_dashboard": False} if address == "local" else {}
-    )
+    cpus = available_cores() + _LOCAL_SPARE_CPUS + 2 * (stages - 1)  # an actor and a task that prepares, for each more
+    local = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
     try:
         with nullcontext() if verbose else _silent_core():
@@ -86,9 +88,63 @@ def disconnect() -> None:
         ray.shutdown()
 
 
-def choose_pool(*, actors: int | None, device: str) -> Pool:
-    """Choose a pool for the connected cluster; see `plan_pool`."""
-    return plan_pool([node["Resources"] for node in ray.nodes() if node["Alive"]], actors=actors, device=device)
+def choose_pools(stages: Sequence[StageConfig]) -> list[Pool]:
+    """Choose a pool for each stage on the connected cluster; see `plan_pool` and `plan_pools`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if len(stages) == 1 and stages[0].gpus is None:
+        return [plan_pool(nodes, actors=stages[0].actors, device=stages[0].scorer.device)]
+    return plan_pools(nodes, stages)
+
+
+def plan_pools(nodes: Sequence[Resources], stages: Sequence[StageConfig]) -> list[Pool]:
+    """Choose pools that run at the same time on nodes with these resources.
+
+    Stages on GPUs share each of them by default, those on CPUs share the CPUs. Each stage keeps one CPU free, for the
+    tasks that read or prepare its input. Raises ConfigError if the pools do not fit.
+    """
+    cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    on_gpu = [
+        stage.scorer.device.startswith("cuda") or (stage.scorer.device == "auto" and gpus > 0)
+        if stage.gpus is None
+        else stage.gpus > 0
+        for stage in stages
+    ]
+    share = floor(_GPU_UNITS / max(1, sum(on_gpu))) / _GPU_UNITS
+    on_cpu = max(1, len(stages) - sum(on_gpu))
+    sizes = [
+        stage.actors or max(1, int(gpus if uses_gpu else cpus / on_cpu / _CORES_PER_CPU_ACTOR))
+        for stage, uses_gpu in zip(stages, on_gpu, strict=True)
+    ]
+    cpu_actors = sum(size for size, uses_gpu in zip(sizes, on_gpu, strict=True) if not uses_gpu)
+    free = cpus - (sum(sizes) - cpu_actors) - len(stages) * _READING_CPUS - _LOCAL_SPARE_CPUS + 1
+    for count in range(max(1, int(free // max(1, cpu_actors))), 0, -1):
+        pools = [
+            Pool(size, 1, share if stage.gpus is None else stage.gpus) if uses_gpu else Pool(size, count, 0)
+            for stage, size, uses_gpu in zip(stages, sizes, on_gpu, strict=True)
+        ]
+        if _all_fit(nodes, pools):
+            return pools
+    needed_cpus = sum(pool.size * pool.cpus for pool in pools) + len(stages) * _READING_CPUS
+    needed_gpus = sum(pool.size * pool.gpus for pool in pools)
+    raise ConfigError(
+        f"{plural(len(stages), 'stage')} with {' and '.join(map(str, pools))} need {plural(needed_cpus, 'CPU')}, one "
+        f"per stage to prepare its input, and {plural(needed_gpus, 'GPU')}; the cluster has {cpus:g} and {gpus:g} on "
+        f"{plural(len(nodes), 'node')}, and each actor must fit on one node"
+    )
+
+
+def _all_fit(nodes: Sequence[Resources], pools: Sequence[Pool]) -> bool:
+    """Return whether all actors fit on the nodes at once, and beside them a task for each pool that prepares."""
+    free = [[node.get("CPU", 0.0), node.get("GPU", 0.0)] for node in nodes]
+    actors = [(pool.gpus, pool.cpus) for pool in pools for _ in range(pool.size)]
+    for gpus, cpus in [*sorted(actors, reverse=True), *([(0.0, float(_READING_CPUS))] * len(pools))]:
+        # On the node with the fewest GPUs and CPUs that has room: the others stay free for larger actors.
+        node = min((node for node in free if node[0] >= cpus and node[1] >= gpus), key=lambda n: n[::-1], default=None)
+        if node is None:
+            return False
+        node[0] -= cpus
+        node[1] -= gpus
+    return True
 
 
 def plan_pool(nodes: Sequence[Resources], *, actors: int | None, device: str) -> Pool:
@@ -133,12 +189,16 @@ def _room(nodes: Sequence[Resources], pool: Pool) -> int:
     return total - min(displaced, default=total)
 
 
-def wait_for_room(pool: Pool, *, patience_s: float = _PATIENCE_S) -> None:
-    """Wait until one actor of the pool and a task that reads can start; Ray itself would wait silently.
+def wait_for_room(*pools: Pool, patience_s: float = _PATIENCE_S) -> None:
+    """Wait until one actor of each pool and the tasks that feed them can start; Ray itself would wait silently.
 
     Raises UnavailableError that counts what is free if other jobs hold the resources for longer than `patience_s`.
     """
-    needed = {"CPU": pool.cpus + _READING_CPUS, "GPU": pool.gpus}
+    needed = {
+        "CPU": sum(pool.cpus + _READING_CPUS for pool in pools),
+        "GPU": sum(pool.gpus for pool in pools),
+    }
+    waiting = "one actor and a task that reads" if len(pools) == 1 else "one actor and a task of each stage"
     deadline = monotonic() + patience_s
     while True:
         free = ray.available_resources()
@@ -150,7 +210,5 @@ def wait_for_room(pool: Pool, *, patience_s: float = _PATIENCE_S) -> None:
         if not missing:
             return
         if monotonic() > deadline:
-            raise UnavailableError(
-                f"the cluster is in use: one actor and a task that reads need {' and '.join(missing)}"
-            )
+            raise UnavailableError(f"the cluster is in use: {waiting} need {' and '.join(missing)}")
         sleep(_POLL_S)

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -12,9 +12,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xxhash import xxh3_64_hexdigest
 
 from jobs.pipeline.writer import count
+from rerank.cascade.handover import Handover
+from rerank.ranking.candidates import CandidateSets
 
 PEAK = "peak_memory_bytes"
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_STAGE_PAIRS = "pairs_of_stage_"  # and its number: what it scored or looked up
 _REJECTED = "pairs_rejected"
 _DONE = ("pairs_ranked", _REJECTED, "queries_without_candidates")  # the input counts such a query as one pair
 
@@ -37,6 +40,12 @@ class Counts:
     scoring_seconds: float | None = None
     done_before_scoring: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def stage_pairs(self) -> list[int]:
+        """Return how many pairs each stage of a cascade scored or looked up; empty for a job of one stage."""
+        names = sorted(name for name in self.sums if name.startswith(_STAGE_PAIRS))
+        return [int(self.sums[name]) for name in names]
 
 
 class CountsActor:
@@ -90,26 +99,46 @@ class CountsReporter:
     """Sends counts from a worker to the counts actor without waiting, with the worker's own peak of memory."""
 
     counts_actor: Any
+    handover: Handover | None = None  # of the stage that the worker belongs to; None in a job of one stage
+
+    def of_stage(self, handover: Handover | None) -> "CountsReporter":
+        """Return the reporter for the workers of a stage."""
+        return replace(self, handover=handover)
 
     def __call__(self, counts: dict[str, float]) -> None:
         """Report these counts."""
         self.counts_actor.add.remote({**counts, PEAK: peak_memory()})
 
     def scored(self, pairs: int) -> None:
-        """Report that so many more pairs of a block were scored; see `RerankActor`, which calls it."""
-        self.counts_actor.add_scored.remote(_worker(), pairs)
+        """Report that so many more pairs of a block were scored; see `RerankActor`, which calls it.
+
+        A pair is done in the last stage that sees it, and which one that is shows when its block is ranked.
+        """
+        if not pairs or self.handover is None or self.handover.keep is None:
+            self.counts_actor.add_scored.remote(_worker(), pairs)
 
     def block(self, ranked: pa.Table) -> None:
         """Report a ranked block; see `RerankActor`, which calls it."""
         task_id = ray.get_runtime_context().get_task_id()  # the same when Ray runs the task again
         name = f"{task_id}-{block_digest(ranked)}"
-        self.counts_actor.add_block.remote(_worker(), name, {**count(ranked), PEAK: peak_memory()})
+        counts = count(ranked) if self.handover is None else count_stage(ranked, self.handover)
+        self.counts_actor.add_block.remote(_worker(), name, {**counts, PEAK: peak_memory()})
 
     def counts(self) -> Counts:
         """Return what was reported until now, by this process too."""
         self({})
         counts: Counts = ray.get(self.counts_actor.counts.remote())
         return counts
+
+
+def count_stage(ranked: pa.Table, handover: Handover) -> dict[str, float]:
+    """Return the sums over a block that one stage of a cascade ranked: of the pairs that go on, none is done."""
+    counts = count(ranked)
+    counts[f"{_STAGE_PAIRS}{handover.stage}"] = counts["pairs_scored"] + counts["store_hits"]
+    counts["pairs_ranked"] -= int(handover.kept(CandidateSets.from_table(ranked)).sum())
+    if handover.stage > 1:
+        counts["queries_without_candidates"] = 0  # the first stage counted it, or each of the candidates
+    return counts
 
 
 def start_counting() -> CountsReporter:

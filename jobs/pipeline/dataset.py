@@ -1,6 +1,6 @@
 """The Ray Data pipeline: read and prepare on CPUs, then rank on a pool of actors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -17,6 +17,7 @@ from jobs.input.splits import Split, read_split
 from jobs.pipeline.counts import CountsReporter
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
 from rerank.actor import RerankActor
+from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.windows import Splitter
@@ -24,13 +25,15 @@ from rerank.engines import Engine, load_encoder
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
-from rerank.ranking.options import RankingOptions
+from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 
 # How often Ray runs a task again whose process died; by default it does so without end. Finding a pair that kills its
 # process takes up to six deaths (`rerank.isolation.isolate`).
 _MAX_DEATHS = 30
 # Blocks per actor, the one that it scores included. An idle actor cannot take over a block that another one holds.
 _TASKS_IN_FLIGHT = 2
+# Stages whose encoder a process keeps, for it may prepare for each of them in turn.
+_STAGES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +49,87 @@ class Pool:
         return f"{plural(self.size, 'actor')} with {reserved}{' each' if self.size > 1 else ''}"
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A model of the pipeline with its pool of actors.
+
+    `encoder` belongs to `scorer`; without it each process loads its own. `engine` replaces the one that `scorer` names.
+    Each block has at least `queries_per_block` queries. `finish_block` makes the next stage's block of a ranked one, or
+    the result of a cascade; None in a job of one stage.
+    """
+
+    scorer: ScorerConfig
+    pool: Pool
+    queries_per_block: int
+    options: RankingOptions = DEFAULT_OPTIONS
+    score_lookup: ScoreLookup | None = None
+    attempts: ScoringAttempts | None = None
+    engine: Engine | None = None
+    encoder: PairEncoder | None = None
+    finish_block: Handover | None = None
+
+
 def rank_dataset(
     source: Source,
     splits: list[Split],
+    stages: Sequence[Stage],
     *,
-    scorer: ScorerConfig,
-    pool: Pool,
-    options: RankingOptions,
-    queries_per_block: int,
     block_bytes: int,
     keep_text: bool = False,
-    score_lookup: ScoreLookup | None = None,
     reporter: CountsReporter | None = None,
-    attempts: ScoringAttempts | None = None,
-    engine: Engine | None = None,
-    encoder: PairEncoder | None = None,
 ) -> Dataset:
-    """Return the lazy dataset of ranked blocks; see `Reranker.rank_table` for its columns.
+    """Return the lazy dataset of blocks that all stages ranked, one after another.
 
-    Each block has at least `queries_per_block` queries, and about `block_bytes` bytes if that is more.
-    `encoder` belongs to `scorer`; without it each process loads its own. `engine` replaces the one that `scorer` names.
+    `Reranker.rank_table` lists its columns, and `Handover` what a cascade adds. Blocks have about `block_bytes` bytes,
+    or more if a stage's `queries_per_block` asks for that.
     """
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset.context.target_max_block_size = block_bytes
-    dataset = dataset.map_batches(
-        _read_and_prepare,
-        fn_kwargs={
-            "shared": ray.put((source, score_lookup, encoder)),
-            "scorer": scorer,
-            "keep_text": keep_text,
-            "depth": options.depth,
-            "reporter": reporter,
-        },
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=1,
-        udf_modifying_row_count=True,
-        max_retries=_MAX_DEATHS,
-    )
+    shared_source = ray.put(source)
+    for number, stage in enumerate(stages, start=1):
+        is_first = number == 1
+        dataset = dataset.map_batches(
+            _read_and_prepare if is_first else _prepare_kept,
+            fn_kwargs={
+                "shared": ray.put((stage.score_lookup, stage.encoder)),
+                "scorer": stage.scorer,
+                "keep_text": keep_text or number < len(stages),
+                "reporter": reporter,
+                **({"source": shared_source, "depth": stage.options.depth} if is_first else {}),
+            },
+            batch_size=1 if is_first else stage.queries_per_block,
+            batch_format="pyarrow",
+            num_cpus=1,
+            udf_modifying_row_count=is_first,
+            max_retries=_MAX_DEATHS,
+        )
+        dataset = _rank(dataset, stage, reporter.of_stage(stage.finish_block) if reporter else None)
+    return dataset
+
+
+def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Dataset:
+    """Rank prepared blocks on the stage's actors."""
+    score_lookup = stage.score_lookup
     return dataset.map_batches(
         RerankActor,
-        fn_constructor_args=[scorer],
+        fn_constructor_args=[stage.scorer],
         fn_constructor_kwargs={
-            "options": options,
+            "options": stage.options,
             "on_block": reporter.block if reporter else None,
             "on_progress": reporter.scored if reporter else None,
             "store": score_lookup.store if score_lookup else None,
             "after_part": score_lookup.parts[-1].name if score_lookup and score_lookup.parts else "",
-            "attempts": attempts,
+            "attempts": stage.attempts,
             "preload": False,
-            "engine": engine,
-            "encoder": encoder,
+            "finish_block": stage.finish_block,
+            "engine": stage.engine,
+            "encoder": stage.encoder,
         },
-        compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
-        batch_size=queries_per_block,
+        compute=ActorPoolStrategy(size=stage.pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
+        batch_size=stage.queries_per_block,
         batch_format="pyarrow",
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
+        num_cpus=stage.pool.cpus,
+        num_gpus=stage.pool.gpus or None,
         udf_modifying_row_count=False,
         max_task_retries=_MAX_DEATHS,
     )
@@ -111,6 +138,7 @@ def rank_dataset(
 def _read_and_prepare(
     splits: pa.Table,
     *,
+    source: Any,
     shared: Any,
     scorer: ScorerConfig,
     keep_text: bool,
@@ -118,28 +146,49 @@ def _read_and_prepare(
     reporter: CountsReporter | None,
 ) -> Iterator[pa.Table]:
     """Body of a task: read its splits and prepare them, table by table."""
-    source, score_lookup, encoder = _fetch_shared(shared)
+    fetched: Source = _fetch(source)
+    tables = (table for split in splits.to_pylist() for table in read_split(fetched, Split(**split)))
+    for table, read_seconds in _read_ahead(tables):
+        yield _prepare(table, shared, scorer, keep_text, reporter, depth=depth, read_seconds=read_seconds)
+
+
+def _prepare_kept(
+    table: pa.Table, *, shared: Any, scorer: ScorerConfig, keep_text: bool, reporter: CountsReporter | None
+) -> pa.Table:
+    """Body of a task: prepare what the stage before kept."""
+    return _prepare(table, shared, scorer, keep_text, reporter)
+
+
+def _prepare(
+    table: pa.Table,
+    shared: Any,
+    scorer: ScorerConfig,
+    keep_text: bool,
+    reporter: CountsReporter | None,
+    *,
+    depth: int | None = None,
+    read_seconds: float = 0.0,
+) -> pa.Table:
+    score_lookup, encoder = _fetch(shared)
     encoder = encoder or _load_encoder(scorer)
     lookup = open_snapshot(score_lookup).lookup if score_lookup else None
     splitter = Splitter(encoder, scorer.passages) if scorer.passages else None
-    tables = (table for split in splits.to_pylist() for table in read_split(source, Split(**split)))
-    for table, read_seconds in _read_ahead(tables):
-        started = perf_counter()
-        prepared = prepare(
-            table,
-            encoder,
-            keep_text=keep_text,
-            lookup=lookup,
-            depth=depth,
-            splitter=splitter,
-            instruction=scorer.instruction,
-        )
-        if reporter is not None:
-            reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
-        yield prepared
+    started = perf_counter()
+    prepared = prepare(
+        table,
+        encoder,
+        keep_text=keep_text,
+        lookup=lookup,
+        depth=depth,
+        splitter=splitter,
+        instruction=scorer.instruction,
+    )
+    if reporter is not None:
+        reporter({"read_seconds": read_seconds, "prepare_seconds": perf_counter() - started})
+    return prepared
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=_STAGES_AT_ONCE)
 def _load_encoder(scorer: ScorerConfig) -> PairEncoder:
     """Return the encoder of this model. Raises ModelError if this node has other files than the run began with."""
     encoder = load_encoder(scorer)
@@ -147,11 +196,10 @@ def _load_encoder(scorer: ScorerConfig) -> PairEncoder:
     return encoder
 
 
-@lru_cache(maxsize=1)
-def _fetch_shared(shared: Any) -> tuple[Source, ScoreLookup | None, PairEncoder | None]:
-    """Return what all tasks share; each process unpacks it once."""
-    fetched: tuple[Source, ScoreLookup | None, PairEncoder | None] = ray.get(shared)
-    return fetched
+@lru_cache(maxsize=1 + _STAGES_AT_ONCE)
+def _fetch(shared: Any) -> Any:
+    """Return what all tasks share: the source, or the lookup and the encoder of a stage; a process unpacks it once."""
+    return ray.get(shared)
 
 
 def _read_ahead(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, float]]:

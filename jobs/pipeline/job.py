@@ -1,6 +1,6 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -11,22 +11,23 @@ from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.pipeline.cluster import choose_pools, connect, disconnect, wait_for_room
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
-from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup, resolve_and_ship
+from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
+from jobs.pipeline.stages.load import load_stages, pipeline_stages
+from jobs.pipeline.stages.settings import StageConfig, check_cascade
 from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
-from jobs.pipeline.summary import Expected, Outcome, add_up, check_nothing_lost, summarise
+from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise
 from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
 from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine, Kind
 from rerank.fingerprint import ModelIdentity
-from rerank.isolation.attempts import ScoringAttempts
 from rerank.paths import join_uri, locate
 from rerank.ranking.options import RankingOptions
 from rerank.store.folder import Folder
@@ -51,6 +52,8 @@ class RunConfig:
     partition_by: tuple[str, ...] = ()  # columns that become folders of the output
     trec: str | None = None  # a TREC run file to write beside the output
     options: RankingOptions = field(default_factory=RankingOptions)
+    stages: tuple[StageConfig, ...] = ()  # of a cascade, instead of `scorer` and `actors`
+    stage_logits: bool = False  # write the logits of all stages
     keep_text: bool = False
     scores: str | None = None  # the score store; None: inside the output folder
     use_store: bool = True
@@ -60,14 +63,20 @@ class RunConfig:
     address: str | None = None
     verbose: bool = False
 
+    @property
+    def all_stages(self) -> tuple[StageConfig, ...]:
+        """Return the stages of a cascade, or the one stage of a single model."""
+        return self.stages or (StageConfig(scorer=self.scorer, actors=self.actors),)
+
 
 def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder | None = None) -> dict[str, Any]:
     """Rerank `config.source` into `config.output`; return the summary, which is also the manifest.
 
-    `engine` and `encoder` replace those of the model; they travel to the workers by pickling.
+    `engine` and `encoder` replace those of the model, or of every stage; they travel to the workers by pickling.
     Raises InputError, ConfigError or OutputError before a model is loaded, and ModelError if it cannot be loaded.
     """
     started = perf_counter()
+    check_cascade(config.stages, config.options, stage_logits=config.stage_logits)
     output = locate(config.output)
     inputs = [locate(uri) for uri in (config.source, config.corpus, config.queries) if uri is not None]
     check_apart(output, inputs=inputs, scores=locate(config.scores) if config.scores else None)
@@ -121,7 +130,7 @@ def _execute(
 ) -> Outcome:
     """Run the pipeline on a cluster; it leaves staged parts."""
     with stoppable() as state:
-        connect(address=config.address, verbose=config.verbose)
+        connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
             return _on_cluster(config, job_input, staging, state, engine, encoder)
@@ -137,21 +146,21 @@ def _on_cluster(
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
-    pool = choose_pool(actors=config.actors, device=config.scorer.device)
-    wait_for_room(pool)
-    resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
-    scorer, model, shipped_encoder = ray.get(resolving)
-    check_readable(job_input.source, Kind(model.kind))
-    if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
-        scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
-    score_lookup = _open_lookup(config, model)
+    pools = choose_pools(config.all_stages)
+    wait_for_room(*pools)
+    loaded = load_stages(config.all_stages, pools)
+    for found in loaded:
+        check_readable(job_input.source, Kind(found.model.kind))
+    lookups = [_open_lookup(config, stage.model) for stage in loaded]
     source = ensure_grouped(job_input, staging.folder.join(GATHERED))
-    block = pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0, vector_bytes=source.vector_bytes)
-    splits = plan_splits(source, target_pairs=pairs_per_split(block), repeated=job_input.repeated)
+    blocks = [
+        pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0, vector_bytes=source.vector_bytes) for pool in pools
+    ]
+    splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
     say(f"{counted} ({source.layout} layout), to be read in {plural(len(splits), 'split')}")
-    say(f"model {model.name} in {model.dtype}, at most {model.max_length:,} tokens per pair, on {pool}")
-    pairs_per_query = max(1, source.pairs // max(1, job_input.queries))
+    for found in loaded:
+        say(str(found))
     sink = RankedSink(
         staging,
         config.output_layout,
@@ -159,27 +168,32 @@ def _on_cluster(
         key_names=key_names_of(job_input.source),
         large_strings=job_input.source.has_large_strings,
     )
-    attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
-    state.scoring, state.store = True, score_lookup.store if score_lookup else None
+    state.scoring, state.stores = True, [lookup.store for lookup in lookups if lookup]
+    stages = pipeline_stages(
+        loaded,
+        lookups,
+        options=config.options,
+        keep_text=config.keep_text,
+        stage_logits=config.stage_logits,
+        blocks=blocks,
+        pairs_per_query=max(1, source.pairs // max(1, job_input.queries)),
+        attempts=Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path),
+    )
+    if engine is not None or encoder is not None:
+        stages = [replace(stage, engine=engine, encoder=encoder or stage.encoder) for stage in stages]
     started = perf_counter()
     with progress(total_pairs=source.pairs) as reporter:
         rank_dataset(
             source,
             splits,
-            scorer=scorer,
-            pool=pool,
-            options=config.options,
-            queries_per_block=max(1, block // pairs_per_query),
-            block_bytes=bytes_per_block(block),
+            stages,
+            block_bytes=bytes_per_block(blocks[0]),
             keep_text=config.keep_text,
-            score_lookup=score_lookup,
             reporter=reporter,
-            attempts=attempts,
-            engine=engine,
-            encoder=encoder or shipped_encoder,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
-        seconds = perf_counter() - started
-        return Outcome(sink.reports, model, pool.size, reporter.counts().sums, seconds, scorer.passages)
+        seconds, passages = perf_counter() - started, loaded[-1].scorer.passages
+        ranked_by = [RankedBy(stage.model, stage.pool.size, stage.config.keep) for stage in loaded]
+        return Outcome(sink.reports, ranked_by, reporter.counts().sums, seconds, passages)
 
 
 def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:

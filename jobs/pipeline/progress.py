@@ -44,12 +44,14 @@ class ProgressState:
     rejected: int = 0
     pairs_per_second: float | None = None  # None while there is nothing to estimate it from
     is_loading: bool = True
+    stage_pairs: list[int] = field(default_factory=list)  # that each stage of a cascade saw
     _samples: deque[tuple[float, int]] = field(default_factory=deque)  # (time, pairs done), oldest first
 
     def update(self, counts: Counts, now: float) -> None:
         """Take in what was reported until `now`, in seconds of a clock that never stands back."""
         self.done = max(self.done, min(counts.done, self.total))
         self.rejected = max(self.rejected, counts.rejected)
+        self.stage_pairs = counts.stage_pairs
         if counts.scoring_seconds is not None:
             self.is_loading = False
             if not self._samples:
@@ -65,6 +67,7 @@ class ProgressState:
         parts = [f"{self.done:,} of {plural(self.total, 'pair')}"]
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
+        parts += [f"{pairs:,} in stage {stage}" for stage, pairs in enumerate(self.stage_pairs, start=1)]
         return ", ".join([*parts, *self.pace()])
 
     def pace(self) -> list[str]:

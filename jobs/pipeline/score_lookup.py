@@ -26,7 +26,7 @@ def open_score_lookup(uri: str, identity: ModelIdentity) -> ScoreLookup:
     return ScoreLookup(store, store.parts())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # each stage of a cascade has one
 def open_snapshot(lookup: ScoreLookup) -> Snapshot:
     """Return the snapshot, which the workers of a node share; it stays open for the life of the process."""
     return Snapshot.open(lookup.store, parts=lookup.parts)

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -20,10 +20,10 @@ _TERMINATED = 128 + signal.SIGTERM
 
 @dataclass(slots=True)
 class RunState:
-    """How far a run is, for the sentence that a stopped run ends with: whether it scores yet, and into which store."""
+    """How far a run is, for the sentence that a stopped run ends with: whether it scores yet, and into which stores."""
 
     scoring: bool = False
-    store: ScoreStore | None = None
+    stores: Sequence[ScoreStore] = ()  # one for each model
 
 
 @contextmanager
@@ -78,11 +78,11 @@ def _say(state: RunState) -> None:
 def _what_is_kept(state: RunState) -> str:
     if not state.scoring:
         return "nothing was scored yet, start again"
-    if state.store is None:
+    if not state.stores:
         return "nothing is kept without a score store, start again"
-    store = state.store
+    stores = state.stores
     counts: list[int] = []
-    thread = threading.Thread(target=lambda: counts.append(content(store).pairs), daemon=True)
+    thread = threading.Thread(target=lambda: counts.append(sum(content(store).pairs for store in stores)), daemon=True)
     thread.start()
     thread.join(_COUNT_S)
     kept = f"{plural(counts[0], 'pair')} {'is' if counts[0] == 1 else 'are'}" if counts else "what was scored is"

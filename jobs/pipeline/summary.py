@@ -8,6 +8,7 @@ from typing import Any
 from jobs.console import plural
 from jobs.pipeline.counts import PEAK
 from jobs.pipeline.staging import PartReport
+from jobs.pipeline.writer import stage_usage
 from rerank.config import PassageSettings
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity
@@ -22,12 +23,20 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedBy:
+    """A model that ranked, on how many actors, and how many candidates of a query it kept; None: all."""
+
+    model: ModelIdentity
+    actors: int
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Result of the pipeline: staged parts, what the workers measured, and how long it took."""
 
     parts: list[PartReport]
-    model: ModelIdentity
-    actors: int
+    stages: list[RankedBy]  # several for a cascade
     measured: dict[str, float]
     seconds: float
     passages: PassageSettings | None = None
@@ -55,7 +64,8 @@ def check_nothing_lost(sums: Counter[str], expected: Expected) -> None:
 def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: float) -> dict[str, Any]:
     """Return the summary of a run that took `seconds`; `sums` are those over its parts."""
     computed, engine_seconds = sums["computed_tokens"], sums["engine_seconds"]
-    measured = outcome.measured
+    measured, last = outcome.measured, outcome.stages[-1]
+    actors = sum(stage.actors for stage in outcome.stages)
     return {
         "output": output,
         "queries_read": int(sums["queries_ranked"] + sums["queries_rejected"]),
@@ -71,7 +81,7 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
         "tokens": int(sums["tokens"]),
         "padding_share": round(sums["padding_tokens"] / computed, 4) if computed else 0.0,
         "remembered_texts_share": round(sums["remembered_texts"] / sums["texts"], 4) if sums["texts"] else 0.0,
-        "engine_utilization": round(engine_seconds / (outcome.actors * outcome.seconds), 4),
+        "engine_utilization": round(engine_seconds / (actors * outcome.seconds), 4),
         "peak_memory_bytes": int(measured[PEAK]),
         "pairs_per_second": round(sums["pairs_ranked"] / outcome.seconds, 1),
         "seconds": {
@@ -81,8 +91,9 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
             "score": round(engine_seconds, 2),
             "write": round(sums["write_seconds"], 2),
         },
-        "model": outcome.model.as_json(),
-        "fingerprint": outcome.model.fingerprint,
+        "model": last.model.as_json(),
+        "fingerprint": last.model.fingerprint,
+        **({"stages": _stages(outcome.stages, sums)} if len(outcome.stages) > 1 else {}),
         "files": [{"name": file.name, "rows": file.rows} for part in outcome.parts for file in part.files],
         "versions": {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")},
     }
@@ -95,3 +106,25 @@ def _passages(settings: PassageSettings, sums: Counter[str]) -> dict[str, Any]:
         "count": int(sums["passages"]),
         "documents_cut": int(sums["documents_cut"]),
     }
+
+
+def _stages(stages: list[RankedBy], sums: Counter[str]) -> list[dict[str, Any]]:
+    """Return what each stage of a cascade ranked and what that took; `seconds` are those of its engines."""
+
+    def total(number: int, name: str) -> int:
+        return int(sums[stage_usage(number, name)])
+
+    return [
+        {
+            "model": stage.model.as_json(),
+            "fingerprint": stage.model.fingerprint,
+            "keep": stage.keep,
+            "actors": stage.actors,
+            "pairs": total(number, "pairs_scored") + total(number, "store_hits"),
+            "pairs_scored": total(number, "pairs_scored"),
+            "store_hits": total(number, "store_hits"),
+            "tokens": total(number, "tokens"),
+            "seconds": round(sums[stage_usage(number, "engine_seconds")], 2),
+        }
+        for number, stage in enumerate(stages, start=1)
+    ]

@@ -17,8 +17,9 @@ from jobs.formats.columns import Layout
 from jobs.formats.tables.hive import folder_of
 from jobs.formats.tables.partitioned import by_partition
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
+from rerank.cascade.handover import STAGE_USAGE
 from rerank.errors import OutputError
-from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
+from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns
 from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
@@ -109,7 +110,7 @@ def ranked_slices(table: pa.Table, layout: Layout, most_bytes: int) -> Iterator[
     Each table has at most `most_bytes` bytes, or one row that is larger. In the pairs layout this counts the columns of
     a query for each of its candidates.
     """
-    ranked = table.drop_columns([REJECTED, USAGE])
+    ranked = keep_columns(table, without=(REJECTED, USAGE, STAGE_USAGE))
     return _flattened(ranked, CANDIDATES, most_bytes) if layout is Layout.PAIRS else slices(ranked, most_bytes)
 
 
@@ -123,7 +124,10 @@ def rejected_slices(table: pa.Table, most_bytes: int, *, key_names: Sequence[str
 
 
 def count(table: pa.Table) -> dict[str, float]:
-    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine."""
+    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine.
+
+    For a cascade they are followed by the usage of each stage, as `stage_usage` names it.
+    """
     rejected = combined(table.column(REJECTED)).flatten()
     without_candidates = rejected.field("source_rank").null_count
     usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
@@ -134,6 +138,24 @@ def count(table: pa.Table) -> dict[str, float]:
         "queries_without_candidates": without_candidates,
         "pairs_rejected": len(rejected) - without_candidates,
         **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
+        **_count_stages(table),
+    }
+
+
+def stage_usage(stage: int, name: str) -> str:
+    """Return the name of a sum over one stage of a cascade, such as stage_1_tokens."""
+    return f"stage_{stage}_{name}"
+
+
+def _count_stages(table: pa.Table) -> dict[str, float]:
+    if STAGE_USAGE not in table.column_names or not table.num_rows:
+        return {}
+    lists = combined(table.column(STAGE_USAGE))
+    stages = len(lists) and len(lists[0])  # each query went through all of them
+    return {
+        stage_usage(stage + 1, field.name): pc.sum(pc.list_element(lists, stage).field(field.name)).as_py() or 0
+        for stage in range(stages)
+        for field in lists.type.value_type
     }
 
 

@@ -45,6 +45,8 @@ def report(
         found = find(ranked, judge, source=source, usd_per_hour=usd_per_hour)
         if depth_figure is not None and (found.judged is None or found.cut):
             raise ConfigError("--depth-figure needs --qrels and an OUT that was made without --top-k and --min-score")
+        if depth_figure is not None and "stages" in found.manifest:
+            raise ConfigError("--depth-figure is for one model, and this output is that of a cascade; see rerank tune")
         page = render(found)
         place = locate(ranked).join(REPORT) if output is None else locate(output)
         write_text(place, page)

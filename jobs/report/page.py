@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from jobs.evaluation.compare import Comparison, p_text
 from jobs.report import figures
 from jobs.report.examples import Example, Shown
 from jobs.report.findings import Findings, Judged
+from jobs.report.parts import count, figure, stage_section, table
 from jobs.tune.tables import amount, duration, money
 
 _OPEN = 2  # examples of each kind that are unfolded
@@ -36,6 +36,8 @@ def render(found: Findings) -> str:
 def _head(found: Findings) -> Iterable[str]:
     ran, model = found.manifest, found.manifest.get("model", {})
     name = model.get("name", model.get("model", "unknown model"))
+    if stages := ran.get("stages"):
+        name = ", then ".join(str(stage["model"]["name"]) for stage in stages)
     length = f", up to {model['max_length']} tokens a pair" if "max_length" in model else ""
     yield f"<h1>Reranking report</h1><p class=soft>{escape(found.output)}, ranked by {escape(str(name))}{length}</p>"
     yield f"<p class=lead>{headline(found)}</p><div class=tiles>"
@@ -43,9 +45,9 @@ def _head(found: Findings) -> Iterable[str]:
     tiles = (
         (f"{ran.get('queries_ranked', len(found.pairs.query_ids)):,}", "queries ranked"),
         (f"{ran.get('pairs_ranked', len(found.pairs.logits)):,}", "pairs ranked"),
-        (_count(ran.get("pairs_scored")), "pairs scored"),
-        (_count(ran.get("store_hits")), "pairs found in store"),
-        (_count(ran.get("pairs_rejected")), "pairs rejected"),
+        (count(ran.get("pairs_scored")), "pairs scored"),
+        (count(ran.get("store_hits")), "pairs found in store"),
+        (count(ran.get("pairs_rejected")), "pairs rejected"),
         (duration(seconds.get("total")), "from start to end"),
         (amount(ran.get("tokens")), "tokens read"),
         ("?" if "padding_share" not in ran else f"{ran['padding_share']:.1%}", "padding"),
@@ -77,34 +79,37 @@ def _help(found: Findings) -> Iterable[str]:
     yield "<h2>Does it help?</h2>"
     if judged.comparisons:
         rows = judged.comparisons
-        yield _table(
+        yield table(
             ("", "before", "after", "difference", "95 % interval", "p", "won", "lost", "same"), map(_cells, rows)
         )
-        yield _figure(
+        yield figure(
             figures.intervals(rows),
             "Reranking helps where the interval is right of the line. If it crosses the line, it may be chance.",
         )
-        yield _figure(
+        yield figure(
             figures.changes(judged.changes, judged.measure),
             f"Each query's change in {judged.measure}, sorted from the largest gain to the largest loss.",
         )
     else:
         values = ((row["measure"], f"{row['after']:.4f}") for row in judged.summary["measures"])
-        yield _table(("", "value"), values)
+        yield table(("", "value"), values)
     yield "".join(f"<p class=soft>{escape(line)}</p>" for line in judged.remarks)
 
 
 def _depth(found: Findings) -> Iterable[str]:
+    if stages := found.manifest.get("stages"):
+        yield from stage_section(stages)
+        return
     has_quality = "after" in found.depths[0]
     yield "<h2>How deep, at what cost?</h2>"
     if has_quality and found.judged is not None:
-        yield _figure(
+        yield figure(
             depth_curve(found, found.judged),
             "Only the first candidates are reranked, the rest follow in their old order. The band is the 95 % "
             "interval of the difference from the first stage.",
         )
     elif not found.cut:
-        yield _figure(
+        yield figure(
             figures.found_within(found.moves.within, found.moves.depths),
             "Where the curve is flat, deeper candidates hardly ever reach the new top 10.",
         )
@@ -122,7 +127,7 @@ def _depth(found: Findings) -> Iterable[str]:
         )
         for row in found.depths
     )
-    yield _table(("depth", *measure, "pairs", "tokens", "time", *(("USD",) if priced else ())), rows)
+    yield table(("depth", *measure, "pairs", "tokens", "time", *(("USD",) if priced else ())), rows)
     yield "<p class=soft>Cost of 1,000 queries on one actor, at the rate of this run.</p>"
 
 
@@ -133,6 +138,8 @@ def depth_curve(found: Findings, judged: Judged) -> str:
 
 def _scores(found: Findings) -> Iterable[str]:
     scored = np.isfinite(found.pairs.logits)  # NaN: below --depth, not scored
+    if found.pairs.stages is not None:  # the scores of different stages cannot be compared
+        scored &= found.pairs.stages == found.pairs.stages.max(initial=0)
     scores = found.pairs.scores[scored]
     series = [
         ("candidates kept" if found.cut else "all candidates", scores, "other"),
@@ -142,7 +149,7 @@ def _scores(found: Findings) -> Iterable[str]:
         series.append(("judged relevant", scores[found.judged.relevant[scored]], "won"))
     yield "<h2>Which scores does the model give?</h2>"
     low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95]).tolist() if len(scores) else (0, 0, 0)
-    yield _figure(
+    yield figure(
         figures.distributions(series),
         f"Half of all scores are below {middle:.3f}, nine in ten are between {low:.3f} and {high:.3f}. A threshold "
         "(<code>--min-score</code>) works if relevant documents score clearly higher than the others.",
@@ -155,7 +162,7 @@ def _moves(found: Findings) -> Iterable[str]:
     if not found.cut:
         told = f"{moves.new_first:.0%} of the queries have another document on top"
         yield f"<p>{told}; {moves.kept:.0%} of the old top 10 documents are still in the top 10.</p>"
-    yield _figure(
+    yield figure(
         figures.movement(moves.shares, moves.labels),
         "Each column shows where the documents at that new rank were before; a column adds up to 100 %.",
     )
@@ -209,7 +216,7 @@ def _rejections(found: Findings) -> Iterable[str]:
         yield "<p>Nothing: all candidates are ranked.</p>"
         return
     rows = ((escape(reason), f"{count:,}", escape(query)) for reason, count, query in found.rejected)
-    yield _table(("reason", "rows", "example query_id"), rows)
+    yield table(("reason", "rows", "example query_id"), rows)
 
 
 def _foot(found: Findings) -> Iterable[str]:
@@ -233,19 +240,5 @@ def _cells(row: Comparison) -> tuple[str, ...]:
     )
 
 
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
-
-
 def _score(value: float) -> str:
     return "not scored" if np.isnan(value) else f"relevance score {value:.3f}"
-
-
-def _count(number: Any) -> str:
-    return "?" if number is None else f"{number:,}"

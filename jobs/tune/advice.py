@@ -61,7 +61,7 @@ def advise(tuner: Tuner, measure: str) -> Advice:
     if mixtures[-1].against_none.low > 0:
         setting, values = tuner.choose(tuner.all_rows, tuple(tuner.mixes)), held_out[mixtures[-1].name][0]
     gain = _compared(measure, first, values)
-    return Advice(setting, _verdict(gain), gain, mixtures)
+    return Advice(setting, verdict_of(gain), gain, mixtures)
 
 
 def command_line(setting: Setting, manifest: Mapping[str, Any], *, longest: int, min_score: float | None) -> str:
@@ -86,7 +86,8 @@ def _compared(measure: str, before: Values, after: Values) -> Comparison:
     return compare([measure], before[:, None], after[:, None])[0]
 
 
-def _verdict(gain: Comparison) -> Verdict:
+def verdict_of(gain: Comparison) -> Verdict:
+    """Return whether a gain with this interval pays."""
     if gain.low > 0:
         return Verdict.PAYS
     return Verdict.HARMS if gain.high < 0 else Verdict.UNCLEAR

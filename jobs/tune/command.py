@@ -15,11 +15,13 @@ from jobs.evaluation.rankings import is_cut, names_of, read_manifest
 from jobs.exits import exit_codes
 from jobs.formats.qrels import QrelsFormat, read_qrels, require_qrels
 from jobs.tune.advice import Verdict, advise, command_line
+from jobs.tune.cascade import stage_rates, study_cascade, tuner_of
+from jobs.tune.cascade_tables import show_cascade
 from jobs.tune.cost import Rates, cost_of, rates_of
 from jobs.tune.settings import Setting, Tuner
 from jobs.tune.tables import show
 from jobs.tune.threshold import sweep, worth_setting
-from rerank.errors import InputError
+from rerank.errors import ConfigError, InputError
 from rerank.paths import locate
 from rerank.tables.published import read_unchanged
 
@@ -45,19 +47,40 @@ def tune(
     qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Recommend depth, threshold and mixture from the logits of a finished run; nothing is scored."""
+    """Recommend depth, threshold and mixture, or what stages keep, from a finished run's logits; nothing is scored."""
     with exit_codes():
         judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
         pairs, manifest = read_unchanged(locate(output), lambda: _read_whole(output, source, judge.query_ids))
         if not pairs.query_ids:
             judged = names_of(judge.query_ids, most=3)
             raise InputError(f"{output}: no query has judgements; the judgements are for queries such as {judged}")
-        rates = rates_of(manifest, pairs_per_second=pairs_per_second, usd_per_hour=usd_per_hour)
-        summary = study(pairs, judge, manifest, rates)
+        known = _known(pairs, judge)
+        if "stages" in manifest:
+            if pairs_per_second is not None:
+                raise ConfigError("--pairs-per-second is the speed of one model, and this output is that of a cascade")
+            rates_of_stages = stage_rates(manifest, usd_per_hour=usd_per_hour)
+            tuner = tuner_of(pairs, judge, manifest)
+            summary = known | study_cascade(tuner, judge.measures[0], manifest, rates_of_stages)
+        else:
+            rates = rates_of(manifest, pairs_per_second=pairs_per_second, usd_per_hour=usd_per_hour)
+            summary = known | study(pairs, judge, manifest, rates)
         if as_json:
             typer.echo(json.dumps(summary))
         else:
-            show(results_console(), summary)
+            (show_cascade if "stages" in manifest else show)(results_console(), summary)
+
+
+def _known(pairs: RankedPairs, judge: Judge) -> dict[str, Any]:
+    """Return which queries are measured, and by what."""
+    queries = len(judge.query_ids)
+    missing = sorted(set(judge.query_ids).difference(pairs.query_ids))
+    return {
+        "measure": judge.measures[0],
+        "queries": queries,
+        "few_queries": queries < _FEW,
+        "missing": missing[:_NAMED],
+        "missing_count": len(missing),
+    }
 
 
 def _read_whole(uri: str, source: str | None, query_ids: Sequence[str]) -> tuple[RankedPairs, dict[str, Any]]:
@@ -75,9 +98,8 @@ def _read_whole(uri: str, source: str | None, query_ids: Sequence[str]) -> tuple
 
 
 def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rates) -> dict[str, Any]:
-    """Return all results of the command as JSON values; `recommended` is None if reranking does not pay."""
+    """Return the results for one model as JSON values; `recommended` is None if reranking does not pay."""
     measure = judge.measures[0]
-    missing = sorted(set(judge.query_ids).difference(pairs.query_ids))
     tuner = Tuner(pairs, judge)
     advice = advise(tuner, measure)
     thresholds = sweep(pairs, judge.qrels)
@@ -85,11 +107,6 @@ def study(pairs: RankedPairs, judge: Judge, manifest: dict[str, Any], rates: Rat
     min_score = worth_setting(thresholds) if pays else None
     line = command_line(advice.setting, manifest, longest=pairs.longest, min_score=min_score)
     return {
-        "measure": measure,
-        "queries": tuner.queries,
-        "few_queries": tuner.queries < _FEW,
-        "missing": missing[:_NAMED],
-        "missing_count": len(missing),
         "first_stage": float(tuner.values(Setting(0)).mean()),
         "depths": depth_curve(tuner, measure, rates),
         "thresholds": [asdict(kept) for kept in thresholds],

@@ -44,8 +44,12 @@ def rates_of(manifest: Mapping[str, Any], *, pairs_per_second: float | None, usd
 
 def cost_of(pairs: RankedPairs, depth: int, rates: Rates) -> Cost:
     """Return the cost of reranking the first `depth` candidates."""
-    per_query = float(np.count_nonzero(pairs.source_rank <= depth)) / max(1, len(pairs.query_ids))
-    count = _QUERIES * per_query
+    return cost_of_pairs(int(np.count_nonzero(pairs.source_rank <= depth)), len(pairs.query_ids), rates)
+
+
+def cost_of_pairs(pairs: int, queries: int, rates: Rates) -> Cost:
+    """Return the cost of scoring so many pairs for so many queries."""
+    count = _QUERIES * pairs / max(1, queries)
     seconds = None if rates.seconds_per_pair is None else count * rates.seconds_per_pair
     return Cost(
         count,

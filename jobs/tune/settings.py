@@ -1,8 +1,9 @@
 """Measure settings (depth and mixture) per query, and choose among them with cross-validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from jobs.evaluation.ranked import RankedPairs
 from rerank.ranking.fusion import FusionMethod, ScoreFusion
 
 Rows = npt.NDArray[np.intp]
+Choice = TypeVar("Choice")
 
 DEPTHS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000)
 WEIGHTS = tuple(weight / 10 for weight in range(1, 10))
@@ -67,8 +69,7 @@ class Tuner:
     def choose_depth(self, rows: Rows) -> int:
         """Return the shallowest depth with 95 % of the best gain on these queries; 0 if no depth gains."""
         gains = {depth: self.mean(Setting(depth), rows) - self.mean(Setting(0), rows) for depth in self.depths}
-        best = max(gains.values())
-        return next((depth for depth, gain in gains.items() if best > 0 and gain >= _ENOUGH * best), 0)
+        return shallowest(gains)
 
     def choose(self, rows: Rows, methods: Sequence[FusionMethod] = ()) -> Setting:
         """Return the best setting for these queries.
@@ -86,21 +87,39 @@ class Tuner:
 
     def held_out(self, choose: Callable[[Rows], Setting]) -> tuple[Values, list[Setting]]:
         """Return each query's value under the setting chosen on the other folds, and the setting of each fold."""
-        values = np.empty(self.queries)
-        chosen = []
-        for fold in self.folds:
-            others = np.setdiff1d(np.arange(self.queries), fold)
-            chosen.append(choose(others))
-            values[fold] = self.values(chosen[-1])[fold]
-        return values, chosen
+        return held_out(self.folds, choose, self.values)
 
     @cached_property
     def folds(self) -> list[Rows]:
-        """The queries in five random parts, the same in every call."""
-        shuffled = np.random.default_rng(_SEED).permutation(self.queries)
-        return [part for part in np.array_split(shuffled, FOLDS) if len(part)]
+        """The queries in five random parts."""
+        return folds_of(self.queries)
 
     @property
     def all_rows(self) -> Rows:
         """Every judged query."""
         return np.arange(self.queries)
+
+
+def shallowest(gains: Mapping[int, float]) -> int:
+    """Return the smallest depth with 95 % of the best gain, 0 if none gains; `gains` has the depths in order."""
+    best = max(gains.values())
+    return next((depth for depth, gain in gains.items() if best > 0 and gain >= _ENOUGH * best), 0)
+
+
+def held_out(
+    folds: Sequence[Rows], choose: Callable[[Rows], Choice], values_of: Callable[[Choice], Values]
+) -> tuple[Values, list[Choice]]:
+    """Return each query's value under what was chosen on the other folds, and the choice of each fold."""
+    queries = sum(map(len, folds))
+    values = np.empty(queries)
+    chosen = []
+    for fold in folds:
+        chosen.append(choose(np.setdiff1d(np.arange(queries), fold)))
+        values[fold] = values_of(chosen[-1])[fold]
+    return values, chosen
+
+
+def folds_of(queries: int) -> list[Rows]:
+    """Return the queries in five random parts, the same in every call."""
+    shuffled = np.random.default_rng(_SEED).permutation(queries)
+    return [part for part in np.array_split(shuffled, FOLDS) if len(part)]

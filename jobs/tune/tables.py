@@ -16,20 +16,14 @@ Summary = Mapping[str, Any]
 
 def show(console: Console, summary: Summary) -> None:
     """Print three tables and the recommendation."""
-    console.print(
-        f"{plural(summary['queries'], 'judged query')}, {summary['measure']} of the first stage: "
-        f"{summary['first_stage']:.4f}\n"
-    )
+    show_head(console, summary)
     console.print("Which depth? (cost per 1,000 queries on one actor)")
     console.print(_depths(summary))
     console.print("\nWhich --min-score? (over all candidates of the judged queries)")
     console.print(_thresholds(summary))
     console.print(f"\nMix with the first stage? (weights from {FOLDS}-fold cross-validation; compared with no mixture)")
     console.print(_mixtures(summary))
-    if summary["missing_count"]:
-        missing = names_of(summary["missing"], most=5)
-        count = plural(summary["missing_count"], "query")
-        console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
+    show_missing(console, summary)
     if not summary["source_scores_known"]:
         console.print("Only ranks are mixed: the first stage's scores are not known (give --source IN to mix them).")
     console.print()
@@ -37,13 +31,26 @@ def show(console: Console, summary: Summary) -> None:
         console.print(line)
 
 
+def show_head(console: Console, summary: Summary) -> None:
+    """Print how many queries are measured, and the quality before any model."""
+    console.print(
+        f"{plural(summary['queries'], 'judged query')}, {summary['measure']} of the first stage: "
+        f"{summary['first_stage']:.4f}\n"
+    )
+
+
+def show_missing(console: Console, summary: Summary) -> None:
+    """Print which queries have judgements but no ranking."""
+    if summary["missing_count"]:
+        missing = names_of(summary["missing"], most=5)
+        count = plural(summary["missing_count"], "query")
+        console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
+
+
 def conclusion(summary: Summary) -> list[str]:
     """Return the verdict in words, and the recommended line if there is one."""
-    gain, queries = summary["gain"], summary["queries"]
-    result = (
-        f"{summary['measure']} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
-        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])}), measured on held-out queries."
-    )
+    queries = summary["queries"]
+    result = f"{gain_text(summary['measure'], summary['gain'])}, measured on held-out queries."
     if summary["verdict"] == "pays":
         lines = [f"Reranking pays: {result}", *_savings(summary), summary["recommended"]]
     elif summary["verdict"] == "harms":
@@ -53,9 +60,22 @@ def conclusion(summary: Summary) -> list[str]:
             f"Reranking does not clearly pay on {plural(queries, 'query')}: {result} "
             "Keep the first stage's order, or judge more queries."
         ]
-    if summary["few_queries"]:
-        lines.insert(0, f"{plural(queries, 'judged query')}: too few to be sure that these choices hold for others.")
-    return lines
+    return [*few_queries(summary), *lines]
+
+
+def gain_text(measure: str, gain: Mapping[str, Any]) -> str:
+    """Return a comparison in words: the measure before and after, and the difference with its interval."""
+    return (
+        f"{measure} {gain['before']:.4f} to {gain['after']:.4f}, {gain['difference']:+.4f} (95 % interval "
+        f"{gain['low']:+.4f} … {gain['high']:+.4f}, p {p_text(gain['p_value'])})"
+    )
+
+
+def few_queries(summary: Summary) -> list[str]:
+    """Return a warning if there are few judged queries."""
+    if not summary["few_queries"]:
+        return []
+    return [f"{plural(summary['queries'], 'judged query')}: too few to be sure that these choices hold for others."]
 
 
 def _savings(summary: Summary) -> list[str]:
@@ -69,28 +89,30 @@ def _savings(summary: Summary) -> list[str]:
 
 
 def _depths(summary: Summary) -> Table:
-    table = _table(
-        "depth", summary["measure"], "difference", "95 % interval", "won", "lost", "pairs", "tokens", "time", "USD"
-    )
+    table = new_table("depth", *measured_names(summary))
     table.add_row("0", f"{summary['first_stage']:.4f}", *[""] * 5, "0", "0", "0 s", "")
     for row in summary["depths"]:
-        table.add_row(
-            f"{row['depth']:,}",
-            f"{row['after']:.4f}",
-            f"{row['difference']:+.4f}",
-            f"{row['low']:+.4f} … {row['high']:+.4f}",
-            f"{row['won']:,}",
-            f"{row['lost']:,}",
-            amount(row["pairs"]),
-            amount(row["tokens"]),
-            duration(row["seconds"]),
-            money(row["usd"]),
-        )
+        table.add_row(f"{row['depth']:,}", *measured_cells(row))
     return table
 
 
+def measured_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the cells for quality, difference, interval, queries won and lost, pairs, tokens, time and USD."""
+    return [
+        f"{row['after']:.4f}",
+        f"{row['difference']:+.4f}",
+        f"{row['low']:+.4f} … {row['high']:+.4f}",
+        f"{row['won']:,}",
+        f"{row['lost']:,}",
+        amount(row["pairs"]),
+        amount(row["tokens"]),
+        duration(row["seconds"]),
+        money(row["usd"]),
+    ]
+
+
 def _thresholds(summary: Summary) -> Table:
-    table = _table("--min-score", "kept", "precision", "recall", "queries left empty")
+    table = new_table("--min-score", "kept", "precision", "recall", "queries left empty")
     for row in summary["thresholds"]:
         shares = ("" if row[name] is None else f"{row[name]:.1%}" for name in ("kept", "precision", "recall", "empty"))
         table.add_row(f"{row['min_score']:g}" if row["min_score"] else "none", *shares)
@@ -98,7 +120,7 @@ def _thresholds(summary: Summary) -> Table:
 
 
 def _mixtures(summary: Summary) -> Table:
-    table = _table(
+    table = new_table(
         "mixture", "weight of the model, chosen per fold", summary["measure"], "difference", "95 % interval", "p"
     )
     none = summary["mixtures"][0]["against_none"]["before"]
@@ -144,7 +166,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _table(*names: str) -> Table:
+def measured_names(summary: Summary) -> list[str]:
+    """Return the names of the columns that `measured_cells` fills."""
+    return [summary["measure"], "difference", "95 % interval", "won", "lost", "pairs", "tokens", "time", "USD"]
+
+
+def new_table(*names: str) -> Table:
+    """Return a table without lines, with these columns."""
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

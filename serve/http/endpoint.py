@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -166,8 +166,9 @@ class Endpoint:
         except TooLongError as error:
             raise TooLongError(error.index, error.most, parsed.field) from None
         record.computed(result)
-        ranked = RankingResponse(record.request_id, name, result, warnings_of(parsed))
-        headers = {WARNING_HEADER: "; ".join(ranked.warnings)} if ranked.warnings else None
+        warnings = (*warnings_of(parsed), *result.warnings)
+        ranked = RankingResponse(record.request_id, name, result, warnings)
+        headers = {WARNING_HEADER: _as_header(warnings)} if warnings else None
 
         def render() -> Response:
             return self._encode(request, parsed.render(ranked), 200, headers, is_large=is_large)
@@ -199,3 +200,8 @@ class Endpoint:
         if isinstance(parsed, ParsedEncode):
             return replace(parsed, request=check_texts(parsed, limits, timeout_s))
         return replace(parsed, request=check_limits(parsed, limits, timeout_s))
+
+
+def _as_header(warnings: Sequence[str]) -> str:
+    """Return warnings as the value of a header, which holds ASCII only; the names of models may hold more."""
+    return "; ".join(warnings).encode("ascii", "backslashreplace").decode()

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from jobs.pipeline.stages.settings import parse_stages
 from serve.settings import parse_settings
 from tests.docs.pages import ROOT, Block, Command, commands, split
 from tests.docs.rules import check, drawn_rooms, is_runnable
@@ -74,8 +75,11 @@ class Reader:
             assert block.text == self._printed, block.place
 
     def yaml(self, block: Block) -> None:
-        """Check it as `serve run` and the application do."""
+        """Check it as `serve run` and the application do, or as `rerank run --config` does."""
         settings = yaml.safe_load(block.text)
+        if "stages" in settings:
+            assert parse_stages(settings["stages"], defaults={})
+            return
         ServeDeploySchema.model_validate(settings)
         for application in settings["applications"]:
             parse_settings(application["args"])

@@ -20,6 +20,7 @@ from jobs.exits import exit_codes
 from jobs.pipeline import job
 from jobs.pipeline.cluster import connect
 from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.stages.settings import parse_stages
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import EngineLostError
@@ -66,6 +67,8 @@ class FaultyEngine:
 def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     """Run the job with these settings of `RunConfig`, and those of the engine under "engine"."""
     settings = {name: value for name, value in spec.items() if name != "engine"}
+    if "stages" in settings:
+        settings["stages"] = parse_stages(settings["stages"], defaults={})
     return run(RunConfig(**settings), engine=FaultyEngine(**spec["engine"]))
 
 

@@ -104,8 +104,13 @@ class Job:
         return sum(pairs for _, pairs in self.calls("end"))
 
     def stored(self) -> int:
+        return sum(self.stored_by_model().values())
+
+    def stored_by_model(self) -> dict[str, int]:
+        """Return how many pairs are in the score store, by the fingerprint of the model."""
         scores = self.output / "_scores"
-        return content(open_stores(str(scores))[0]).pairs if scores.exists() else 0
+        stores = open_stores(str(scores)) if scores.exists() else []
+        return {store.fingerprint: content(store).pairs for store in stores}
 
     def ranked(self) -> pa.Table:
         return ordered(pq.read_table(self.output))

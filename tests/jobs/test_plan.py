@@ -1,6 +1,7 @@
 """`rerank plan`: exact counts, estimates from a sample, and nothing written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,24 @@ def test_prints_a_table_or_json(tmp_path: Path) -> None:
     _, identity, _ = resolve(ScorerConfig(dtype="float32", deterministic=True))
     assert (told["dtype"], told["fingerprint"]) == ("float32", identity.fingerprint)
     assert (told["pairs"], told["distinct_texts_share"]) == (20, 0.25) and told["usd"] >= 0
+
+
+def test_plans_each_stage_of_a_cascade(tmp_path: Path, folder_of: Callable[[str], Path]) -> None:
+    write_parts(pairs_table(ROWS), tmp_path / "in", cuts=[8], row_group_size=5)
+    (tmp_path / "cascade.yaml").write_text(
+        f"stages: [{{model: {folder_of('bert')}, keep: 2}}, {{model: docs-mini, actors: 3}}]"
+    )
+    line = ["plan", str(tmp_path / "in"), "--config", str(tmp_path / "cascade.yaml"), "--usd-per-hour", "2"]
+    told = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
+    first, second = told["stages"]
+    assert (told["pairs"], first["pairs_to_score"], second["pairs_to_score"]) == (20, 20, 4 * 2)
+    assert (first["keep"], second["keep"], second["actors"]) == (2, None, 3)
+    assert second["tokens_to_score"] == pytest.approx(8 * second["tokens_per_pair"], abs=8)
+    assert told["tokens_to_score"] == first["tokens_to_score"] + second["tokens_to_score"]
+    assert first["fingerprint"] != second["fingerprint"]
+    shown = CliRunner().invoke(app, line)
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert ["stage", "2", "pairs", "to", "score", "8"] in lines and ["stage", "2", "keep", "all"] in lines
 
 
 def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from rerank.errors import ConfigError
-from serve.app import check_address
+from serve.app import check_address, served_models
 from serve.settings import parse_settings
+from tests.serve.standins import LengthScorer
 
 SERVE = Path(__file__).parents[2] / "serve"
 
@@ -79,6 +80,58 @@ def test_special_tokens_and_content_are_settings_of_each_model():
 def test_a_bad_setting_is_named_with_the_nearest_good_one(args, message):
     with pytest.raises(ConfigError, match=message):
         parse_settings(args)
+
+
+SERVED = [{"name": "a", "aliases": ["first"]}, {"name": "b", "model": "x/y"}]
+CASCADE = {"name": "c", "stages": [{"model": "first", "keep": 5}, {"model": "b"}]}
+
+
+def test_a_cascade_stands_among_the_models():
+    settings = parse_settings({"models": [{**CASCADE, "on_stage_failure": "fallback", "aliases": ["best"]}, *SERVED]})
+    assert [model.name for model in settings.models] == ["c", "a", "b"]
+    assert [model.name for model in settings.deployed] == ["a", "b"]
+    (cascade,) = settings.cascades
+    assert cascade.on_stage_failure == "fallback"
+    models = served_models(settings, {"a": LengthScorer(), "b": LengthScorer()})
+    assert (models.find(None)[0], models.find("best")[0], models.names) == ("c", "c", ["c", "a", "b"])
+
+
+def test_a_cascade_sleeps_with_its_stages():
+    served = [{"name": "a", "aliases": ["first"], "min_replicas": 0}, SERVED[1]]
+    settings = parse_settings({"models": [*served, CASCADE]})
+    assert served_models(settings, {"a": LengthScorer(), "b": LengthScorer()}).may_sleep == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("cascade", "message"),
+    [
+        ({"stages": [{"model": "c", "keep": 5}, {"model": "b"}]}, "models: cascade 'c': names itself as a stage"),
+        ({"aliases": ["d"], "stages": [{"model": "d", "keep": 5}, {"model": "b"}]}, "cascade 'c': names itself"),
+        (
+            {"stages": [{"model": "z", "keep": 5}, {"model": "b"}]},
+            "stage 'z' is not served here, accepted are 'a', 'b'",
+        ),
+        ({"stages": [{"model": "a", "keep": 5}, {"model": "first"}]}, "stages 1 and 2 have the same model 'a'"),
+        ({"stages": [{"model": "a", "keep": 5}, {"model": "b", "keep": 6}]}, r"stage 2 \(b\) must keep at most the 5"),
+        ({"stages": [{"model": "a"}, {"model": "b"}]}, r"stage 1 \(a\) must say how many candidates it keeps"),
+        ({"stages": [{"model": "a", "keep": 5}]}, "a cascade must have at least 2 stages, got 1"),
+        ({"on_stage_failure": "ignore"}, r"models\[2\]: on_stage_failure: .*'fail' or 'fallback'"),
+        (
+            {"on_stage_failur": "fail"},
+            r"models\[2\]: unknown setting 'on_stage_failur': did you mean 'on_stage_failure'",
+        ),
+        ({"name": "a"}, "two models are called 'a'"),
+    ],
+)
+def test_a_cascade_that_cannot_be_served_is_a_sentence(cascade, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_settings({"models": [*SERVED, CASCADE | cascade]})
+
+
+def test_a_cascade_of_a_cascade_is_refused():
+    outer = {"name": "outer", "stages": [{"model": "c", "keep": 5}, {"model": "b"}]}
+    with pytest.raises(ConfigError, match="stage 'c' is a cascade itself, accepted are 'a', 'b'"):
+        parse_settings({"models": [*SERVED, CASCADE, outer]})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "127.0.0.1.example.com"])

@@ -22,7 +22,7 @@ from rerank.store import ScoreStore
 stop._COUNT_S = 20  # a busy machine takes its time
 with exit_codes(), stoppable() as state:
     state.scoring = sys.argv[1] != "not yet"
-    state.store = ScoreStore(sys.argv[1], "model") if sys.argv[1] else None
+    state.stores = [ScoreStore(sys.argv[1], "model")] if sys.argv[1] else []
     try:
         print("ready", flush=True)
         time.sleep(60)

@@ -13,7 +13,7 @@ from jobs.input.splits import plan_splits
 from jobs.pipeline import dataset
 from jobs.pipeline.cluster import connect, disconnect
 from jobs.pipeline.counts import start_counting
-from jobs.pipeline.dataset import Pool, rank_dataset
+from jobs.pipeline.dataset import Pool, Stage, rank_dataset
 from rerank.config import ScorerConfig
 from rerank.engines import load_encoder
 from rerank.errors import (
@@ -26,7 +26,6 @@ from rerank.errors import (
     TooLongError,
     UnavailableError,
 )
-from rerank.ranking.options import RankingOptions
 from tests.fakes import candidate_sets
 from tests.jobs.raising import ActorThatCannotStart, DyingEngine, RaisingEngine
 
@@ -76,13 +75,8 @@ def ended(capsys: pytest.CaptureFixture[str]) -> Ended:
                 rank_dataset(
                     source,
                     plan_splits(source, target_pairs=4),
-                    scorer=scorer,
-                    pool=Pool(size=1, cpus=1, gpus=0),
-                    options=RankingOptions(),
-                    queries_per_block=1,
+                    [Stage(scorer, Pool(1, 1, 0), 1, engine=engine, encoder=load_encoder(scorer))],
                     block_bytes=1 << 20,
-                    engine=engine,
-                    encoder=load_encoder(scorer),
                 ).materialize()
         except SystemExit as ending:
             code = ending.code
@@ -154,14 +148,9 @@ def test_pairs_that_are_scored_again_after_a_death_count_once(tmp_path: Path) ->
     rank_dataset(
         source,
         plan_splits(source, target_pairs=150),
-        scorer=scorer,
-        pool=Pool(size=1, cpus=1, gpus=0),
-        options=RankingOptions(),
-        queries_per_block=1,
+        [Stage(scorer, Pool(1, 1, 0), 1, engine=DyingEngine(tmp_path / "log"), encoder=load_encoder(scorer))],
         block_bytes=1 << 20,
         reporter=reporter,
-        engine=DyingEngine(tmp_path / "log"),
-        encoder=load_encoder(scorer),
     ).materialize()
     assert len((tmp_path / "log").read_text().splitlines()) == 2 + 2 + 3  # a first block is scored in slices
     counts = reporter.counts()

@@ -130,6 +130,25 @@ def test_texts_that_the_output_carries_are_read_from_it(output: Path, tmp_path: 
     assert "carried c <i>&</i>" in page.text and "why? (q1)" in page.text
 
 
+def test_a_cascade_has_stages_in_place_of_depths(tmp_path: Path) -> None:
+    output = write_ranked(tmp_path / "out")
+    part = output / "part-00000.parquet"
+    table = pq.read_table(part)
+    stages = [2 if rank <= 2 else 1 for rank in table.column("rank").to_pylist()]
+    pq.write_table(table.append_column("stage", pa.array(stages, pa.int32())), part)
+    described = [
+        {"model": {"name": f"m{stage}"}, "keep": keep, "pairs": 9, "tokens": 1_234, "seconds": 2.0}
+        for stage, keep in enumerate([2, None])
+    ]
+    (output / "_manifest.json").write_text(json.dumps({"pairs_ranked": 9, "stages": described}))
+    qrels = write_qrels(tmp_path / "qrels.parquet")
+    page = page_of(output, "--qrels", qrels)
+    assert "ranked by m0, then m1" in page.text and "What did each stage do?" in page.headings
+    assert "How deep, at what cost?" not in page.headings
+    done = command(output, "--qrels", qrels, "--depth-figure", tmp_path / "depth.svg")
+    assert done.exit_code == 2 and "--depth-figure is for one model" in done.stderr
+
+
 def test_output_that_was_cut_is_not_compared(tmp_path: Path) -> None:
     output = write_ranked(tmp_path / "out", top_k=2)
     page = page_of(output, "--qrels", write_qrels(tmp_path / "qrels.parquet"))

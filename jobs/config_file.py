@@ -1,0 +1,50 @@
+"""`--config FILE`: options of a command in a YAML file, named as the flags are. A flag on the command line wins."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from jobs.exits import exit_codes
+from rerank.errors import ConfigError
+
+STAGES = "stages"  # not a flag: a list with the settings of each stage of a cascade
+_NOT_IN_FILE = frozenset({"config", "stage", "help"})
+
+
+def read_config(context: typer.Context, path: str | None) -> str | None:
+    """Make the options in a YAML file the defaults of the command; the callback of its eager option `--config`.
+
+    `stages` is left in `context.obj`. A file that cannot be used ends the command with a sentence.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    with exit_codes():
+        values = _read(path)
+        context.obj = {STAGES: values.pop(STAGES, None)}
+        parameters = (each for each in context.command.params if each.param_type_name == "option")
+        names = [str(each.name) for each in parameters if each.name not in _NOT_IN_FILE]
+        context.default_map = {_name(path, key, names): value for key, value in values.items()}
+    return path
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise ConfigError(f"{path}: cannot be read as YAML: {problem}") from problem
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of options to values, got {values!r}")
+    return values
+
+
+def _name(path: str, key: Any, names: list[str]) -> str:
+    """Return the name of the parameter for a key such as top_k or top-k. Raises ConfigError for an unknown one."""
+    name = str(key).replace("-", "_")
+    if name not in names:
+        near = get_close_matches(name, [*names, STAGES], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"accepted are {', '.join([*names, STAGES])}"
+        raise ConfigError(f"{path}: unknown option {key!r}: {hint}")
+    return name

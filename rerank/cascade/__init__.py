@@ -1,0 +1,1 @@
+"""Cascades: several models in a row, each of which ranks what the one before it kept."""
