@@ -1,7 +1,7 @@
 """Read rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
 
 from jobs.evaluation.measures import Ranking, Values
 from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
 from jobs.formats.text import read_lines, suffix_of
 from jobs.pipeline.publish import MANIFEST, check_finished
+from jobs.pipeline.staging import ERRORS
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
@@ -65,6 +68,7 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
         if name in columns:
             table = read_pairs(location, [name], renames=renames)
             key = _numbers(uri, table.column(name))
+            _check_no_nan(uri, name, key, table)
             return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
     raise InputError(
         f"{uri}: not a run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets "
@@ -82,6 +86,26 @@ def read_manifest(location: Location) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def queries_of_limited(uri: str) -> frozenset[str] | None:
+    """Return the queries that a run with --limit read, the rejected ones included; None for any other run.
+
+    Raises InputError if `uri` is an output folder that cannot be read.
+    """
+    location = locate(uri)
+    manifest = read_manifest(location)
+    limit = manifest.get("limit")
+    if limit is None or int(manifest.get("queries_read", 0)) < limit:  # the input had fewer queries than the limit
+        return None
+    columns = [read_pairs(location, ()).column("query_id"), *_rejected_queries(location.join(ERRORS))]
+    return frozenset(query_id for ids in columns for query_id in pc.unique(ids).to_pylist())
+
+
+def _rejected_queries(errors: Location) -> Iterator[pa.ChunkedArray]:
+    if errors.info().type == fs.FileType.Directory:
+        rows = pq.read_table(errors.path, filesystem=errors.filesystem, columns=["query_id"])
+        yield rows.column("query_id").cast(pa.large_string()).drop_null()
 
 
 def is_cut(location: Location, manifest: Mapping[str, Any], renames: Mapping[str, str] | None = None) -> bool:
@@ -110,6 +134,16 @@ def _numbers(uri: str, column: pa.ChunkedArray) -> Values:
     return numbers
 
 
+def _check_no_nan(uri: str, name: str, values: Values, table: pa.Table) -> None:
+    """Raise InputError if a rank or a score is missing or NaN: such a row has no place in an order."""
+    if np.isnan(values).any():
+        at = int(np.isnan(values).argmax())
+        query_id, doc_id = (table.column(column)[at].as_py() for column in ("query_id", "doc_id"))
+        raise InputError(
+            f"{uri}: {name} must be a number, found none for query_id {query_id!r}, doc_id {doc_id!r} (null or NaN)"
+        )
+
+
 def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run:
     table = read_pairs(location, ["rank", "source_rank"], renames=renames)
     by = {
@@ -129,10 +163,7 @@ def _trec_ranking(location: Location) -> dict[str, list[str]]:
                 f"{location.uri}: line {number}: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; "
                 f"found {len(fields)}: {line[:80]!r}"
             )
-        try:
-            scores.append(float(fields[4]))
-        except ValueError:
-            raise InputError(f"{location.uri}: line {number}: score must be a number, got {fields[4]!r}") from None
+        scores.append(_score(location, number, fields[4]))
         query_ids.append(fields[0])
         doc_ids.append(fields[2])
     if not query_ids:
@@ -143,6 +174,16 @@ def _trec_ranking(location: Location) -> dict[str, list[str]]:
     # trec_eval compares scores as float32 and sorts equal ones by doc_id, the largest first.
     doc_id_rank = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
     return ranked_by(table, -np.array(scores, dtype=np.float32), -doc_id_rank)
+
+
+def _score(location: Location, number: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = float("nan")
+    if score != score:  # NaN has no place in an order
+        raise InputError(f"{location.uri}: line {number}: score must be a number, got {text!r}")
+    return score
 
 
 def _checked(uri: str, ranking: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -95,6 +95,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     summary = {
         "source": inputs[0].uri,
         "columns": config.renames,
+        "limit": config.limit,
         "cut": config.options.as_json(),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),
     }

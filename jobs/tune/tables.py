@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.console import plural
-from jobs.evaluation.compare import p_text
+from jobs.evaluation.compare import left_out_text, p_text
 from jobs.evaluation.rankings import names_of
 from jobs.tune.settings import FOLDS
 
@@ -30,6 +30,8 @@ def show(console: Console, summary: Summary) -> None:
         missing = names_of(summary["missing"], most=5)
         count = plural(summary["missing_count"], "query")
         console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
+    if left_out := left_out_text(summary["left_out_count"]):
+        console.print(left_out)
     if not summary["source_scores_known"]:
         console.print("Only ranks are mixed: the first stage's scores are not known (give --source IN to mix them).")
     console.print()
