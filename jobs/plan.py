@@ -1,6 +1,7 @@
 """`rerank plan`: estimate what a run would read, look up, score and cost, from a sample; writes nothing."""
 
 import json
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from rich.table import Table
 from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.formats.columns import Layout
-from jobs.formats.renames import parse_renames
-from jobs.input.candidates import Input, open_input
+from jobs.formats.renames import parse_columns, parse_renames
+from jobs.input.candidates import Input, open_input, text_tables
+from jobs.input.convert import TextConverter
 from jobs.input.join import PAIRS_PER_ROW_GROUP
 from jobs.input.sample import sample
 from jobs.input.source import Source
@@ -22,6 +24,7 @@ from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.encoding.pairs import EncodedPairs
+from rerank.paths import locate
 from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets, text_column
 from rerank.ranking.reject import Reason, check
@@ -38,8 +41,12 @@ def plan(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="The documents of a run (doc_id, text), if IN is a run.")] = None,
     queries: Annotated[str | None, typer.Option(help="The queries of a run (query_id, query), if IN is a run.")] = None,
+    beir: Annotated[str | None, typer.Option(metavar="DIR", help="A folder of BEIR, as for the run.")] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="IN has pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="Columns of CSV or TSV without a header, as for the run.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     trust_remote_code: Annotated[
@@ -58,7 +65,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
-    with exit_codes():
+    with exit_codes(), TemporaryDirectory(prefix="rerank-plan-") as scratch:
+        corpus, queries = text_tables(corpus, queries, beir)
         opened = open_input(
             source,
             layout=layout,
@@ -67,6 +75,7 @@ def plan(
             corpus=corpus,
             queries=queries,
             regroup=regroup,
+            texts=TextConverter(lambda: locate(scratch), parse_columns(columns or [], "corpus", "queries")),
         )
         settings = {
             "model": model,

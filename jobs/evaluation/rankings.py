@@ -14,14 +14,13 @@ from pyarrow import fs
 
 from jobs.evaluation.measures import Ranking, Values
 from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
-from jobs.formats.text import read_lines, suffix_of
+from jobs.formats.text import suffix_of
+from jobs.formats.trec import RUN_SUFFIXES, read_run_lines
 from jobs.pipeline.publish import MANIFEST, check_finished
 from jobs.pipeline.staging import ERRORS
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
-
-_TREC = frozenset({".trec", ".run", ".txt", ".res"})
 
 
 class RunFormat(StrEnum):
@@ -53,7 +52,7 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
     by descending doc_id.
     """
     location = locate(uri)
-    if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
+    if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in RUN_SUFFIXES):
         if renames:
             raise ConfigError(f"{uri}: a TREC run has no column names, got --column for {', '.join(renames)}")
         return Run(uri, _checked(uri, _trec_ranking(location)))
@@ -155,35 +154,13 @@ def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run
 
 
 def _trec_ranking(location: Location) -> dict[str, list[str]]:
-    query_ids, doc_ids, scores = [], [], []
-    for number, line in read_lines(location):
-        fields = line.split()
-        if len(fields) != 6:
-            raise InputError(
-                f"{location.uri}: line {number}: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; "
-                f"found {len(fields)}: {line[:80]!r}"
-            )
-        scores.append(_score(location, number, fields[4]))
-        query_ids.append(fields[0])
-        doc_ids.append(fields[2])
-    if not query_ids:
+    parts = list(read_run_lines(location))
+    if not parts:
         raise InputError(f"{location.uri}: holds no lines")
-    table = pa.table(
-        {"query_id": pa.array(query_ids, pa.large_string()), "doc_id": pa.array(doc_ids, pa.large_string())}
-    )
+    table = pa.concat_tables(parts)
     # trec_eval compares scores as float32 and sorts equal ones by doc_id, the largest first.
     doc_id_rank = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
-    return ranked_by(table, -np.array(scores, dtype=np.float32), -doc_id_rank)
-
-
-def _score(location: Location, number: int, text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = float("nan")
-    if score != score:  # NaN has no place in an order
-        raise InputError(f"{location.uri}: line {number}: score must be a number, got {text!r}")
-    return score
+    return ranked_by(table, -table.column("score").to_numpy().astype(np.float32), -doc_id_rank)
 
 
 def _checked(uri: str, ranking: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -96,21 +96,21 @@ class Source:
             )
 
 
-def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
+def open_source(uri: str | Location, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
     """Find and check the files behind a path, directory, glob or URI.
 
     `layout` None recognises the layout from the column types. Raises InputError that says what is missing.
     """
-    location = locate(uri)
+    location = locate(uri) if isinstance(uri, str) else uri
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
     chosen = layout or recognise(location.uri, schema)
     check_columns(location.uri, chosen, schema)
     return _source(location, chosen, schema, renames, groups)
 
 
-def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
+def open_table(uri: str | Location, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
     """Open a table that has at least these columns and need not hold candidate sets. Raises InputError."""
-    location = locate(uri)
+    location = locate(uri) if isinstance(uri, str) else uri
     schema, groups = _read_footers(location, list_parquet(location), renames := renames or {})
     for name, kind in columns.items():
         check_column(location.uri, schema, name, kind)

@@ -9,7 +9,7 @@ from jobs.formats.parquet import would_list
 from jobs.pipeline.publish import MANIFEST, finish_interrupted, locked
 from jobs.pipeline.staging import ERRORS, MARK, STAGING, Staging
 from rerank.errors import OutputError
-from rerank.paths import Location, join_uri
+from rerank.paths import HUB, Location, join_uri
 from rerank.store.folder import Folder
 
 SCORES = "_scores"
@@ -44,6 +44,8 @@ def check_output(output: Location, *, overwrite: bool) -> None:
 
     A switch that was interrupted is finished first; the result is then a finished one like any other.
     """
+    if output.filesystem.type_name == HUB:
+        raise OutputError(f"{output.uri}: the Hub is read only; give a folder or an object store to write to")
     info = output.info()
     if info.type == fs.FileType.NotFound:
         if bucket := output.missing_bucket():
