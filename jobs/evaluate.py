@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.console import plural, results_console
-from jobs.evaluation.compare import Comparison, Coverage, compare, cover, p_text, unjudged_share
+from jobs.evaluation.compare import Comparison, Coverage, compare, cover, left_out_text, p_text, unjudged_share
 from jobs.evaluation.measures import Judge, Qrels, Ranking
-from jobs.evaluation.rankings import Run, RunFormat, names_of, read_run
+from jobs.evaluation.rankings import Run, RunFormat, names_of, queries_of_limited, read_run
 from jobs.exits import exit_codes
 from jobs.formats.qrels import QrelsFormat, read_qrels, require_qrels
 from jobs.formats.renames import by_table, parse_renames
@@ -33,7 +33,7 @@ def evaluate(
     ],
     qrels: Annotated[
         str | None,
-        typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
+        typer.Option(metavar="QRELS", help="Judgements, required: Parquet, TREC qrels, or a table with a header."),
     ] = None,
     measures: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Read a column by another name: doc_id=_id, baseline.doc_id=_id."),
     ] = None,
-    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the columns of the file if not given.")] = None,
     run_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     baseline_format: Annotated[RunFormat | None, typer.Option(help="By the suffix if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -56,13 +56,21 @@ def evaluate(
         run_renames, baseline_renames = by_table(parse_renames(column or []), "run", "baseline")
         if baseline_renames and baseline is None:
             raise ConfigError("--column baseline.… renames columns of the --baseline, but no --baseline is given")
-        judge = Judge(read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES)
+        judge = Judge(
+            read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES, only=_queries_of(run, baseline)
+        )
         other = read_run(baseline, baseline_format, baseline_renames) if baseline is not None else None
         summary = assess(judge, read_run(run, run_format, run_renames), other)
         if as_json:
             typer.echo(json.dumps(summary))
         else:
             show(results_console(), summary)
+
+
+def _queries_of(*runs: str | None) -> frozenset[str] | None:
+    """Return the queries that all runs with --limit read; None if there is no such run."""
+    read = [queries for uri in runs if uri is not None and (queries := queries_of_limited(uri)) is not None]
+    return frozenset.intersection(*read) if read else None
 
 
 def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any]:
@@ -77,6 +85,7 @@ def assess(judge: Judge, run: Run, baseline: Run | None = None) -> dict[str, Any
         "queries": after.judged,
         "missing": list(after.missing[:_NAMED]),
         "missing_count": len(after.missing),
+        "left_out_count": judge.left_out,
         "unjudged": list(after.unjudged[:_NAMED]),
         "unjudged_count": len(after.unjudged),
         "unjudged_in_top_10": {"after": unjudged_share(qrels, run.ranking, depth=_TOP)},
@@ -139,6 +148,8 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 def remarks(summary: dict[str, Any]) -> list[str]:
     """Return what is needed to interpret the numbers: which queries were measured, and what is not judged."""
     lines = [plural(summary["queries"], "judged query")]
+    if left_out := left_out_text(summary["left_out_count"]):
+        lines.append(left_out)
     if summary["baseline"] is not None:
         lines[0] += "; interval by bootstrap, p by paired randomisation test; won, lost, unchanged count queries"
     shares = summary["unjudged_in_top_10"]

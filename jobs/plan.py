@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from jobs.config_file import read_config
 from jobs.console import results_console
 from jobs.exits import exit_codes
 from jobs.formats.columns import Layout
-from jobs.formats.renames import parse_renames
-from jobs.input.candidates import Input, check_readable, open_input
+from jobs.formats.renames import parse_columns, parse_renames
+from jobs.input.candidates import Input, check_readable, open_input, text_tables
+from jobs.input.convert import TextConverter
 from jobs.input.join import PAIRS_PER_ROW_GROUP
 from jobs.input.sample import sample
 from jobs.input.source import Source
@@ -26,6 +28,7 @@ from jobs.pipeline.stages.settings import StageConfig, read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
+from rerank.paths import locate
 from rerank.prepare import REASON, candidate_vectors, encoded_pairs, hash_documents, pair_hashes_of, prepare
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.passages import pairs_of
@@ -45,6 +48,7 @@ def plan(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="The documents of a run (doc_id, text), if IN is a run.")] = None,
     queries: Annotated[str | None, typer.Option(help="The queries of a run (query_id, query), if IN is a run.")] = None,
+    beir: Annotated[str | None, typer.Option(metavar="DIR", help="A folder of BEIR, as for the run.")] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="IN has pairs that are not clustered by query.")] = False,
     column: Annotated[list[str] | None, typer.Option(help="Read a column by another name: text=body.")] = None,
     config: Annotated[
@@ -53,6 +57,9 @@ def plan(
     ] = None,
     stage: Annotated[
         list[str] | None, typer.Option(metavar="MODEL:KEEP", help="A stage of a cascade, as for the run.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="Columns of CSV or TSV without a header, as for the run.")
     ] = None,
     model: Annotated[str, typer.Option(help="A folder, a Hub id, or the bundled model.")] = BUNDLED,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
@@ -77,7 +84,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what a run would read, look up and score, how long it would take and what it would cost."""
-    with exit_codes():
+    with exit_codes(), TemporaryDirectory(prefix="rerank-plan-") as scratch:
+        corpus, queries = text_tables(corpus, queries, beir)
         opened = open_input(
             source,
             layout=layout,
@@ -86,6 +94,7 @@ def plan(
             corpus=corpus,
             queries=queries,
             regroup=regroup,
+            texts=TextConverter(lambda: locate(scratch), parse_columns(columns or [], "corpus", "queries")),
         )
         settings = {
             "model": model,

@@ -11,11 +11,12 @@ from jobs.config_file import read_config
 from jobs.console import plural, say
 from jobs.exits import TOO_MANY_REJECTED, exit_codes
 from jobs.formats.columns import Layout
-from jobs.formats.renames import parse_renames
+from jobs.formats.renames import parse_columns, parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
 from jobs.pipeline.stages.settings import read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
+from rerank.errors import ConfigError
 from rerank.ranking.fusion import ScoreFusion
 from rerank.ranking.options import RankingOptions
 
@@ -23,9 +24,14 @@ from rerank.ranking.options import RankingOptions
 def run(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="Candidate sets: a Parquet file, directory, glob or URI.")
+        str,
+        typer.Argument(
+            metavar="IN", help="Candidate sets: a file, directory, glob or URI, of Parquet, JSON lines, CSV or TSV."
+        ),
     ],
-    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.")],
+    output: Annotated[
+        str | None, typer.Argument(metavar="OUT", help="Folder or URI for the ranked Parquet.", show_default=False)
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -64,9 +70,19 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Rerank only the first N queries of IN.")] = None,
     corpus: Annotated[str | None, typer.Option(help="For a run as IN: its documents (doc_id, text).")] = None,
     queries: Annotated[str | None, typer.Option(help="For a run as IN: its queries (query_id, query).")] = None,
+    beir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder of BEIR, for its corpus and its queries.")
+    ] = None,
+    run_file: Annotated[
+        str | None, typer.Option("--run", metavar="FILE", help="The run to rerank, instead of IN before OUT.")
+    ] = None,
     regroup: Annotated[bool, typer.Option("--regroup", help="Shuffle pairs that are not clustered by query.")] = False,
     column: Annotated[
         list[str] | None, typer.Option(help="Read a column by another name: text=body, corpus.text=body.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns of CSV or TSV without a header: query_id,doc_id,query,text, corpus=doc_id,text."),
     ] = None,
     output_layout: Annotated[Layout, typer.Option(help="Write one row per pair, or one per query.")] = Layout.PAIRS,
     partition_by: Annotated[
@@ -117,8 +133,9 @@ def run(
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or this machine if not given.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
 ) -> None:
-    """Rerank candidate sets: Parquet in, ranked Parquet out."""
+    """Rerank candidate sets: Parquet or text files in, ranked Parquet out."""
     with exit_codes():
+        source, output = _in_and_out(source, output, run_file)
         scorer = {
             "model": model,
             "revision": revision,
@@ -147,8 +164,10 @@ def run(
                     limit=limit,
                     corpus=corpus,
                     queries=queries,
+                    beir=beir,
                     regroup=regroup,
                     renames=parse_renames(column or []),
+                    columns=parse_columns(columns or [], "corpus", "queries"),
                     output_layout=output_layout,
                     partition_by=tuple(name for names in partition_by or [] for name in names.split(",")),
                     stages=stages,
@@ -173,6 +192,17 @@ def run(
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")
             raise SystemExit(TOO_MANY_REJECTED)
+
+
+def _in_and_out(source: str, output: str | None, run_file: str | None) -> tuple[str, str]:
+    """Return IN and OUT: with --run the only argument is OUT. Raises ConfigError."""
+    if run_file is not None and output is None:
+        return run_file, source
+    if run_file is not None:
+        raise ConfigError(f"--run {run_file} is read instead of IN: expected OUT alone, got {source} and {output}")
+    if output is None:
+        raise ConfigError(f"OUT is missing: expected IN and OUT, got {source}")
+    return source, output
 
 
 if __name__ == "__main__":

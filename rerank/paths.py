@@ -12,6 +12,7 @@ from rerank.errors import InputError
 # On object stores a folder exists as long as it holds a file, a file appears when its upload is complete, and a rename
 # is a copy.
 OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
+HUB = "py::fsspec+hf"
 _SECRET = re.compile(r"(?<=://)([^:/@]+):[^/@]*@")
 
 
@@ -31,7 +32,7 @@ class Location:
         """Return whether a file, a folder or nothing is here. Raises InputError if the filesystem cannot be reached."""
         try:
             return self.filesystem.get_file_info(self.path)
-        except OSError as problem:
+        except (OSError, ValueError) as problem:  # ValueError: a repository of the Hub whose name cannot be one
             raise InputError(f"{self.uri}: cannot be reached: {problem}") from problem
 
     def missing_bucket(self) -> str | None:
@@ -44,8 +45,9 @@ class Location:
 
 
 def locate(uri: str) -> Location:
-    """Return the filesystem and path of a local path, `file://`, `s3://`, `gs://` or `abfs://` URI. Raises InputError.
+    """Return the filesystem and path of a local path, `file://`, `s3://`, `gs://`, `abfs://` or `hf://` URI.
 
+    `hf://datasets/OWNER/NAME/PATH` is read through huggingface_hub's filesystem for fsspec. Raises InputError.
     Options follow a question mark: `s3://bucket/folder?endpoint_override=…&scheme=http`. Credentials are read where the
     vendor's own tools read them, for example from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
@@ -54,7 +56,7 @@ def locate(uri: str) -> Location:
     shown = _SECRET.sub(r"\1:***@", uri)
     try:
         filesystem, path = fs.FileSystem.from_uri(_in_one_request(uri))
-    except (pa.ArrowException, OSError) as problem:
+    except (pa.ArrowException, OSError, ValueError, ImportError) as problem:
         raise InputError(f"{shown}: cannot be opened: {problem}") from problem
     return Location(shown, filesystem, path.rstrip("/"))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.console import plural
 from jobs.evaluation.measures import Qrels, Ranking, Values
 from jobs.evaluation.significance import bootstrap_interval, randomisation_test
 
@@ -77,6 +78,12 @@ def unjudged_share(qrels: Qrels, ranking: Ranking, *, depth: int = 10) -> float:
     """Return the share of top `depth` documents of all judged queries that have no judgement; NaN if there are none."""
     known = [doc_id in qrels[query_id] for query_id in qrels for doc_id in ranking.get(query_id, ())[:depth]]
     return 1 - float(np.mean(known)) if known else float("nan")
+
+
+def left_out_text(count: int) -> str | None:
+    """Return what is to be said of the judged queries that a run with --limit did not read; None if there are none."""
+    queries = plural(count, "judged query")
+    return f"made with --limit: {queries} that the run did not read left out" if count else None
 
 
 def p_text(p_value: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import ir_measures
 import numpy as np
 import numpy.typing as npt
 
-from rerank.errors import ConfigError
+from rerank.errors import ConfigError, InputError
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
 
@@ -35,17 +35,21 @@ def measure(qrels: Qrels, ranking: Ranking, measures: Sequence[str] = DEFAULT_ME
 class Judge:
     """Measures any number of rankings against the same judgements, query by query; `query_ids` are the judged queries.
 
-    Raises ConfigError for a measure that ir-measures does not know or cannot compute.
+    `only` are the queries of a run that was made for a part of its input, None for all. `left_out` is the number of
+    judged queries that are not among them and do not count.
+    Raises ConfigError for a measure that ir-measures does not know or cannot compute. Raises InputError if none of
+    `only` is judged.
     """
 
-    def __init__(self, qrels: Qrels, measures: Sequence[str]) -> None:
+    def __init__(self, qrels: Qrels, measures: Sequence[str], *, only: Collection[str] | None = None) -> None:
         self.measures = tuple(measures)
-        self.qrels = qrels
-        self.query_ids = sorted(qrels)
+        self.qrels = qrels if only is None else _restricted(qrels, only)
+        self.left_out = len(qrels) - len(self.qrels)
+        self.query_ids = sorted(self.qrels)
         self._column = {parsed: at for at, parsed in enumerate(map(_parse, measures))}
         self._row = {query_id: at for at, query_id in enumerate(self.query_ids)}
         self.depth = _depth_read(self._column)
-        judgements = {query_id: dict(judged) for query_id, judged in qrels.items()}
+        judgements = {query_id: dict(judged) for query_id, judged in self.qrels.items()}
         self._evaluator = ir_measures.evaluator(list(self._column), judgements)
 
     def values(self, ranking: Ranking) -> Values:
@@ -71,6 +75,16 @@ def qrels_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
     for query_id, doc_id, relevance in rows:
         qrels.setdefault(query_id, {})[doc_id] = relevance
     return qrels
+
+
+def _restricted(qrels: Qrels, only: Collection[str]) -> Qrels:
+    kept = {query_id: judged for query_id, judged in qrels.items() if query_id in only}
+    if not kept:
+        raise InputError(
+            f"the run was made with --limit, and none of its queries has judgements: it holds queries such as "
+            f"{', '.join(sorted(only)[:3])}, the judgements are for queries such as {', '.join(sorted(qrels)[:3])}"
+        )
+    return kept
 
 
 def _scores(doc_ids: Sequence[str]) -> dict[str, float]:

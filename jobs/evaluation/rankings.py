@@ -1,7 +1,7 @@
 """Read rankings from files: ranked output, candidate sets in first-stage order, plain Parquet runs, TREC run files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
 
 from jobs.evaluation.measures import Ranking, Values
 from jobs.formats.pair_rows import count_pairs, pair_columns, read_pairs
-from jobs.formats.text import read_lines, suffix_of
+from jobs.formats.text import suffix_of
+from jobs.formats.trec import RUN_SUFFIXES, read_run_lines
+from jobs.pipeline.staging import ERRORS
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location, locate
 from rerank.ranking.candidates import combined
 from rerank.tables.published import MANIFEST, check_finished, read_unchanged
-
-_TREC = frozenset({".trec", ".run", ".txt", ".res"})
 
 
 class RunFormat(StrEnum):
@@ -50,7 +52,7 @@ def read_run(uri: str, kind: RunFormat | None = None, renames: Mapping[str, str]
     by descending doc_id. An output folder that is replaced meanwhile is read again.
     """
     location = locate(uri)
-    if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in _TREC):
+    if kind is RunFormat.TREC or (kind is None and suffix_of(uri) in RUN_SUFFIXES):
         if renames:
             raise ConfigError(f"{uri}: a TREC run has no column names, got --column for {', '.join(renames)}")
         return Run(uri, _checked(uri, _trec_ranking(location)))
@@ -69,6 +71,7 @@ def _read_parquet(location: Location, renames: Mapping[str, str] | None) -> Run:
         if name in columns:
             table = read_pairs(location, [name], renames=renames)
             key = _numbers(uri, table.column(name))
+            _check_no_nan(uri, name, key, table)
             return Run(uri, _checked(uri, ranked_by(table, key if ascending else -key)))
     raise InputError(
         f"{uri}: not a run: expected our ranked output (query_id, doc_id, rank, source_rank), candidate sets "
@@ -86,6 +89,26 @@ def read_manifest(location: Location) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def queries_of_limited(uri: str) -> frozenset[str] | None:
+    """Return the queries that a run with --limit read, the rejected ones included; None for any other run.
+
+    Raises InputError if `uri` is an output folder that cannot be read.
+    """
+    location = locate(uri)
+    manifest = read_manifest(location)
+    limit = manifest.get("limit")
+    if limit is None or int(manifest.get("queries_read", 0)) < limit:  # the input had fewer queries than the limit
+        return None
+    columns = [read_pairs(location, ()).column("query_id"), *_rejected_queries(location.join(ERRORS))]
+    return frozenset(query_id for ids in columns for query_id in pc.unique(ids).to_pylist())
+
+
+def _rejected_queries(errors: Location) -> Iterator[pa.ChunkedArray]:
+    if errors.info().type == fs.FileType.Directory:
+        rows = pq.read_table(errors.path, filesystem=errors.filesystem, columns=["query_id"])
+        yield rows.column("query_id").cast(pa.large_string()).drop_null()
 
 
 def is_cut(location: Location, manifest: Mapping[str, Any], renames: Mapping[str, str] | None = None) -> bool:
@@ -114,6 +137,16 @@ def _numbers(uri: str, column: pa.ChunkedArray) -> Values:
     return numbers
 
 
+def _check_no_nan(uri: str, name: str, values: Values, table: pa.Table) -> None:
+    """Raise InputError if a rank or a score is missing or NaN: such a row has no place in an order."""
+    if np.isnan(values).any():
+        at = int(np.isnan(values).argmax())
+        query_id, doc_id = (table.column(column)[at].as_py() for column in ("query_id", "doc_id"))
+        raise InputError(
+            f"{uri}: {name} must be a number, found none for query_id {query_id!r}, doc_id {doc_id!r} (null or NaN)"
+        )
+
+
 def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run:
     table = read_pairs(location, ["rank", "source_rank"], renames=renames)
     by = {
@@ -125,28 +158,13 @@ def _ranked_output(location: Location, renames: Mapping[str, str] | None) -> Run
 
 
 def _trec_ranking(location: Location) -> dict[str, list[str]]:
-    query_ids, doc_ids, scores = [], [], []
-    for number, line in read_lines(location):
-        fields = line.split()
-        if len(fields) != 6:
-            raise InputError(
-                f"{location.uri}: line {number}: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; "
-                f"found {len(fields)}: {line[:80]!r}"
-            )
-        try:
-            scores.append(float(fields[4]))
-        except ValueError:
-            raise InputError(f"{location.uri}: line {number}: score must be a number, got {fields[4]!r}") from None
-        query_ids.append(fields[0])
-        doc_ids.append(fields[2])
-    if not query_ids:
+    parts = list(read_run_lines(location))
+    if not parts:
         raise InputError(f"{location.uri}: holds no lines")
-    table = pa.table(
-        {"query_id": pa.array(query_ids, pa.large_string()), "doc_id": pa.array(doc_ids, pa.large_string())}
-    )
+    table = pa.concat_tables(parts)
     # trec_eval compares scores as float32 and sorts equal ones by doc_id, the largest first.
     doc_id_rank = pc.rank(table.column("doc_id"), tiebreaker="dense").to_numpy().astype(np.int64)
-    return ranked_by(table, -np.array(scores, dtype=np.float32), -doc_id_rank)
+    return ranked_by(table, -table.column("score").to_numpy().astype(np.float32), -doc_id_rank)
 
 
 def _checked(uri: str, ranking: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -12,12 +12,22 @@ from rerank.errors import InputError
 from rerank.paths import Location
 
 _GLOB = frozenset("*?[")
+_SUFFIX = ".parquet"
 
 
 def list_parquet(location: Location) -> list[str]:
-    """Return the Parquet files in name order; names that begin with an underscore or a dot are skipped.
+    """Return the Parquet files in name order, as `list_files` does. Raises InputError."""
+    paths = list_files(location, (_SUFFIX,))
+    if not paths:
+        raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
+    return paths
 
-    A glob matches files, and folders whose files are then listed; only `**` matches across folders. Raises InputError.
+
+def list_files(location: Location, suffixes: tuple[str, ...]) -> list[str]:
+    """Return the files with these suffixes in name order; names that begin with an underscore or a dot are skipped.
+
+    A glob matches files of any name, and folders whose files are then listed; only `**` matches across folders.
+    Raises InputError if there is nothing.
     """
     root = root_of(location)
     info = Location(location.uri, location.filesystem, root).info()
@@ -26,19 +36,16 @@ def list_parquet(location: Location) -> list[str]:
     if info.type == fs.FileType.File:
         return [root]
     entries = location.filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-    listed = _listed(location)
-    paths = sorted(entry.path for entry in entries if entry.type == fs.FileType.File and listed(entry.path))
-    if not paths:
-        raise InputError(f"{location.uri}: no Parquet files there (names that begin with _ or . are skipped)")
-    return paths
+    listed = _listed(location, suffixes)
+    return sorted(entry.path for entry in entries if entry.type == fs.FileType.File and listed(entry.path))
 
 
 def would_list(location: Location, path: str) -> bool:
     """Return True if `list_parquet` of this folder or glob would list a file with this path."""
-    return _listed(location)(path)
+    return _listed(location, (_SUFFIX,))(path)
 
 
-def _listed(location: Location) -> Callable[[str], bool]:
+def _listed(location: Location, suffixes: tuple[str, ...]) -> Callable[[str], bool]:
     root = root_of(location)
     inside = f"{root.rstrip('/')}/"
     matches = None if root == location.path else re.compile(glob_translate(location.path)).match
@@ -47,9 +54,9 @@ def _listed(location: Location) -> Callable[[str], bool]:
         if not path.startswith(inside) or any(part[0] in "_." for part in relpath(path, root).split("/")):
             return False
         if matches is None:
-            return path.endswith(".parquet")
+            return path.endswith(suffixes)
         return bool(matches(path)) or (
-            path.endswith(".parquet") and any(matches(str(parent)) for parent in PurePosixPath(path).parents)
+            path.endswith(suffixes) and any(matches(str(parent)) for parent in PurePosixPath(path).parents)
         )
 
     return listed

@@ -1,4 +1,4 @@
-"""Parse `--column OURS=THEIRS`: columns that have another name in the file."""
+"""Parse `--column OURS=THEIRS`, columns that have another name in the file, and `--columns`, those without a header."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,22 @@ def parse_renames(pairs: list[str]) -> dict[str, str]:
             raise ConfigError(f"--column must be OURS=THEIRS such as text=body, got {pair!r}")
         renames[ours] = theirs
     return renames
+
+
+def parse_columns(options: list[str], *tables: str) -> dict[str, tuple[str, ...]]:
+    """Parse `["qid,pid", "corpus=pid,text"]` into the names of the columns by prefix, which is one of `tables` or none.
+
+    Raises ConfigError.
+    """
+    by_name: dict[str, tuple[str, ...]] = {}
+    for option in options:
+        table, equals, names = option.rpartition("=")
+        columns = tuple(name.strip() for name in names.split(","))
+        if (equals and table not in tables) or not all(columns) or len(set(columns)) < len(columns):
+            prefixes = " or ".join(f"{name}=…" for name in tables)
+            raise ConfigError(f"--columns must be distinct names such as pid,text, or {prefixes}; got {option!r}")
+        by_name[table] = columns
+    return by_name
 
 
 def by_table(renames: Mapping[str, str], *names: str) -> list[dict[str, str]]:

@@ -10,12 +10,12 @@ from rerank.paths import Location
 _PACKED = (".gz", ".bz2", ".zst")
 
 
-def read_lines(location: Location) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines, without blank lines. Raises InputError."""
+def read_lines(location: Location, *, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """Yield line numbers (from 1) and lines, without blank lines. `errors` is that of `open`. Raises InputError."""
     try:
         with (
             location.filesystem.open_input_stream(location.path) as stream,
-            TextIOWrapper(stream, encoding="utf-8-sig") as lines,
+            TextIOWrapper(stream, encoding="utf-8-sig", errors=errors) as lines,
         ):
             for number, line in enumerate(lines, start=1):
                 if line.strip():

@@ -1,20 +1,49 @@
-"""Write rankings as TREC run lines, `query_id Q0 doc_id rank score tag`, which trec_eval and other tools read."""
+"""Read and write TREC run lines, `query_id Q0 doc_id rank score tag`, which trec_eval and other tools read."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.formats.text import read_lines
 from rerank.arrays import FloatArray
-from rerank.errors import OutputError
+from rerank.errors import InputError, OutputError
+from rerank.paths import Location
 from rerank.ranking.candidates import combined
 
+RUN_SUFFIXES = frozenset({".trec", ".run", ".txt", ".res"})
 COLUMNS = ["query_id", "doc_id", "rank", "logit"]
+_LINES_AT_ONCE = 100_000
 _TAG = "rerank"
 _WHITE_SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]"  # RE2's \s alone knows five characters of ASCII
 _APART = 1 << 40  # more than the number of float32 values between any two logits
+
+
+def read_run_lines(file: Location) -> Iterator[pa.Table]:
+    """Yield the lines as tables of `query_id, doc_id, score`, in file order. Raises InputError that names the line."""
+    lines = (_fields(file, number, line) for number, line in read_lines(file))
+    while chosen := list(islice(lines, _LINES_AT_ONCE)):
+        query_ids, doc_ids, scores = zip(*chosen, strict=True)
+        yield pa.table({"query_id": pa.array(query_ids), "doc_id": pa.array(doc_ids), "score": pa.array(scores)})
+
+
+def _fields(file: Location, number: int, line: str) -> tuple[str, str, float]:
+    fields = line.split()
+    if len(fields) != 6:
+        raise InputError(
+            f"{file.uri}: line {number}: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; "
+            f"found {len(fields)}: {line[:80]!r}"
+        )
+    try:
+        score = float(fields[4])
+    except ValueError:
+        score = float("nan")
+    if score != score:  # NaN has no place in an order
+        raise InputError(f"{file.uri}: line {number}: score must be a number, got {fields[4]!r}")
+    return fields[0], fields[2], score
 
 
 def run_lines(batches: Iterable[pa.Table]) -> Iterator[str]:

@@ -5,20 +5,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import fs
 
 from jobs.formats.columns import Layout
+from jobs.formats.renames import by_table
+from jobs.formats.text_tables.names import TableRole
+from jobs.input.convert import TextConverter
 from jobs.input.join import RunJoin, open_run, open_unclustered
 from jobs.input.limit import first_queries
 from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import Rows
 from rerank.engines import Kind
-from rerank.errors import ConfigError
+from rerank.errors import ConfigError, InputError
+from rerank.paths import Location, join_uri, locate
 from rerank.ranking.candidates import CANDIDATES
 from rerank.ranking.fusion import FusionMethod, ScoreFusion
 from rerank.ranking.rank import SOURCE_SCORE
 from rerank.ranking.vectors import refuse_vectors_alone
 
+_RUN_TABLES = (TableRole.RUN, TableRole.CORPUS, TableRole.QUERIES)
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
@@ -46,11 +52,13 @@ def open_input(
     corpus: str | None = None,
     queries: str | None = None,
     regroup: bool = False,
+    texts: TextConverter | None = None,
 ) -> Input:
     """Find, check and count the input behind `uri`, without starting Ray or loading a model.
 
     With `corpus` and `queries` the input is a run whose texts are in those tables. With `regroup` its pairs may be in
-    any order. `limit` keeps the first queries only. Raises InputError, or ConfigError if these options contradict.
+    any order. `limit` keeps the first queries only. `texts` opens tables in text files; without it all are Parquet.
+    Raises InputError, or ConfigError if these options contradict.
     """
     renames = renames or {}
     if (corpus is None) is not (queries is None):
@@ -58,15 +66,46 @@ def open_input(
     if corpus is not None and queries is not None:
         if layout is not None or regroup:
             raise ConfigError("--corpus and --queries (for a run) cannot be combined with --layout or --regroup")
-        join = open_run(uri, corpus=corpus, queries=queries, renames=renames, limit=limit)
+        own = by_table(renames, "run", "corpus", "queries")
+        places = [
+            _place(texts, place, role, its_renames)
+            for place, role, its_renames in zip((uri, corpus, queries), _RUN_TABLES, own, strict=True)
+        ]
+        join = open_run(places[0], corpus=places[1], queries=places[2], renames=renames, limit=limit)
         return Input(join, len(join.query_ids), join.pairs, _NO_ROWS, join.shared)
     if regroup:
         if layout is Layout.QUERIES:
             raise ConfigError("--regroup is for the pairs layout; in the queries layout a query is one row already")
-        join = open_unclustered(uri, renames=renames, limit=limit)
+        join = open_unclustered(_place(texts, uri, TableRole.CANDIDATES, renames), renames=renames, limit=limit)
         return Input(join, len(join.query_ids), join.pairs, _NO_ROWS, join.shared)
-    source = open_source(uri, layout=layout, renames=renames)
+    place = _place(texts, uri, TableRole.CANDIDATES, renames, queries=limit)
+    source = open_source(place, layout=layout, renames=renames)
     return counted(source if limit is None else first_queries(source, limit))
+
+
+def _place(
+    texts: TextConverter | None, uri: str, role: TableRole, renames: dict[str, str], *, queries: int | None = None
+) -> Location:
+    return locate(uri) if texts is None else texts.open(uri, role, renames, queries=queries)
+
+
+def text_tables(corpus: str | None, queries: str | None, beir: str | None) -> tuple[str | None, str | None]:
+    """Return the corpus and the queries of a run: those named, else those in a folder of BEIR.
+
+    Raises InputError if they are not in that folder.
+    """
+    if beir is not None:
+        corpus = corpus or _beir_file(beir, "corpus.jsonl")
+        queries = queries or _beir_file(beir, "queries.jsonl")
+    return corpus, queries
+
+
+def _beir_file(folder: str, name: str) -> str:
+    uris = [join_uri(folder, f"{name}{packed}") for packed in ("", ".gz", ".zst")]
+    for uri in uris:
+        if locate(uri).info().type == fs.FileType.File:
+            return uri
+    raise InputError(f"{folder}: is no folder of BEIR: there is no {name} in it, nor {name}.gz or {name}.zst")
 
 
 def columns_of(source: Source | RunJoin) -> tuple[dict[str, pa.DataType], dict[str, pa.DataType]]:

@@ -20,6 +20,7 @@ from jobs.input.source import Partitions, RowGroup, Source, open_source, open_ta
 from jobs.input.splits import query_ids
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
+from rerank.paths import Location
 from rerank.ranking.candidates import combined
 from rerank.ranking.rank import SOURCE_SCORE
 from rerank.ranking.reject import INSTRUCTION
@@ -59,6 +60,7 @@ class RunJoin:
     corpus: Source | None = None
     queries: Source | None = None
     is_limited: bool = False  # True: only the rows of `query_ids` are read
+    text_ids: frozenset[str] = frozenset()  # integers in one table and strings in another: compared as strings
 
     @property
     def owner(self) -> RowOwner:
@@ -93,7 +95,7 @@ class RunJoin:
         tables += [] if self.corpus is None else [(self.corpus, "doc_id", DOCUMENT)]
         tables += [] if self.queries is None else [(self.queries, "query_id", QUERY)]
         return [
-            _keyed(source.schema.empty_table(), 0, by=by, prefix=prefix, is_text=False).schema
+            _keyed(self._with_text_ids(source.schema.empty_table()), 0, by=by, prefix=prefix, is_text=False).schema
             for source, by, prefix in tables
         ]
 
@@ -108,25 +110,47 @@ class RunJoin:
         """
         by = "query_id" if self.corpus is None else "doc_id"
         kept = wide_id(self.query_ids.filter(pa.array(self.partitions == self.rows.partitions.numbers[number])))
-        for table in _read(self._rows, number, by=by, prefix=ROW, is_text=False):
+        for table in self._read(self._rows, number, by=by, prefix=ROW, is_text=False):
             if not self.is_limited:
                 yield table
                 continue
             ids = wide_id(table.column(KEY if by == "query_id" else f"{ROW}query_id"))
-            yield table.filter(pc.is_in(ids, value_set=kept))
+            yield table.filter(pc.is_in(ids, value_set=kept.cast(ids.type, safe=False)))
 
     def read_documents(self, number: int) -> Iterator[pa.Table]:
         """Read row group `number` of the corpus, keyed by doc_id, without documents that have none."""
         if self.corpus is not None:
-            yield from _read(self.corpus, number, by="doc_id", prefix=DOCUMENT, is_text=True)
+            yield from self._read(self.corpus, number, by="doc_id", prefix=DOCUMENT, is_text=True)
 
     def read_queries(self, number: int) -> Iterator[pa.Table]:
         """Read row group `number` of the queries, keyed by query_id, without queries that have none."""
         if self.queries is not None:
-            yield from _read(self.queries, number, by="query_id", prefix=QUERY, is_text=True)
+            yield from self._read(self.queries, number, by="query_id", prefix=QUERY, is_text=True)
+
+    def _read(self, source: Source, number: int, *, by: str, prefix: str, is_text: bool) -> Iterator[pa.Table]:
+        """Read a row group as key, position of each row in the source, and the other columns with a prefix."""
+        first = int(offsets_of([group.rows for group in source.row_groups])[number])
+        for table in source.read(source.row_groups[number]):
+            rows = self._with_text_ids(table if is_text else _emptied_without_query_id(table))
+            keyed_rows = _keyed(rows, first, by=by, prefix=prefix, is_text=is_text)
+            yield keyed_rows.filter(keyed_rows.column(KEY).is_valid()) if is_text else keyed_rows
+            first += table.num_rows
+
+    def _with_text_ids(self, table: pa.Table) -> pa.Table:
+        schema = table.schema
+        for name in self.text_ids.intersection(schema.names):
+            schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(pa.large_string()))
+        return table.cast(schema)
 
 
-def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], limit: int | None) -> RunJoin:
+def open_run(
+    run: str | Location,
+    *,
+    corpus: str | Location,
+    queries: str | Location,
+    renames: dict[str, str],
+    limit: int | None,
+) -> RunJoin:
     """Find and check a run with its corpus and its queries. Raises InputError.
 
     A rename applies to the run, or to another table if it begins with `corpus.` or `queries.`.
@@ -141,15 +165,15 @@ def open_run(run: str, *, corpus: str, queries: str, renames: dict[str, str], li
     if INSTRUCTION in query_table.schema.names:
         check_column(query_table.location.uri, query_table.schema, INSTRUCTION, Kind.TEXT)
     query_table = without_output_names(query_table, of_queries=query_table.schema.names)
-    for other, by in ((documents, "doc_id"), (query_table, "query_id")):
-        _check_same_kind(rows, other, by)
+    others = ((documents, "doc_id"), (query_table, "query_id"))
+    text_ids = frozenset(by for other, by in others if _is_integer(rows, by) is not _is_integer(other, by))
     shared = ({*rows.schema.names, SOURCE_SCORE} & set(documents.schema.names)) - {"doc_id"}
     if shared:
         raise InputError(f"{rows.location.uri} and {documents.location.uri} both have a column {sorted(shared)[0]!r}")
-    return replace(_counted(rows, limit), corpus=documents, queries=query_table)
+    return replace(_counted(rows, limit), corpus=documents, queries=query_table, text_ids=text_ids)
 
 
-def open_unclustered(uri: str, *, renames: dict[str, str], limit: int | None) -> RunJoin:
+def open_unclustered(uri: str | Location, *, renames: dict[str, str], limit: int | None) -> RunJoin:
     """Find and check pairs in any order. Raises InputError."""
     return _counted(open_source(uri, layout=Layout.PAIRS, renames=renames), limit)
 
@@ -178,15 +202,8 @@ def _counted(rows: Source, limit: int | None) -> RunJoin:
         return RunJoin(rows, ids, partitions, sum(pool.map(count_rows, runs, of_runs)), is_limited=True)
 
 
-def _check_same_kind(rows: Source, other: Source, by: str) -> None:
-    kinds = [
-        "an integer" if pa.types.is_integer(source.schema.field(by).type) else "a string" for source in (rows, other)
-    ]
-    if kinds[0] != kinds[1]:
-        raise InputError(
-            f"{by} must be a string in both tables or an integer in both, but is {kinds[0]} in {rows.location.uri} "
-            f"and {kinds[1]} in {other.location.uri}"
-        )
+def _is_integer(source: Source, name: str) -> bool:
+    return bool(pa.types.is_integer(source.schema.field(name).type))
 
 
 def _scored(rows: Source) -> Source:
@@ -194,16 +211,6 @@ def _scored(rows: Source) -> Source:
     names = [SOURCE_SCORE if name == "score" else name for name in rows.schema.names]
     fields = [field.with_name(name) for field, name in zip(rows.schema, names, strict=True)]
     return replace(rows, schema=pa.schema(fields))
-
-
-def _read(source: Source, number: int, *, by: str, prefix: str, is_text: bool) -> Iterator[pa.Table]:
-    """Read a row group as key, position of each row in the source, and the other columns with a prefix."""
-    first = int(offsets_of([group.rows for group in source.row_groups])[number])
-    for table in source.read(source.row_groups[number]):
-        rows = table if is_text else _emptied_without_query_id(table)
-        keyed_rows = _keyed(rows, first, by=by, prefix=prefix, is_text=is_text)
-        yield keyed_rows.filter(keyed_rows.column(KEY).is_valid()) if is_text else keyed_rows
-        first += table.num_rows
 
 
 def _emptied_without_query_id(rows: pa.Table) -> pa.Table:

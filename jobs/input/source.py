@@ -135,12 +135,12 @@ class Source:
                 raise InputError(f"{path}: cannot be read: {problem}") from problem
 
 
-def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
+def open_source(uri: str | Location, *, layout: Layout | None = None, renames: dict[str, str] | None = None) -> Source:
     """Find and check the files behind a path, directory, glob or URI.
 
     `layout` None recognises the layout from the column types. Raises InputError that says what is missing.
     """
-    location = locate(uri)
+    location = locate(uri) if isinstance(uri, str) else uri
     files = open_files(location)
     schema = rename(location.uri, files.schema, renames or {})
     chosen = layout or recognise(location.uri, schema)
@@ -150,9 +150,9 @@ def open_source(uri: str, *, layout: Layout | None = None, renames: dict[str, st
     return without_output_names(_source(location, chosen, schema, files))
 
 
-def open_table(uri: str, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
+def open_table(uri: str | Location, columns: dict[str, Kind], *, renames: dict[str, str] | None = None) -> Source:
     """Open a table that has at least these columns and need not hold candidate sets. Raises InputError."""
-    location = locate(uri)
+    location = locate(uri) if isinstance(uri, str) else uri
     files = open_files(location)
     schema = rename(location.uri, files.schema, renames or {})
     for name, kind in columns.items():

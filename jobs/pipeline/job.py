@@ -1,6 +1,7 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -8,7 +9,8 @@ import ray
 
 from jobs.console import plural, say
 from jobs.formats.columns import Layout
-from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input
+from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input, text_tables
+from jobs.input.convert import TextConverter
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pools, connect, disconnect, wait_for_room
@@ -19,7 +21,7 @@ from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
 from jobs.pipeline.stages.load import load_stages, pipeline_stages
 from jobs.pipeline.stages.settings import StageConfig, check_cascade
-from jobs.pipeline.staging import ATTEMPTS, GATHERED, Staging
+from jobs.pipeline.staging import ATTEMPTS, CONVERTED, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
 from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise
 from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
@@ -46,8 +48,10 @@ class RunConfig:
     limit: int | None = None  # read the first queries only
     corpus: str | None = None  # with `queries`: the texts of a run
     queries: str | None = None
+    beir: str | None = None  # a folder with the corpus and the queries of a run
     regroup: bool = False  # the pairs are not clustered by query
     renames: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of text files without a header, by table
     output_layout: Layout = Layout.PAIRS
     partition_by: tuple[str, ...] = ()  # columns that become folders of the output
     trec: str | None = None  # a TREC run file to write beside the output
@@ -78,20 +82,23 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     started = perf_counter()
     check_cascade(config.stages, config.options, stage_logits=config.stage_logits)
     output = locate(config.output)
-    inputs = [locate(uri) for uri in (config.source, config.corpus, config.queries) if uri is not None]
+    corpus, queries = text_tables(config.corpus, config.queries, config.beir)
+    inputs = [locate(uri) for uri in (config.source, corpus, queries) if uri is not None]
     check_apart(output, inputs=inputs, scores=locate(config.scores) if config.scores else None)
     check_output(output, overwrite=config.overwrite)
     trec = locate(config.trec) if config.trec else None
     if trec is not None:
         check_trec(trec, output, overwrite=config.overwrite)
+    staged = cache(lambda: stage(output))  # before the input is checked only if text files must be written there
     job_input = open_input(
         config.source,
         layout=config.layout,
         renames=config.renames,
         limit=config.limit,
-        corpus=config.corpus,
-        queries=config.queries,
+        corpus=corpus,
+        queries=queries,
         regroup=config.regroup,
+        texts=TextConverter(lambda: staged().folder.join(CONVERTED), config.columns),
     )
     if config.options.fusion is not None:
         check_mixable(job_input.source, config.options.fusion)
@@ -107,7 +114,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     if trec is not None:
         check_trec_ids(job_input)
     check_output(output, overwrite=config.overwrite)  # again, for reading the ids of a large input takes minutes
-    staging = stage(output)
+    staging = staged()
     outcome = _execute(config, job_input, staging, engine, encoder)
     sums = add_up(outcome.parts)
     check_nothing_lost(sums, Expected(job_input.queries, job_input.pairs))
@@ -115,6 +122,7 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
         "source": inputs[0].uri,
         "columns": config.renames,
         "renamed": job_input.source.renamed,
+        "limit": config.limit,
         "cut": config.options.as_json(),
         "partition_by": list(config.partition_by),
         **summarise(outcome, sums, output=output.uri, seconds=perf_counter() - started),

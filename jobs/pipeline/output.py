@@ -14,7 +14,7 @@ from jobs.input.source import Source
 from jobs.pipeline.publish import finish_interrupted, is_partition
 from jobs.pipeline.staging import ERRORS, MARK, Staging
 from rerank.errors import ConfigError, OutputError
-from rerank.paths import Location, join_uri
+from rerank.paths import HUB, Location, join_uri
 from rerank.ranking.candidates import CANDIDATES
 from rerank.store.folder import Folder
 from rerank.tables.published import MANIFEST, STAGING, locked
@@ -52,6 +52,8 @@ def check_output(output: Location, *, overwrite: bool) -> None:
 
     A switch that was interrupted is finished first; the result is then a finished one like any other.
     """
+    if output.filesystem.type_name == HUB:
+        raise OutputError(f"{output.uri}: the Hub is read only; give a folder or an object store to write to")
     info = output.info()
     if info.type == fs.FileType.NotFound:
         if bucket := output.missing_bucket():

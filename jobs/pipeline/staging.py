@@ -12,6 +12,7 @@ from rerank.paths import Location
 
 ERRORS = "_errors"
 ATTEMPTS = "attempts"  # marker files for blocks that are being scored
+CONVERTED = "converted"  # the input as Parquet, if it is text
 GATHERED = "gathered"  # candidate sets that a shuffle made
 MARK = "run"  # the folder belongs to its run while this file exists
 _TREC = "run.trec"

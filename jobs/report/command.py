@@ -7,6 +7,7 @@ import typer
 
 from jobs.evaluate import MEASURES
 from jobs.evaluation.measures import Judge
+from jobs.evaluation.rankings import queries_of_limited
 from jobs.exits import exit_codes
 from jobs.formats.qrels import QrelsFormat, read_qrels
 from jobs.formats.text import write_text
@@ -37,11 +38,14 @@ def report(
     depth_figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the depth curve as an SVG picture too.")
     ] = None,
-    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the columns of the file if not given.")] = None,
 ) -> None:
     """Write one HTML page: what ran, whether it helped, for which queries, up to which depth, and what it cost."""
     with exit_codes():
-        judge = None if qrels is None else Judge(read_qrels(qrels, qrels_format), measures or MEASURES)
+        judge = None
+        if qrels is not None:
+            only = queries_of_limited(ranked)
+            judge = Judge(read_qrels(qrels, qrels_format), measures or MEASURES, only=only)
         found = find(ranked, judge, source=source, usd_per_hour=usd_per_hour)
         if depth_figure is not None and (found.judged is None or found.cut):
             raise ConfigError("--depth-figure needs --qrels and an OUT that was made without --top-k and --min-score")

@@ -11,7 +11,7 @@ from jobs.console import results_console
 from jobs.evaluation.compare import compare
 from jobs.evaluation.measures import Judge
 from jobs.evaluation.ranked import RankedPairs, read_ranked
-from jobs.evaluation.rankings import is_cut, names_of, read_manifest
+from jobs.evaluation.rankings import is_cut, names_of, queries_of_limited, read_manifest
 from jobs.exits import exit_codes
 from jobs.formats.qrels import QrelsFormat, read_qrels, require_qrels
 from jobs.tune.advice import Verdict, advise, command_line
@@ -33,7 +33,7 @@ def tune(
     output: Annotated[str, typer.Argument(metavar="OUT", help="An output folder of rerank run, with all candidates.")],
     qrels: Annotated[
         str | None,
-        typer.Option(metavar="QRELS", help="Judgements, required: .parquet, .tsv (BEIR) or .qrels (TREC)."),
+        typer.Option(metavar="QRELS", help="Judgements, required: Parquet, TREC qrels, or a table with a header."),
     ] = None,
     measure: Annotated[str, typer.Option(help="Measure to optimise, named as in ir-measures.")] = "nDCG@10",
     source: Annotated[
@@ -44,12 +44,12 @@ def tune(
     pairs_per_second: Annotated[
         float | None, typer.Option(min=0.001, help="Speed of one actor; by default as measured by the run.")
     ] = None,
-    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the suffix if not given.")] = None,
+    qrels_format: Annotated[QrelsFormat | None, typer.Option(help="By the columns of the file if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Recommend depth, threshold and mixture, or what stages keep, from a finished run's logits; nothing is scored."""
     with exit_codes():
-        judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure])
+        judge = Judge(read_qrels(require_qrels(qrels), qrels_format), [measure], only=queries_of_limited(output))
         pairs, manifest = read_unchanged(locate(output), lambda: _read_whole(output, source, judge.query_ids))
         if not pairs.query_ids:
             judged = names_of(judge.query_ids, most=3)
@@ -80,6 +80,7 @@ def _known(pairs: RankedPairs, judge: Judge) -> dict[str, Any]:
         "few_queries": queries < _FEW,
         "missing": missing[:_NAMED],
         "missing_count": len(missing),
+        "left_out_count": judge.left_out,
     }
 
 

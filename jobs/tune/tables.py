@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.console import plural
-from jobs.evaluation.compare import p_text
+from jobs.evaluation.compare import left_out_text, p_text
 from jobs.evaluation.rankings import names_of
 from jobs.tune.settings import FOLDS
 
@@ -40,11 +40,13 @@ def show_head(console: Console, summary: Summary) -> None:
 
 
 def show_missing(console: Console, summary: Summary) -> None:
-    """Print which queries have judgements but no ranking."""
+    """Print which queries have judgements but no ranking, and how many were left out."""
     if summary["missing_count"]:
         missing = names_of(summary["missing"], most=5)
         count = plural(summary["missing_count"], "query")
         console.print(f"{count} with judgements but not in the run, counted as 0: {missing}")
+    if left_out := left_out_text(summary["left_out_count"]):
+        console.print(left_out)
 
 
 def conclusion(summary: Summary) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -103,6 +105,41 @@ def test_output_that_was_cut_is_not_compared_with_itself(tmp_path: Path) -> None
     assert ["RR", "0.5000"] in [line.split() for line in shown.stdout.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("limit", "read", "queries", "left_out"), [(None, 3, 3, 0), (3, 3, 2, 1), (4, 3, 3, 0), (4, 4, 3, 0)]
+)
+def test_a_run_with_a_limit_is_judged_on_the_queries_that_it_read(
+    tmp_path: Path, limit: int | None, read: int, queries: int, left_out: int
+) -> None:
+    ranked, qrels = write_ranked(tmp_path / "out"), write_qrels(tmp_path / "qrels.parquet")
+    (ranked / "_manifest.json").write_text(json.dumps({"pairs_ranked": 9, "limit": limit, "queries_read": read}))
+    if read == 4:  # the query with judgements that is not ranked was rejected: it counts as 0
+        (ranked / "_errors").mkdir()
+        rejected = {"query_id": ["q9"], "doc_id": ["z"], "reason": ["text is null"]}
+        pq.write_table(pa.table(rejected), ranked / "_errors" / "part-0.parquet")
+    summary = json.loads(command(*evaluated(ranked, qrels), *measured("RR"), "--json").stdout)
+    assert (summary["queries"], summary["left_out_count"]) == (queries, left_out)
+    assert summary["measures"][0]["after"] == pytest.approx(1.5 / queries)
+    shown = command(*evaluated(ranked, qrels)).stdout
+    assert ("made with --limit: 1 judged query that the run did not read left out" in shown) is (left_out == 1)
+    for program in ("tune", "report"):
+        done = CliRunner().invoke(console, [program, *map(str, evaluated(ranked, qrels))])
+        assert done.exit_code == 0, done.stderr
+        page = done.stdout if program == "tune" else (ranked / "_report.html").read_text()
+        assert ("made with --limit: 1 judged query" in page) is (left_out == 1)
+
+
+def test_two_runs_with_limits_are_compared_on_what_both_read(files: tuple[Path, Path], tmp_path: Path) -> None:
+    ranked, qrels = files
+    other = write_ranked(tmp_path / "other")
+    part = pq.read_table(other / "part-00000.parquet")
+    pq.write_table(part.filter(pc.equal(part.column("query_id"), "q1")), other / "part-00000.parquet")
+    (other / "_manifest.json").write_text(json.dumps({"pairs_ranked": 4, "limit": 1, "queries_read": 1}))
+    line = [*evaluated(ranked, qrels), "--baseline", other, "--json", *measured("RR")]
+    summary = json.loads(command(*line).stdout)
+    assert (summary["queries"], summary["left_out_count"], summary["measures"][0]["before"]) == (1, 2, 1.0)
+
+
 def test_the_unjudged_are_counted_over_what_is_there() -> None:
     assert unjudged_share(QRELS, FIRST_STAGE, depth=1) == 0.5  # a is judged (0), e is not, z is not ranked
     assert unjudged_share(QRELS, FIRST_STAGE, depth=10) == pytest.approx(3 / 7)
@@ -154,6 +191,10 @@ def test_cranfield_has_trec_evals_numbers() -> None:
             ("run.trec", "qrels.parquet", "--column", "doc_id=_id"),
             "run.trec: a TREC run has no column names",
         ),
+        (
+            ("limited", "other.qrels"),
+            "made with --limit, and none of its queries has judgements: it holds",
+        ),
         (("out", "other.qrels"), "out: no query has judgements: it holds 3 queries such as q1, q2, q3"),
     ],
 )
@@ -166,6 +207,8 @@ def test_refusals_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.qrels").write_text("x1 0 a 1\n")
+    write_ranked(Path("limited"))
+    Path("limited/_manifest.json").write_text('{"limit": 3, "queries_read": 3}')
     run, *rest = arguments
     refused = command(run, *(["--qrels", *rest] if rest else []))
     assert (refused.exit_code, refused.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""Runs and judgements in every format that we read, and what is said of files that are none."""
+"""Runs in every format that we read, and what is said of files that are none."""
 
 import gzip
 from pathlib import Path
@@ -12,11 +12,10 @@ import pytest
 from jobs.evaluation.measures import Judge
 from jobs.evaluation.rankings import RunFormat, read_run
 from jobs.formats.pair_rows import count_pairs, fitting, pair_columns, read_pairs
-from jobs.formats.qrels import QrelsFormat, read_qrels
 from rerank.errors import InputError
 from rerank.paths import locate
 from tests.fakes import candidate_sets
-from tests.jobs.runs import FIRST_STAGE, QRELS, write_candidates, write_qrels, write_ranked
+from tests.jobs.runs import FIRST_STAGE, write_candidates, write_ranked
 
 RANKED = {"q1": ["c", "b", "a", "d"], "q2": ["e", "f", "g"], "q3": ["h", "i"]}
 
@@ -71,43 +70,12 @@ def test_trec_runs_are_read_as_trec_eval_reads_them(tmp_path: Path) -> None:
         assert Judge(qrels, ["RR"]).values(run.ranking)[0, 0] == theirs
 
 
-def test_judgements_are_the_same_in_every_format(tmp_path: Path) -> None:
-    rows = [(q, d, r) for q, judged in QRELS.items() for d, r in judged.items()]
-    (tmp_path / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{r}\n" for q, d, r in rows))
-    (tmp_path / "some.qrels").write_text("".join(f"{q} 0 {d} {r}\n" for q, d, r in rows))
-    (tmp_path / "declared").write_text("".join(f"{q} 0\t{d}  {r}\n" for q, d, r in rows))
-    beir = {"query-id": [r[0] for r in rows], "corpus-id": [r[1] for r in rows], "score": [r[2] for r in rows]}
-    pq.write_table(pa.table(beir), tmp_path / "beir.parquet")
-    write_qrels(tmp_path / "qrels.parquet")
-    for name in ("test.tsv", "some.qrels", "beir.parquet", "qrels.parquet"):
-        assert read_qrels(str(tmp_path / name)) == QRELS
-    assert read_qrels(str(tmp_path / "declared"), QrelsFormat.TREC) == QRELS
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("a.qrels", "q 0 d", "line 1: TREC judgements have 4 columns, query_id 0 doc_id relevance; found 3: 'q 0 d'"),
-        ("a.qrels", "q 0 d yes", "line 1: relevance must be a whole number, got 'yes'"),
-        ("a.tsv", "q\td\t1", "line 1: BEIR judgements have a header and 3 tab-separated columns"),
-        ("a.qrels", "\n", "holds no judgements"),
-        ("a.qrels", "q 0 d 1\nq 0 d 2", "query_id 'q' has two different judgements of doc_id 'd'"),
-        ("a.json", "{}", "unknown suffix '.json' for judgements: expected .parquet, .tsv"),
-        ("a.parquet", "no", "not readable as Parquet"),
-    ],
-)
-def test_what_is_no_judgements_is_a_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError) as caught:
-        read_qrels(str(tmp_path / name))
-    assert sentence in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
         ("a.trec", "q Q0 d 1 2.0", "line 1: a TREC run has 6 columns, query_id Q0 doc_id rank score tag; found 5"),
         ("a.trec", "q Q0 d 1 high t", "line 1: score must be a number, got 'high'"),
+        ("a.trec", "q Q0 c 1 2.0 t\nq Q0 d 2 nan t", "line 2: score must be a number, got 'nan'"),
         ("a.trec", "", "holds no lines"),
         ("a.trec", "q Q0 d 1 2 t\nq Q0 d 2 1 t", "query_id 'q' has doc_id 'd' twice"),
         ("a.parquet", "no", "not a readable Parquet file"),
@@ -127,6 +95,11 @@ def test_a_table_without_an_order_is_no_run(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q"], "doc_id": ["d"], "score": ["high"]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="rank and score must be numbers, found large_string"):
         read_run(str(tmp_path / "b.parquet"))
+    for score in (None, float("nan")):
+        table = pa.table({"query_id": ["q"], "doc_id": ["d"], "score": pa.array([score], pa.float64())})
+        pq.write_table(table, tmp_path / "c.parquet")
+        with pytest.raises(InputError, match="score must be a number, found none for query_id 'q', doc_id 'd'"):
+            read_run(str(tmp_path / "c.parquet"))
     with pytest.raises(InputError, match="no such file or directory"):
         read_run(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="cannot be read"):
