@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from rerank.arrays import IntArray, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ranking.output_columns import REJECTED, USAGE
+from rerank.ranking.vectors import VECTORS
 
 STAGE = "stage"
 STAGE_LOGITS = "stage_logits"
@@ -70,7 +71,7 @@ class Handover:
             )
         candidates = self._with_stage(sets)
         kept = self.kept(sets)
-        left_behind = (_LOGITS,) if self.keep_text else (_LOGITS, "text")
+        left_behind = (_LOGITS,) if self.keep_text else (_LOGITS, "text", VECTORS)
         settled = sets.with_candidates(keep_columns(candidates, without=left_behind)).take(np.flatnonzero(~kept))
         queries = keep_columns(sets.queries, without=(REJECTED, USAGE, *_OF_QUERIES))
         columns = {

@@ -9,17 +9,8 @@ REJECTED = "rejected"  # column of queries: the candidates that could not be sco
 USAGE = "usage"  # column of queries: what scoring them took
 
 # Each feature that adds a column to results has its name here: of candidates, or of queries.
-CANDIDATE_COLUMNS = (
-    "rank",
-    "score",
-    "logit",
-    "source_rank",
-    SOURCE_SCORE,
-    "passages",
-    "best_passage",
-    "stage",
-    "stage_logits",
-)
+_OF_FEATURES = ("passages", "best_passage", "stage", "stage_logits")
+CANDIDATE_COLUMNS = ("rank", "score", "logit", "source_rank", SOURCE_SCORE, *_OF_FEATURES)
 QUERY_COLUMNS = (CANDIDATES, REJECTED, USAGE)
 
 _PREFIX = "input_"
