@@ -7,7 +7,7 @@ this. Needs the internet once.
 import shutil
 import subprocess
 import sys
-import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 from sdk_server import running
@@ -16,26 +16,30 @@ HERE = Path(__file__).parent
 HOME = Path(sys.prefix) / "clients"
 
 PACKAGES = {
-    "cohere": ("cohere==7.3.1", "python3"),
-    "infinity": ("infinity_client==0.0.78", "python3"),
-    "langchain": ("langchain-cohere==0.6.0", "python3"),
-    "litellm": ("litellm==1.106.2", "python3"),
-    "llama_index": ("llama-index-postprocessor-cohere-rerank==0.10.0", "python3"),
-    "mixedbread": ("mixedbread==0.54.0", "python3"),
-    "rerankers": ("rerankers[api]==0.10.0", "python3"),
-    "sie": ("sie-sdk==0.10.1", "python3.12"),
-    "voyageai": ("voyageai==0.5.0", "python3"),
+    "cohere": "cohere==7.3.1",
+    "infinity": "infinity_client==0.0.78",
+    "langchain": "langchain-cohere==0.6.0",
+    "litellm": "litellm==1.106.2",
+    "llama_index": "llama-index-postprocessor-cohere-rerank==0.10.0",
+    "mixedbread": "mixedbread==0.54.0",
+    "rerankers": "rerankers[api]==0.10.0",
+    "sie": "sie-sdk==0.10.1",
+    "voyageai": "voyageai==0.5.0",
 }
+OLDEST = {"sie": 12}  # the minor version of Python 3 that a package needs, where it needs a newer one than we do
+NEWEST = 14  # the newest that is looked for
 
 
 def main(names: list[str]) -> int:
-    """Check the named clients, or all; the number of those that fail."""
+    """Check the named clients, or all; return the number of those that fail."""
     failures = 0
     with running() as url:
         for name in names or PACKAGES:
-            package, python = PACKAGES[name]
-            outcome = "skipped, it needs " + python
-            if python == "python3" or _runs(python):
+            package = PACKAGES[name]
+            python = find_python(OLDEST.get(name, 0))
+            if python is None:
+                outcome = f"skipped: it needs Python 3.{OLDEST[name]} or newer, none was found (also by uv and pyenv)"
+            else:
                 command = [prepare(name, package, python), HERE / f"with_{name}.py", url]
                 failed = subprocess.run(command, check=False).returncode != 0
                 failures += failed
@@ -44,21 +48,42 @@ def main(names: list[str]) -> int:
     return failures
 
 
-def _runs(python: str) -> bool:
-    """Whether there is such an interpreter; a version manager may have a name for one that it cannot start."""
-    return shutil.which(python) is not None and subprocess.run([python, "-V"], capture_output=True).returncode == 0
+def find_python(oldest: int) -> str | None:
+    """Return an interpreter of Python 3 with at least this minor version: this one if it will do; None without one."""
+    return next((python for python in _pythons(oldest) if _is_new_enough(python, oldest)), None)
+
+
+def _pythons(oldest: int) -> Iterator[str]:
+    """Yield interpreters that may be there: the commands on the path, then what uv and pyenv have installed."""
+    yield sys.executable
+    names = [f"python3.{minor}" for minor in range(oldest, NEWEST + 1)]
+    yield from filter(None, map(shutil.which, names))
+    yield from _lines("uv", "python", "find", "--no-project", "--no-python-downloads", f">=3.{oldest}")
+    for root in _lines("pyenv", "root"):
+        yield from (str(path) for name in names for path in sorted(Path(root).glob(f"versions/*/bin/{name}")))
+
+
+def _lines(*command: str) -> list[str]:
+    """Return what a command prints; nothing if it is not installed or fails."""
+    if shutil.which(command[0]) is None:
+        return []
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def _is_new_enough(python: str, oldest: int) -> bool:
+    """Return whether this interpreter starts (a version manager may have names of others) and is new enough."""
+    check = f"import sys, venv; sys.exit(sys.version_info < (3, {oldest}))"
+    return subprocess.run([python, "-c", check], check=False, capture_output=True).returncode == 0
 
 
 def prepare(name: str, package: str, python: str) -> Path:
-    """The interpreter of the client's environment, made where it is missing or holds another version."""
+    """Return the interpreter of the client's environment, made where it is missing or holds another version."""
     folder = HOME / name
     mark = folder / package
     if not mark.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        if python == "python3":
-            venv.create(folder, with_pip=True)
-        else:
-            subprocess.run([python, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "venv", folder], check=True)
         subprocess.run([folder / "bin" / "pip", "install", "--quiet", package], check=True)
         mark.touch()
     return folder / "bin" / "python"
