@@ -4,6 +4,7 @@ import typer
 
 from jobs.bench.durability import durability
 from jobs.bench.job import job
+from jobs.bench.language_model import language_model
 from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
 from jobs.bench.server.serve import serve
@@ -20,3 +21,4 @@ app.command("serve")(serve)
 app.command("soak")(soak)
 app.command("tokenize")(tokenize)
 app.command("durability")(durability)
+app.command("language-model")(language_model)
