@@ -3,6 +3,7 @@
 Each is the same whenever it is made, so that a test which passes on a machine passes there again.
 """
 
+import json
 from collections.abc import Callable
 from math import log
 from pathlib import Path
@@ -167,6 +168,37 @@ MORE_FAMILIES: dict[str, Callable[[Path], None]] = {
     "distilbert": lambda folder: _make_like_bert("distilbert", folder, dim=32, n_heads=4, n_layers=3, hidden_dim=64),
     "mpnet": lambda folder: _make_like_bert("mpnet", folder, **_SHAPE),
 }
+_OWN_CODE = """
+from transformers import {family}Config, {base}
+
+class AcmeConfig({family}Config):
+    model_type = "acme"
+
+class Acme{base}({base}):
+    config_class = AcmeConfig
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.{output} = 3 * output.{output}.sin()
+        return output
+"""
+
+
+def bring_own_code(folder: Path, *, family: str, head: str, output: str, architecture: str | None = None) -> None:
+    """Let a saved model bring a modelling file, whose class changes an `output` of transformers' own class.
+
+    `head` is the end of that class' name. The config declares `architecture`, without one the class of the file.
+    """
+    base = family + head
+    (folder / "acme.py").write_text(_OWN_CODE.format(family=family, base=base, output=output))
+    auto = {"AutoConfig": "acme.AcmeConfig", f"AutoModel{head.removeprefix('Model')}": f"acme.Acme{base}"}
+    changes = {
+        "config.json": {"model_type": "acme", "architectures": [architecture or f"Acme{base}"], "auto_map": auto},
+        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
+    }
+    for name, values in changes.items():
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
+
 
 _ROBERTA_SPECIALS = {
     "bos_token": "<s>",

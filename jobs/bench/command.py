@@ -4,6 +4,7 @@ import typer
 
 from jobs.bench.durability import durability
 from jobs.bench.job import job
+from jobs.bench.language_model import language_model
 from jobs.bench.passages.command import passages
 from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
@@ -22,3 +23,4 @@ app.command("soak")(soak)
 app.command("tokenize")(tokenize)
 app.command("durability")(durability)
 app.command("passages")(passages)
+app.command("language-model")(language_model)

@@ -1,5 +1,6 @@
 """What the scorer is compared with: other libraries with the same weights, and the device's peak speed."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,15 +15,18 @@ import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
+from jobs.bench.language_model import as_classifier
 from jobs.bench.text_rivals import text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
-from rerank.engines import Kind, kind_of
+from rerank.engines import Kind, kind_of, load_encoder
 from rerank.engines.device.choices import pick_device, pick_dtype
 from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
+from rerank.engines.language_model import is_plain_decoder
 
 _SIDE, _PRODUCTS = 2048, 8
 _DEFAULT_BATCH = 32
+_UNUSED = re.compile("embed|lm_head")  # parameters that are looked up, or of which two rows are used
 _BATCHES = {"cpu": (8, 32, 128), "cuda": (32, 128, 512)}
 
 Texts = Sequence[tuple[str, str]]
@@ -40,13 +44,18 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     """Return the rivals: `CrossEncoder.predict` in several settings, and FlagEmbedding and rerankers if installed.
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
-    on `sample`. Models that encode texts by themselves have the rivals of `jobs.bench.text_rivals` instead.
+    on `sample`. A language model has `predict` in the fastest precision, and the same weights as a decoder classifier.
+    Models that encode texts by themselves have the rivals of `jobs.bench.text_rivals` instead.
     """
     disable_progress_bar()
-    if kind_of(config) in {Kind.LATE_INTERACTION, Kind.VECTOR}:
+    kind = kind_of(config)
+    if kind in {Kind.LATE_INTERACTION, Kind.VECTOR}:
         return [Rival(rival.name, rival.score) for rival in text_rivals(config)]
     device = pick_device(config.device)
     fastest = pick_dtype("auto", device)
+    if kind is Kind.LANGUAGE_MODEL:
+        predict = _predict(_load_cross_encoder(config, fastest), fastest, _DEFAULT_BATCH)
+        return [predict, _decoder_classifier(config)] if is_plain_decoder(config) else [predict]
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
     models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
     best = _best_batch(models[-1], sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
@@ -81,6 +90,20 @@ def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
         model.predict(list(pairs), batch_size=batch, show_progress_bar=False)
 
     return _counting(f"predict {str(dtype).removeprefix('torch.')}, batch {batch}", model[0], score)
+
+
+def _decoder_classifier(config: ScorerConfig) -> Rival:
+    """Return the same weights as a decoder classifier in our own engine, with the same tokens."""
+    encoder, engine = load_encoder(config), as_classifier(config)
+
+    def score(pairs: Texts) -> int:
+        (queries, query_of), (documents, document_of) = (
+            np.unique(column, return_inverse=True) for column in zip(*pairs, strict=True)
+        )
+        rows = [places.astype(np.int32) for places in (query_of, document_of)]
+        return engine.score(encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])).computed_tokens
+
+    return Rival(f"rerank as a decoder classifier {engine.description['dtype']}", score)
 
 
 def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:
@@ -129,7 +152,7 @@ def flops_of(config: ScorerConfig, lengths: IntArray) -> float:
     """Return the floating-point operations of a forward pass over rows of these lengths, without padding."""
     kinds: dict[Kind, Any] = {Kind.LATE_INTERACTION: MultiVectorEncoder, Kind.VECTOR: SentenceTransformer}
     model = kinds.get(kind_of(config), CrossEncoder)(config.location, device="cpu")[0].model
-    weights = sum(weight.numel() for name, weight in model.named_parameters() if "embeddings" not in name)
+    weights = sum(weight.numel() for name, weight in model.named_parameters() if not _UNUSED.search(name))
     wide = lengths.astype(np.float64)
     products = 4 * model.config.num_hidden_layers * model.config.hidden_size * np.square(wide).sum()
     return float(2 * weights * wide.sum() + products)

@@ -16,7 +16,8 @@ from rerank.reranker import Reranker
 
 _CANDIDATES = 100
 _WORDS = 20_000
-_SAMPLE = 128  # warm-up pairs of the rivals
+_SAMPLE = 128  # pairs of which the rivals learn their batch size
+_WARM_UP = 8  # pairs
 
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     ]
     ours(table.slice(0, 1))
     for other in others:
-        other.score(texts[:_SAMPLE])
+        other.score(texts[:_WARM_UP])
     peak = peak_flops(config)
     padded, seconds = in_turns(runs, rounds=rounds)
     return [

@@ -42,7 +42,7 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
         return None
     files, settings = ModelFiles.of(config), load_settings(config)
     folder = files.config_folder()
-    with _without_report():  # which would complain about the head
+    with without_report():  # which would complain about the head
         body, report = AutoModel.from_pretrained(
             config.location,
             revision=config.revision,
@@ -59,7 +59,8 @@ def load_decoder(config: ScorerConfig, dtype: torch.dtype) -> Any | None:
 
 
 @contextmanager
-def _without_report() -> Iterator[None]:
+def without_report() -> Iterator[None]:
+    """Keep transformers from logging which weights a checkpoint lacks, or has beside those of the model."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

@@ -9,12 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
+from jobs.bench.language_model import as_classifier, make_language_model
 from jobs.bench.options import Lengths
 from jobs.bench.rivals import flops_of, rivals
 from jobs.bench.scorer import head_of
 from jobs.bench.scoring import measure, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
+from rerank.engines import load_encoder, load_engine
+from rerank.prepare import encode
 from rerank.ranking.candidates import CandidateSets
 from tests.jobs.tables import pairs_table, write_parts
 from tests.text_models import make_late_interaction, make_vectors
@@ -54,6 +57,22 @@ def test_models_for_single_texts_are_measured_beside_their_library(folder_of, tm
     assert ours["name"] == "rerank packed float32" and others[0]["name"] == "encode and similarity_pairwise float32"
     for row in (ours, *others):
         assert row["pairs"] == 100 and row["pairs_per_second"] > 0 and 0 <= row["padding_share"] < 0.9
+
+
+def test_a_language_model_is_measured_beside_the_same_weights_as_a_classifier(tmp_path: Path) -> None:
+    """Of the shape that is made for it, with fewer and narrower layers."""
+    sets = synthetic_sets(Lengths.SHORT, 100)
+    small = {"vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "head_dim": 8}
+    make_language_model(tmp_path, ["word1 word2", "yes or no"], **small)
+    config = ScorerConfig(model=str(tmp_path), device="cpu", dtype="float32")
+    ours, predict, classifier = measure(sets, config, rounds=1)
+    assert ours["name"] == "rerank packed float32" and predict["name"].startswith("predict ")
+    assert classifier["name"] == "rerank as a decoder classifier float32"
+    assert ours["padding_share"] == classifier["padding_share"] and ours["pairs"] == 100
+    pairs = encode(CandidateSets.from_table(sets), np.arange(9, dtype=np.int32), load_encoder(config))
+    logits, expected = (engine.score(pairs).logits for engine in (load_engine(config), as_classifier(config)))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    assert np.ptp(logits) > 0
 
 
 def test_what_is_installed_is_measured_too(folder_of, monkeypatch) -> None:

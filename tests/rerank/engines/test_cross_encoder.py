@@ -13,7 +13,7 @@ from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device
 from rerank.errors import ConfigError, ModelError
 from rerank.reranker import Reranker
-from tests.models import CORPUS
+from tests.models import CORPUS, bring_own_code
 from tests.rerank.test_oracle import oracle
 
 
@@ -135,29 +135,9 @@ def test_weights_that_are_no_safetensors_are_refused_unless_asked_for(copy_of):
     assert Reranker(on_cpu(folder, allow_pickle=True)).rank("a", CORPUS[:3]).ranked == expected
 
 
-CODE = """
-from transformers import BertConfig, BertForSequenceClassification
-
-class AcmeConfig(BertConfig):
-    model_type = "acme"
-
-class AcmeForSequenceClassification(BertForSequenceClassification):
-    config_class = AcmeConfig
-
-    def forward(self, *args, **kwargs):
-        output = super().forward(*args, **kwargs)
-        output.logits = 3 * output.logits
-        return output
-"""
-
-
 def test_a_model_with_code_of_its_own_runs_padded_if_trusted(copy_of):
     folder = copy_of("bert")
-    (folder / "acme.py").write_text(CODE)
-    name = "AcmeForSequenceClassification"
-    code = {"AutoConfig": "acme.AcmeConfig", "AutoModelForSequenceClassification": f"acme.{name}"}
-    edit(folder, "config.json", model_type="acme", architectures=[name], auto_map=code)
-    edit(folder, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    bring_own_code(folder, family="Bert", head="ForSequenceClassification", output="logits")
     for load in (load_encoder, load_engine):
         with pytest.raises(ModelError, match="brings Python code of its own"):
             load(on_cpu(folder))

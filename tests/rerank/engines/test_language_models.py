@@ -1,13 +1,15 @@
 """Language models and dense layers give the oracle's scores: packed, padded, and one pair at a time."""
 
+import json
 import pickle
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from sentence_transformers import CrossEncoder
 
 from rerank.encoding.pairs import EncodedPairs
@@ -85,22 +87,66 @@ def test_an_encoder_can_be_sent_to_other_processes(made, name):
     assert ids_of(sent.encode(*zip(*FITTING, strict=True), rows, rows)) == ids_of(encode(made(name), FITTING))
 
 
-def test_the_vocabulary_head_is_not_loaded(made, tmp_path, monkeypatch):
-    """Of an untied head, all rows but the two that are compared may be damaged."""
+def with_huge_head(folder: Path, *, rows: int) -> int:
+    """Make the untied head of a model so high that reading it would show; return its bytes.
+
+    Only the two rows that are compared are written, everything else of it is a hole in the file.
+    """
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    head = weights.pop("lm_head.weight").clone()  # not a view of the file that is written over
+    content = save(weights, metadata={"format": "pt"})
+    size = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
+    width = head.shape[1]
+    row_bytes = width * head.element_size()
+    offsets = [len(data), len(data) + rows * row_bytes]
+    header["lm_head.weight"] = {"dtype": "F32", "shape": [rows, width], "data_offsets": offsets}
+    names = json.dumps(header).encode()
+    names += b" " * (-len(names) % 8)  # numbers are read at multiples of their size
+    with path.open("wb") as file:
+        file.write(len(names).to_bytes(8, "little") + names + data)
+        start = file.tell()
+        for row in (300, 301):
+            file.seek(start + row * row_bytes)
+            file.write(head[row].numpy().tobytes())
+        file.truncate(start + rows * row_bytes)
+    return rows * row_bytes
+
+
+def most_resident_memory() -> int:
+    """Return the most bytes that this process held since it was last asked, pages of mapped files included."""
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")  # begins anew
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_untied_head_is_neither_read_nor_kept(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)  # it hides weights
     folder = shutil.copytree(made("qwen3-untied"), tmp_path, dirs_exist_ok=True)
     expected = CrossEncoderEngine(exact(folder)).score(encode(folder, FITTING)).logits
-    weights = load_file(folder / "model.safetensors")
-    kept = weights["lm_head.weight"][[300, 301]].clone()
-    weights["lm_head.weight"].fill_(float("nan"))
-    weights["lm_head.weight"][[300, 301]] = kept
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    head_bytes = with_huge_head(folder, rows=2**23)
+    most_resident_memory()
+    before = most_resident_memory()
     engine = CrossEncoderEngine(exact(folder))
+    assert most_resident_memory() - before < head_bytes / 8, "1 GiB, none of which is needed"
     np.testing.assert_array_equal(engine.score(encode(folder, FITTING)).logits, expected)
-    model = engine._forward._model
-    held = sum(value.numel() for value in model.state_dict().values())
-    assert held < sum(value.numel() for value in weights.values()) - weights["lm_head.weight"].numel() + 3 * 32
-    assert inspect_model(exact(folder)).parameters == held
+    weights = load_file(made("qwen3-untied") / "model.safetensors")
+    body = sum(value.numel() for name, value in weights.items() if name != "lm_head.weight")
+    assert parameters_of(engine) == body + 2 * 32 == inspect_model(exact(folder)).parameters
+
+
+def test_a_tied_head_is_the_input_embedding_and_kept_once(made, monkeypatch):
+    monkeypatch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)  # it hides weights
+    folder = made("qwen3-prompt")
+    weights = load_file(folder / "model.safetensors")
+    stored = sum(value.numel() for name, value in weights.items() if name != "lm_head.weight")
+    assert parameters_of(CrossEncoderEngine(exact(folder))) == stored + 2 * 32
+
+
+def parameters_of(engine: CrossEncoderEngine) -> int:
+    return sum(value.numel() for value in engine._forward._model.state_dict().values())
 
 
 def test_the_document_is_what_is_truncated_and_the_end_stays(made):

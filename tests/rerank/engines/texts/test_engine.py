@@ -5,14 +5,14 @@ import pytest
 
 from rerank import Reranker
 from rerank.config import ScorerConfig
-from rerank.engines import load_encoder
+from rerank.engines import load_encoder, load_engine
 from rerank.engines.late_interaction import LateInteraction
 from rerank.engines.texts.engine import TextEngine
 from rerank.errors import ModelError, TooLongError
 from rerank.ranking.relevance import Relevance
 from rerank.types import TokenLimits
 from tests.fakes import candidate_sets
-from tests.models import CORPUS
+from tests.models import CORPUS, bring_own_code
 from tests.text_models import PUNCTUATION, make_late_interaction, make_pylate, make_stanford, make_vectors
 
 QUERIES = ["How do I return a parcel?", "numéro de suivi", CORPUS[1] + " " + CORPUS[2] + " " + CORPUS[4]]
@@ -203,3 +203,30 @@ def test_what_is_not_supported_is_named(folder_of, tmp_path, options, message):
     make_vectors(folder_of("bert"), tmp_path / "model", **options)
     with pytest.raises(ModelError, match=message):
         Reranker(str(tmp_path / "model")).rank("a", ["b"])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "library"),
+    [
+        (make_late_interaction, {"skiplist": PUNCTUATION}, "MultiVectorEncoder"),
+        (make_stanford, {"metadata": {"query_maxlen": 20}}, "MultiVectorEncoder"),  # as jinaai/jina-colbert-v2
+        (make_vectors, {}, "SentenceTransformer"),
+    ],
+)
+def test_a_model_with_code_of_its_own_runs_padded_if_trusted(folder_of, tmp_path, make, options, library):
+    import sentence_transformers
+
+    folder = tmp_path / make.__name__
+    make(folder_of("xlm-roberta"), folder, **options)
+    _, without_code = ours(folder)
+    architecture = "HF_ColBERT" if make is make_stanford else None
+    bring_own_code(folder, family="XLMRoberta", head="Model", output="last_hidden_state", architecture=architecture)
+    config = ScorerConfig(model=str(folder))
+    for load in (load_encoder, load_engine):
+        with pytest.raises(ModelError, match=r"brings Python code of its own .* runs only with trust_remote_code"):
+            load(config)
+    reranker, logits = ours(folder, trust_remote_code=True)
+    assert reranker.engine.description["engine"] == "padded"
+    expected = pairwise(getattr(sentence_transformers, library)(str(folder), device="cpu", trust_remote_code=True))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    assert np.abs(logits - without_code).max() > 0.01, "code that changes nothing proves nothing"
