@@ -85,7 +85,6 @@ def allowed_torch(module: str) -> bool:
             "rerank.engines.",
             "jobs.train",
             "jobs.bench.rivals",
-            "jobs.bench.text_rivals",
             "jobs.bench.gpu",
             "jobs.bench.server.rivals",
         )

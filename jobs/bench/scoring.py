@@ -22,7 +22,7 @@ _WARM_UP = 8  # pairs
 
 def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[str, Any]]:
     """Return the results of rerank and its rivals, measured in alternation; the rates are medians."""
-    from jobs.bench.rivals import flops_of, peak_flops, rivals
+    from jobs.bench.rivals.of_pairs import flops_of, peak_flops, rivals
     from rerank.engines.texts.engine import TextEngine
 
     reranker = Reranker(config)

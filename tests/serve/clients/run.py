@@ -56,9 +56,7 @@ def main(names: list[str]) -> int:
                 outcome = "skipped: it needs node"
                 command = prepare_node(name, script) if shutil.which("node") else []
             else:
-                outcome = (
-                    f"skipped: it needs Python 3.{OLDEST.get(name)} or newer, none was found (also by uv and pyenv)"
-                )
+                outcome = f"skipped: it needs Python 3.{OLDEST.get(name)} or newer (looked for by uv and pyenv, too)"
                 command = prepare_python(name, script, python) if python else []
             if command:
                 command += [url, open_url, *filter(None, [variant])]
@@ -113,7 +111,7 @@ def prepare_python(name: str, script: str, python: str) -> list[Path | str]:
 
 def prepare_node(name: str, script: str) -> list[str | Path]:
     """The command that runs a script beside the client's npm packages: Node looks for them from where a script lies."""
-    packages = PACKAGES[name][0].split()
+    packages = PACKAGES[name].split()
     folder = HOME / name
     mark = folder / "installed"
     if not mark.exists() or mark.read_text() != " ".join(packages):

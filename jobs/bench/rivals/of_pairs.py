@@ -16,7 +16,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.bench.language_model import as_classifier
-from jobs.bench.text_rivals import text_rivals
+from jobs.bench.rivals.of_texts import text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
 from rerank.engines import Kind, kind_of, load_encoder
@@ -45,7 +45,7 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
     on `sample`. A language model has `predict` in the fastest precision, and the same weights as a decoder classifier.
-    Models that encode texts by themselves have the rivals of `jobs.bench.text_rivals` instead.
+    Models that encode texts by themselves have the rivals of `jobs.bench.rivals.of_texts` instead.
     """
     disable_progress_bar()
     kind = kind_of(config)

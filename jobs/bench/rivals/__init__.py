@@ -1,0 +1,1 @@
+"""Other libraries with the same weights, which the scorer is compared with."""
