@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rerank.arrays import FloatArray, IntArray, Ragged, offsets_of
 from rerank.encoding.pairs import EncodedPairs, PairEncoder, PairTemplate
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns, text_column
-from rerank.ranking.reject import REFUSED, Reason, check
+from rerank.ranking.reject import REFUSED, Reason, check, with_readable_ids
 from rerank.store import Hashes, StoredScores, hash_texts, join_digests
 
 QUERY_TOKENS = "_query_tokens"
@@ -54,6 +54,7 @@ def prepare(
     """
     sets = CandidateSets.from_table(table)
     query_reasons, reasons = check(sets)
+    sets = with_readable_ids(sets)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     to_score = reasons == Reason.OK

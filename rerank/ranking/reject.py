@@ -41,6 +41,8 @@ class Reason(IntEnum):
     ENGINE_FAILED = 16, "the engine failed on it"
     KILLED_WORKER = 17, "scoring it killed the worker"
     TOO_DEEP = 18, "it lies below the depth that is scored"  # not rejected, only left unscored
+    QUERY_ID_NOT_UTF8 = 19, "query_id is not valid UTF-8"
+    DOC_ID_NOT_UTF8 = 20, "doc_id is not valid UTF-8"
 
 
 Codes = npt.NDArray[np.int8]
@@ -59,6 +61,7 @@ def check(sets: CandidateSets) -> tuple[Codes, Codes]:
     queries = np.zeros(len(sets), dtype=np.int8)
     queries[np.diff(sets.offsets) == 0] = Reason.NO_CANDIDATES
     _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
+    queries[_is_broken_id(query_id)] = Reason.QUERY_ID_NOT_UTF8
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
     queries = _as_refused(sets.queries, queries)
 
@@ -66,10 +69,30 @@ def check(sets: CandidateSets) -> tuple[Codes, Codes]:
     reasons = np.zeros(sets.pair_count, dtype=np.int8)
     _mark(reasons, text, blank=Reason.TEXT_BLANK, not_utf8=Reason.TEXT_NOT_UTF8, null=Reason.TEXT_NULL)
     reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
+    reasons[_is_broken_id(doc_id)] = Reason.DOC_ID_NOT_UTF8
     reasons[_null(doc_id)] = Reason.DOC_ID_NULL
     reasons = _as_refused(sets.candidates, reasons)
     of_query = queries[sets.query_of]
     return queries, np.where(of_query != Reason.OK, of_query, reasons)
+
+
+def with_readable_ids(sets: CandidateSets) -> CandidateSets:
+    """Return candidate sets whose ids are UTF-8, so that they can be written and read: other bytes become `\\xff`."""
+    tables = []
+    for table, name in ((sets.queries, "query_id"), (sets.candidates, "doc_id")):
+        if _is_broken_id(table.column(name)).any():
+            ids = readable(combined(table.column(name)))
+            table = table.set_column(table.column_names.index(name), name, ids)
+        tables.append(table)
+    return CandidateSets(tables[0], tables[1], sets.offsets)
+
+
+def readable(texts: pa.Array) -> pa.Array:
+    """Return strings of the same type in which bytes that are not UTF-8 are written as `\\xff`."""
+    values = pc.cast(texts, pa.large_binary()).to_pylist()
+    return pa.array(
+        [value if value is None else value.decode(errors="backslashreplace") for value in values], texts.type
+    )
 
 
 def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
@@ -121,6 +144,12 @@ def _as_refused(rows: pa.Table, codes: Codes) -> Codes:
 def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     mask: npt.NDArray[np.bool_] = np.asarray(values.is_null())
     return mask
+
+
+def _is_broken_id(ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+        return _not_utf8(combined(ids))
+    return np.zeros(len(ids), dtype=np.bool_)
 
 
 def _not_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:
