@@ -39,11 +39,9 @@ def ranked(*query_ids: str, of_candidates: bool = False) -> pa.Table:
     for query_id in query_ids:
         columns = dict(zip(("day", "lang"), DAYS[query_id], strict=True))
         texts = [("a", "x"), ("b", None), ("c", "z")] if query_id != "q4" else [("a", None)]
-        own = columns if of_candidates else {}
+        own, of_query = (columns, {}) if of_candidates else ({}, columns)
         candidates = [{"doc_id": doc_id, "text": text, **own} for doc_id, text in texts]
-        rows.append(
-            {"query_id": query_id, "query": "one", **({} if of_candidates else columns), "candidates": candidates}
-        )
+        rows.append({"query_id": query_id, "query": "one", **of_query, "candidates": candidates})
     return Reranker(engine=ListedEngine([0.0, 1.0] * 4)).rank_table(pa.Table.from_pylist(rows))
 
 
@@ -53,8 +51,9 @@ def write(folder: Path, layout: Layout, *names: str, of_candidates: bool = False
     sink = RankedSink(staging, layout, partition_by=names)
     blocks = [ranked(*ids, of_candidates=of_candidates) for ids in (("q1", "q2"), ("q3", "q4"))]
     parts = [sink.write([block], SimpleNamespace(task_idx=at)) for at, block in enumerate(blocks)]
-    publish(staging, parts, {"pairs_ranked": 6}, overwrite=True)
-    return [file.name for part in parts for file in part.files if not file.name.startswith(ERRORS)]
+    names_written = [file.name for part in parts for file in part.files]
+    publish(staging, parts, {"pairs_ranked": 6, "files": names_written}, overwrite=True)
+    return [name for name in names_written if not name.startswith(ERRORS)]
 
 
 @pytest.mark.parametrize("of_candidates", [False, True])
@@ -101,7 +100,7 @@ def test_our_readers_read_partitions(tmp_path: Path, layout: Layout) -> None:
     run = read_run(str(tmp_path))
     assert (run.ranking, run.cut) == ({query_id: ["c", "a"] for query_id in ("q1", "q2", "q3")}, False)
     pairs, manifest = read_ranked(str(tmp_path), only=["q2"])
-    assert (pairs.query_ids, manifest) == (["q2"], {"pairs_ranked": 6})
+    assert (pairs.query_ids, manifest["pairs_ranked"]) == (["q2"], 6)
     assert read_run(f"{tmp_path}/lang=fr").ranking == {}
     assert set(read_run(f"{tmp_path}/lang=de").ranking) == {"q1", "q3"}
 
