@@ -30,7 +30,7 @@ from rerank.ranking.candidates import (
 from rerank.ranking.instructions import instructions_of
 from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.ranking.passages import COUNT, END, PASSAGES, START, pairs_of, with_pairs
-from rerank.ranking.reject import INSTRUCTION, REFUSED, Reason, check
+from rerank.ranking.reject import INSTRUCTION, REFUSED, Reason, check, with_readable_ids
 from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
 from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, hash_vectors, join_digests
 
@@ -83,6 +83,7 @@ def prepare(
     sets = CandidateSets.from_table(table)
     vectors = candidate_vectors(sets, encoder)
     query_reasons, reasons = check(sets, vectors.codes if vectors else None)
+    sets = with_readable_ids(sets)
     if depth is not None:
         reasons[(reasons == Reason.OK) & (sets.source_rank > depth)] = Reason.TOO_DEEP
     if vectors is not None and splitter is not None:

@@ -17,6 +17,9 @@ class Layout(StrEnum):
     PAIRS = "pairs"
 
 
+TEXT_COLUMNS = ("query_id", "query", "doc_id", "text")
+
+
 class Kind(StrEnum):
     """Type that a column must have."""
 
@@ -32,7 +35,7 @@ def rename(uri: str, schema: pa.Schema, renames: dict[str, str]) -> pa.Schema:
     fields, file_names = [], list(schema.names)
     for field in schema:
         named = field.with_name(our_names.get(field.name, field.name)).remove_metadata()
-        if named.name == CANDIDATES and _is_list(field.type) and pa.types.is_struct(field.type.value_type):
+        if named.name == CANDIDATES and is_list(field.type) and pa.types.is_struct(field.type.value_type):
             inner = list(field.type.value_type)
             file_names += [part.name for part in inner]
             parts = pa.struct([part.with_name(our_names.get(part.name, part.name)) for part in inner])
@@ -56,7 +59,7 @@ def check_distinct(uri: str, names: list[str]) -> None:
 
 def recognise(uri: str, schema: pa.Schema) -> Layout:
     """Recognise the layout from the column types. Raises InputError."""
-    if CANDIDATES in schema.names and _is_list(schema.field(CANDIDATES).type):
+    if CANDIDATES in schema.names and is_list(schema.field(CANDIDATES).type):
         return Layout.QUERIES
     if "doc_id" in schema.names and not {"text", VECTORS}.isdisjoint(schema.names):
         return Layout.PAIRS
@@ -71,7 +74,7 @@ def check_columns(uri: str, layout: Layout, schema: pa.Schema) -> None:
     inner = schema
     if layout is Layout.QUERIES:
         lists = schema.field(CANDIDATES).type if CANDIDATES in schema.names else None
-        if lists is None or not _is_list(lists) or not pa.types.is_struct(lists.value_type):
+        if lists is None or not is_list(lists) or not pa.types.is_struct(lists.value_type):
             raise InputError(
                 f"{uri}: candidates must be list<struct<doc_id, text, …>>, found {lists or 'no such column'}"
             )
@@ -104,14 +107,30 @@ def check_column(uri: str, schema: pa.Schema, name: str, kind: Kind) -> None:
         raise InputError(f"{uri}: column {name!r} must be {kind}, found {column_type}")
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def text_type(name: str, kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column is read as: ids and texts in bytes are strings, and so are ids that are UUIDs."""
+    if name in TEXT_COLUMNS and pa.types.is_binary(kind):
+        return pa.string()
+    if name in TEXT_COLUMNS and pa.types.is_large_binary(kind):
+        return pa.large_string()
+    return pa.string() if name in ("query_id", "doc_id") and is_uuid(kind) else kind
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Return True for Arrow's type of UUIDs, which Parquet's is read as."""
+    return bool(kind == pa.uuid())
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return True for lists of any length."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 _STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary)
 _ACCEPTED = {
-    Kind.ID: (*_STRINGS, pa.types.is_integer),
-    Kind.TEXT: (*_STRINGS, pa.types.is_binary, pa.types.is_large_binary),
+    Kind.ID: (*_STRINGS, *_BYTES, pa.types.is_integer, is_uuid),
+    Kind.TEXT: (*_STRINGS, *_BYTES),
     Kind.NUMBER: (pa.types.is_integer, pa.types.is_floating),
     Kind.VECTORS: (holds_vectors,),
 }

@@ -7,6 +7,7 @@ from itertools import chain
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.formats.columns import text_type
 from jobs.formats.tables.files import TableFile, open_files, read_rows
 from jobs.formats.tables.hive import Keys, describe_keys
 from rerank.errors import InputError
@@ -57,7 +58,8 @@ def read_pairs(
     columns = list(dict.fromkeys(("query_id", "doc_id", *names)))
     file_columns = [(renames or {}).get(name, name) for name in columns]
     lists = (renames or {}).get(CANDIDATES, CANDIDATES)
-    fields = [_wide(field) for field in _chosen(files.schema, lists, file_columns)]
+    our_names = dict(zip(file_columns, columns, strict=True))
+    fields = [_as_read(field, our_names) for field in _chosen(files.schema, lists, file_columns)]
     kept = None if only is None else pa.array(only, pa.large_string())
 
     def read(file: TableFile) -> list[pa.Table]:
@@ -67,9 +69,10 @@ def read_pairs(
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
             by_file = list(pool.map(read, files.files))
+        table = pa.concat_tables([*empty, *chain.from_iterable(by_file)]).rename_columns(columns)
+        table.validate(full=True)  # that strings are UTF-8
     except (pa.ArrowException, OSError) as problem:
         raise InputError(f"{location.uri}: cannot be read: {problem}") from problem
-    table = pa.concat_tables([*empty, *chain.from_iterable(by_file)]).rename_columns(columns)
     for at in (0, 1):
         table = table.set_column(at, columns[at], table.column(at).cast(pa.large_string()))
     if files.key_names:
@@ -148,5 +151,9 @@ def _fields_inside(lists: pa.DataType | None) -> list[pa.Field]:
     return list(inner) if inner is not None and pa.types.is_struct(inner) else []
 
 
-def _wide(field: pa.Field) -> pa.Field:
-    return field.with_type(wide_type(field.type))
+def _as_read(field: pa.Field, our_names: Mapping[str, str]) -> pa.Field:
+    """Return a field with the type that it is read as: ids and texts are strings, and all strings are wide."""
+    inner = _fields_inside(field.type)
+    if inner:
+        return field.with_type(pa.list_(pa.struct([_as_read(part, our_names) for part in inner])))
+    return field.with_type(wide_type(text_type(our_names.get(field.name, field.name), field.type)))

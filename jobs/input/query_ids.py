@@ -15,6 +15,7 @@ from jobs.input.splits import Rows, query_ids, run_offsets
 from rerank.arrays import IntArray
 from rerank.errors import InputError
 from rerank.ranking.candidates import combined
+from rerank.ranking.reject import readable
 
 THREADS, RUNS = 8, 32  # threads that read ids, and the least number of row group runs they share
 _EXAMPLES = 3
@@ -46,6 +47,8 @@ def read_query_ids(source: Source) -> QueryIds:
     ids = pa.chunked_array(heads, type=source.schema.field("query_id").type)
     repeated, shared = _repeated(ids, np.repeat(partitions, [len(part) for part in heads]))
     examples = ids.take(pa.array(repeated[:1000])).unique().slice(0, _EXAMPLES)
+    if pa.types.is_large_string(examples.type):
+        examples = readable(examples)
     return QueryIds(len(ids), repeated, tuple(examples.to_pylist()), shared)
 
 

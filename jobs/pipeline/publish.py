@@ -37,7 +37,7 @@ from jobs.console import say
 from jobs.pipeline.staging import ERRORS, PartReport, Staging
 from jobs.pipeline.trec_run import TrecError, as_json, place_trec
 from rerank.errors import OutputError
-from rerank.paths import OBJECT_STORES, Location
+from rerank.paths import Location
 from rerank.store.folder import TEMPORARY, Folder
 from rerank.tables.published import JOURNAL, MANIFEST, STAGING, committed, locked
 
@@ -176,7 +176,8 @@ def _move(names: Sequence[str], staged: set[str], folder: Location, output: Loca
     filesystem, place = output.filesystem, Folder(output.filesystem, output.path)
     folders = _folders(names)
     for name in folders:
-        _create(place.join(name))
+        if filesystem.get_file_info(place.path_of(name)).type == fs.FileType.NotFound:
+            place.join(name).create()
     for name in sorted(staged):
         filesystem.move(folder.join(name).path, output.join(name).path)
     for name in folders:
@@ -187,15 +188,6 @@ def _move(names: Sequence[str], staged: set[str], folder: Location, output: Loca
 def _folders(names: Sequence[str]) -> list[str]:
     """Return the folders that these files lie in."""
     return sorted({dirname(name) for name in names} - {""})
-
-
-def _create(folder: Folder) -> None:
-    """Make a folder where it is missing; object stores need none."""
-    filesystem = folder.filesystem
-    if filesystem.type_name in OBJECT_STORES:
-        return
-    if filesystem.get_file_info(folder.path).type == fs.FileType.NotFound:
-        folder.create()
 
 
 def _existing(folder: Location, names: Sequence[str]) -> set[str]:
@@ -238,11 +230,8 @@ def _remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[
     """
     entries = [*Folder(filesystem, folder.path).listing(recursive=True), folder]
     for entry in entries:
-        if (
-            entry.type == fs.FileType.File
-            and entry.path not in kept
-            and entry.base_name.startswith(("part-", TEMPORARY))
-        ):
+        is_ours = entry.type == fs.FileType.File and entry.base_name.startswith(("part-", TEMPORARY))
+        if is_ours and entry.path not in kept:
             filesystem.delete_file(entry.path)
     if filesystem.type_name == "local":
         for path in sorted((entry.path for entry in entries if entry.type == fs.FileType.Directory), reverse=True):

@@ -49,6 +49,8 @@ class Reason(IntEnum):
     VECTORS_SEVERAL = 24, "several vectors, but the model has one per text"
     INSTRUCTION_NOT_UTF8 = 25, "instruction is not valid UTF-8"
     INSTRUCTION_DIFFERS = 26, "instruction differs from that of the query_id's first row"
+    QUERY_ID_NOT_UTF8 = 27, "query_id is not valid UTF-8"
+    DOC_ID_NOT_UTF8 = 28, "doc_id is not valid UTF-8"
 
 
 Codes = npt.NDArray[np.int8]
@@ -72,6 +74,7 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
     _mark(queries, query, blank=Reason.QUERY_BLANK, not_utf8=Reason.QUERY_NOT_UTF8, null=Reason.QUERY_NULL)
     if INSTRUCTION in sets.queries.column_names:
         queries[invalid_utf8(text_column(sets.queries, INSTRUCTION))] = Reason.INSTRUCTION_NOT_UTF8
+    queries[_is_broken_id(query_id)] = Reason.QUERY_ID_NOT_UTF8
     queries[_null(query_id)] = Reason.QUERY_ID_NULL
     queries = _as_refused(sets.queries, queries)
 
@@ -82,6 +85,7 @@ def check(sets: CandidateSets, vector_codes: Codes | None = None) -> tuple[Codes
     if vector_codes is not None:
         reasons = _with_vectors(reasons, vector_codes)
     reasons[_repeated(sets.query_of, doc_id)] = Reason.DOC_ID_DUPLICATE
+    reasons[_is_broken_id(doc_id)] = Reason.DOC_ID_NOT_UTF8
     reasons[_null(doc_id)] = Reason.DOC_ID_NULL
     reasons = _as_refused(sets.candidates, reasons)
     of_query = queries[sets.query_of]
@@ -96,6 +100,25 @@ def differing(rows: pa.Table, offsets: Offsets) -> Codes:
             codes = pc.dictionary_encode(combined(rows.column(name)), null_encoding="encode").indices.to_numpy()
             reasons[codes != np.repeat(codes[offsets[:-1]], np.diff(offsets))] = reason
     return reasons
+
+
+def with_readable_ids(sets: CandidateSets) -> CandidateSets:
+    """Return candidate sets whose ids are UTF-8, so that they can be written and read: other bytes become `\\xff`."""
+    tables = []
+    for table, name in ((sets.queries, "query_id"), (sets.candidates, "doc_id")):
+        if _is_broken_id(table.column(name)).any():
+            ids = readable(combined(table.column(name)))
+            table = table.set_column(table.column_names.index(name), name, ids)
+        tables.append(table)
+    return CandidateSets(tables[0], tables[1], sets.offsets)
+
+
+def readable(texts: pa.Array) -> pa.Array:
+    """Return strings of the same type in which bytes that are not UTF-8 are written as `\\xff`."""
+    values = pc.cast(texts, pa.large_binary()).to_pylist()
+    return pa.array(
+        [value if value is None else value.decode(errors="backslashreplace") for value in values], texts.type
+    )
 
 
 def rejected(sets: CandidateSets, queries: Codes, candidates: Codes) -> pa.Array:
@@ -158,6 +181,12 @@ def _as_refused(rows: pa.Table, codes: Codes) -> Codes:
 def _null(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     mask: npt.NDArray[np.bool_] = np.asarray(values.is_null())
     return mask
+
+
+def _is_broken_id(ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+        return invalid_utf8(combined(ids))
+    return np.zeros(len(ids), dtype=np.bool_)
 
 
 def invalid_utf8(texts: pa.Array) -> npt.NDArray[np.bool_]:

@@ -22,10 +22,11 @@ _ROWS_PER_TABLE = 100_000  # of a table that needs no column of the file
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One Parquet file of a table, with its footer and the keys of its partition."""
+    """One Parquet file of a table, with its footer, its schema and the keys of its partition."""
 
     path: str
     footer: pq.FileMetaData
+    schema: pa.Schema
     keys: Keys = ()
 
 
@@ -48,11 +49,11 @@ def open_files(location: Location, paths: Sequence[str] | None = None) -> TableF
     paths = list_parquet(location) if paths is None else paths
 
     def open_file(path: str) -> TableFile:
-        return TableFile(path, _footer(location, path), keys_of(root, path))
+        return TableFile(path, *_footer(location, path), keys_of(root, path))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         files = tuple(pool.map(open_file, paths))
-        schema = unify(location.uri, {file.path: file.footer.schema.to_arrow_schema() for file in files})
+        schema = unify(location.uri, {file.path: file.schema for file in files})
         list(pool.map(lambda file: _check_keys(location, file), files))
     values: dict[str, list[str | None]] = {}
     for file in files:
@@ -118,20 +119,22 @@ def _as_table(
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _footer(location: Location, path: str) -> pq.FileMetaData:
+def _footer(location: Location, path: str) -> tuple[pq.FileMetaData, pa.Schema]:
+    """Return the footer of a file and its schema. The footer alone does not tell that bytes are UUIDs."""
     try:
-        return pq.read_metadata(path, filesystem=location.filesystem)
+        with location.filesystem.open_input_file(path) as stream:
+            file = pq.ParquetFile(stream)
+            return file.metadata, file.schema_arrow
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"{path}: not a readable Parquet file: {problem}") from problem
 
 
 def _check_keys(location: Location, file: TableFile) -> None:
     """Raise InputError if a file has a column with another value than the key of its partition."""
-    schema = file.footer.schema.to_arrow_schema()
     for name, value in file.keys:
-        if name not in schema.names:
+        if name not in file.schema.names:
             continue
-        field = pa.field(name, schema.field(name).type)
+        field = pa.field(name, file.schema.field(name).type)
         try:
             key = value_as(value, field.type)
         except pa.ArrowException:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from posixpath import basename
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.formats.columns import check_distinct
+from jobs.formats.columns import check_distinct, is_uuid
 from rerank.errors import InputError
 
 
@@ -17,7 +18,7 @@ def unify(uri: str, schemas: Mapping[str, pa.Schema]) -> pa.Schema:
     InputError that names both files and both types.
     """
     kinds: dict[str, pa.DataType] = {}
-    first_file: dict[str, str] = {}
+    origins: dict[str, tuple[str, pa.DataType]] = {}  # the last file that set its type in `kinds`
     previous: pa.Schema | None = None
     for path, schema in schemas.items():
         if previous is not None and schema.equals(previous):
@@ -26,20 +27,27 @@ def unify(uri: str, schemas: Mapping[str, pa.Schema]) -> pa.Schema:
         check_distinct(uri, schema.names)
         for field in schema:
             name, kind = field.name, plain_type(field.type)
-            if name not in kinds:
-                kinds[name], first_file[name] = kind, path
-            elif kinds[name] != kind:
-                try:
-                    kinds[name] = merged(kinds[name], kind)
-                except pa.ArrowException:
-                    one, other = _names(first_file[name], path)
-                    raise InputError(
-                        f"{uri}: column {name!r} is {_shown(kinds[name])} in {one} and {_shown(field.type)} in "
-                        f"{other}, expected types that fit together"
-                    ) from None
-            if pa.types.is_null(kinds[name]):
-                first_file[name] = path
+            unified = _merged(uri, name, kinds.get(name, kind), origins.get(name), (path, kind))
+            if unified == kind or name not in origins:
+                origins[name] = (path, kind)
+            kinds[name] = unified
     return pa.schema(list(kinds.items()))
+
+
+def _merged(
+    uri: str, name: str, unified: pa.DataType, origin: tuple[str, pa.DataType] | None, other: tuple[str, pa.DataType]
+) -> pa.DataType:
+    if unified == other[1]:
+        return unified
+    try:
+        return merged(unified, other[1])
+    except pa.ArrowException:
+        (first_file, first_kind), (file, kind) = origin or other, other
+        first_name, file_name = _names(first_file, file)
+        raise InputError(
+            f"{uri}: column {name!r} is {first_kind} in {first_name} and {kind} in {file_name}, expected types that "
+            "fit together"
+        ) from None
 
 
 def merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -68,7 +76,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 def conform(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return values as a type that `unify` gave; struct fields are found by name, and are null where they are missing.
 
-    Raises pa.ArrowInvalid for a value that the type cannot hold.
+    Bytes become strings as they are, without a check that they are UTF-8. Raises pa.ArrowInvalid for a value that the
+    type cannot hold.
     """
     if values.type == kind:
         return values
@@ -91,7 +100,22 @@ def conform(values: pa.Array, kind: pa.DataType) -> pa.Array:
         build = pa.LargeListArray if is_large else pa.ListArray
         offsets = offsets if is_large else offsets.cast(pa.int32())
         return build.from_arrays(offsets, conform(values.flatten(), kind.value_type), type=kind, mask=_nulls(values))
-    return values.cast(kind)
+    if is_uuid(values.type) and pa.types.is_large_string(kind):
+        return _uuid_texts(values.storage)
+    return values.cast(options=pc.CastOptions(target_type=kind, allow_invalid_utf8=True))
+
+
+def _uuid_texts(values: pa.Array) -> pa.Array:
+    """Return 16 bytes each as the canonical text of a UUID."""
+    octets = np.frombuffer(b"".join(value or bytes(16) for value in values.to_pylist()), np.uint8).reshape(-1, 16)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    texts = np.full((len(values), 36), ord("-"), dtype=np.uint8)
+    texts[:, [at for at in range(36) if at not in (8, 13, 18, 23)]] = np.stack(
+        [digits[octets >> 4], digits[octets & 15]], axis=2
+    ).reshape(-1, 32)
+    offsets = np.arange(0, 36 * (len(values) + 1), 36, dtype=np.int64)
+    whole = pa.LargeStringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(texts.tobytes()))
+    return pc.if_else(values.is_valid(), whole, None)
 
 
 def _nulls(values: pa.Array) -> pa.Array | None:
@@ -102,7 +126,3 @@ def _names(one: str, other: str) -> Iterable[str]:
     """Return the names of two files, or their whole paths if the names are equal."""
     names = basename(one), basename(other)
     return names if names[0] != names[1] else (one, other)
-
-
-def _shown(kind: pa.DataType) -> str:
-    return str(plain_type(kind) if pa.types.is_dictionary(kind) else kind)
