@@ -7,11 +7,14 @@ from time import monotonic
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xxhash import xxh3_64_hexdigest
 
-from jobs.pipeline.writer import count
+from rerank.ranking.candidates import combined
+from rerank.ranking.reject import REJECTED
+from rerank.ranking.usage import USAGE
 
 PEAK = "peak_memory_bytes"
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -118,6 +121,21 @@ def start_counting() -> CountsReporter:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     start = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
     return CountsReporter(start(CountsActor).remote())
+
+
+def count(table: pa.Table) -> dict[str, float]:
+    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine."""
+    rejected = combined(table.column(REJECTED)).flatten()
+    without_candidates = rejected.field("source_rank").null_count
+    usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
+    queries_ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
+    return {
+        "queries_ranked": queries_ranked,
+        "queries_rejected": table.num_rows - queries_ranked,
+        "queries_without_candidates": without_candidates,
+        "pairs_rejected": len(rejected) - without_candidates,
+        **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
+    }
 
 
 def block_digest(ranked: pa.Table) -> str:

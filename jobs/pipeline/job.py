@@ -12,6 +12,7 @@ from jobs.input.candidates import Input, check_mixable, open_input
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, stage
 from jobs.pipeline.progress import progress
@@ -127,6 +128,7 @@ def _on_cluster(
 ) -> Outcome:
     pool = choose_pool(actors=config.actors, device=config.scorer.device)
     wait_for_room(pool)
+    reporter = start_counting()  # first: its worker starts while the model is looked at
     resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
     scorer, model, shipped_encoder = ray.get(resolving)
     if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
@@ -143,7 +145,7 @@ def _on_cluster(
     attempts = ScoringAttempts(Folder(staging.folder.filesystem, staging.folder.join(ATTEMPTS).path))
     state.scoring, state.store = True, score_lookup.store if score_lookup else None
     started = perf_counter()
-    with progress(total_pairs=source.pairs) as reporter:
+    with progress(reporter, total_pairs=source.pairs):
         rank_dataset(
             source,
             splits,
@@ -167,6 +169,8 @@ def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
     if not config.use_store:
         return None
     score_lookup = open_score_lookup(config.scores or join_uri(config.output, SCORES), model)
+    if not score_lookup.parts:
+        return score_lookup
     for damage in ray.get(ray.remote(damaged_parts).remote(score_lookup)):
         say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
     return score_lookup

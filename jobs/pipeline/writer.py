@@ -6,16 +6,16 @@ from itertools import chain
 from time import perf_counter
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.datasource import WriteResult
 
 from jobs.formats.columns import Layout
+from jobs.pipeline.counts import count
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.errors import OutputError
-from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined
+from rerank.ranking.candidates import CANDIDATES, CandidateSets
 from rerank.ranking.reject import REJECTED
 from rerank.ranking.usage import USAGE
 from rerank.sizes import narrow_type, slices, wide_type
@@ -95,21 +95,6 @@ def rejected_slices(table: pa.Table, most_bytes: int) -> Iterator[pa.Table]:
     A query without candidates is one row, in which `doc_id` and `source_rank` are null.
     """
     return _flattened(table.select(["query_id", REJECTED]), REJECTED, most_bytes)
-
-
-def count(table: pa.Table) -> dict[str, float]:
-    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine."""
-    rejected = combined(table.column(REJECTED)).flatten()
-    without_candidates = rejected.field("source_rank").null_count
-    usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
-    queries_ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
-    return {
-        "queries_ranked": queries_ranked,
-        "queries_rejected": table.num_rows - queries_ranked,
-        "queries_without_candidates": without_candidates,
-        "pairs_rejected": len(rejected) - without_candidates,
-        **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
-    }
 
 
 def _flattened(table: pa.Table, list_column: str, most_bytes: int) -> Iterator[pa.Table]:
