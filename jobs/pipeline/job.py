@@ -11,7 +11,7 @@ from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, open_input
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.cluster import choose_pool, connect, disconnect, wait_for_room
+from jobs.pipeline.cluster import choose_pool, connect, disconnect, start_ray_data, wait_for_room
 from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, stage
@@ -130,6 +130,7 @@ def _on_cluster(
     wait_for_room(pool)
     reporter = start_counting()  # first: its worker starts while the model is looked at
     resolving = ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(config.scorer)
+    start_ray_data()  # meanwhile
     scorer, model, shipped_encoder = ray.get(resolving)
     if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
         scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
