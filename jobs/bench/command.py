@@ -10,6 +10,7 @@ from jobs.bench.pipeline import pipeline
 from jobs.bench.scorer import scorer
 from jobs.bench.server.serve import serve
 from jobs.bench.server.soak import soak
+from jobs.bench.startup import startup
 from jobs.bench.sweep import sweep
 from jobs.bench.tokenize import tokenize
 
@@ -17,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this m
 app.command("pipeline")(pipeline)
 app.command("scorer")(scorer)
 app.command("job")(job)
+app.command("startup")(startup)
 app.command("sweep")(sweep)
 app.command("serve")(serve)
 app.command("soak")(soak)

@@ -88,6 +88,21 @@ def disconnect() -> None:
         ray.shutdown()
 
 
+def start_ray_data() -> None:
+    """Start the actors that Ray Data keeps for itself, without waiting for them.
+
+    Ray Data starts them only when a dataset runs, and waits for the first one: a process that imports Ray Data.
+    """
+    with suppress(Exception):  # these functions are private; if they change, Ray Data starts its actors itself, later
+        from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
+        from ray.data._internal.execution.node_trackers import get_or_create_actor_location_tracker
+        from ray.data._internal.stats import get_or_create_stats_actor
+
+        get_or_create_stats_actor()
+        get_or_create_actor_location_tracker()
+        get_or_create_autoscaling_coordinator()
+
+
 def choose_pools(stages: Sequence[StageConfig]) -> list[Pool]:
     """Choose a pool for each stage on the connected cluster; see `plan_pool` and `plan_pools`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -7,13 +7,13 @@ from time import monotonic
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from xxhash import xxh3_64_hexdigest
 
-from jobs.pipeline.writer import count
-from rerank.cascade.handover import Handover
-from rerank.ranking.candidates import CandidateSets
+from rerank.cascade.handover import STAGE_USAGE, Handover
+from rerank.ranking.candidates import CandidateSets, combined
+from rerank.ranking.output_columns import REJECTED, USAGE
 
 PEAK = "peak_memory_bytes"
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -147,6 +147,42 @@ def start_counting() -> CountsReporter:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     start = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
     return CountsReporter(start(CountsActor).remote())
+
+
+def count(table: pa.Table) -> dict[str, float]:
+    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine.
+
+    For a cascade they are followed by the usage of each stage, as `stage_usage` names it.
+    """
+    rejected = combined(table.column(REJECTED)).flatten()
+    without_candidates = rejected.field("source_rank").null_count
+    usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
+    queries_ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
+    return {
+        "queries_ranked": queries_ranked,
+        "queries_rejected": table.num_rows - queries_ranked,
+        "queries_without_candidates": without_candidates,
+        "pairs_rejected": len(rejected) - without_candidates,
+        **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
+        **_count_stages(table),
+    }
+
+
+def stage_usage(stage: int, name: str) -> str:
+    """Return the name of a sum over one stage of a cascade, such as stage_1_tokens."""
+    return f"stage_{stage}_{name}"
+
+
+def _count_stages(table: pa.Table) -> dict[str, float]:
+    if STAGE_USAGE not in table.column_names or not table.num_rows:
+        return {}
+    lists = combined(table.column(STAGE_USAGE))
+    stages = len(lists) and len(lists[0])  # each query went through all of them
+    return {
+        stage_usage(stage + 1, field.name): pc.sum(pc.list_element(lists, stage).field(field.name)).as_py() or 0
+        for stage in range(stages)
+        for field in lists.type.value_type
+    }
 
 
 def block_digest(ranked: pa.Table) -> str:

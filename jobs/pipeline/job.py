@@ -14,6 +14,7 @@ from jobs.input.convert import TextConverter
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.cluster import choose_pools, connect, disconnect, wait_for_room
+from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
 from jobs.pipeline.progress import progress
@@ -156,6 +157,7 @@ def _on_cluster(
 ) -> Outcome:
     pools = choose_pools(config.all_stages)
     wait_for_room(*pools)
+    reporter = start_counting()  # first: its worker starts while the models are looked at
     loaded = load_stages(config.all_stages, pools)
     for found in loaded:
         check_readable(job_input.source, Kind(found.model.kind))
@@ -190,7 +192,7 @@ def _on_cluster(
     if engine is not None or encoder is not None:
         stages = [replace(stage, engine=engine, encoder=encoder or stage.encoder) for stage in stages]
     started = perf_counter()
-    with progress(total_pairs=source.pairs) as reporter:
+    with progress(reporter, total_pairs=source.pairs):
         rank_dataset(
             source,
             splits,
@@ -209,6 +211,8 @@ def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
     if not config.use_store:
         return None
     score_lookup = open_score_lookup(config.scores or join_uri(config.output, SCORES), model)
+    if not score_lookup.parts:
+        return score_lookup
     for damage in ray.get(ray.remote(damaged_parts).remote(score_lookup)):
         say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
     return score_lookup

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jobs.console import plural, say
-from jobs.pipeline.counts import Counts, CountsReporter, start_counting
+from jobs.pipeline.counts import Counts, CountsReporter
 
 _BAR_SECONDS = 0.5
 _LINE_SECONDS = 10.0
@@ -21,15 +21,14 @@ _WINDOW_SECONDS = 60.0  # the rate is that of the last minute
 
 
 @contextmanager
-def progress(*, total_pairs: int) -> Iterator[CountsReporter]:
-    """Show progress on stderr while the block runs; gives what workers report to."""
-    reporter = start_counting()
+def progress(reporter: CountsReporter, *, total_pairs: int) -> Iterator[None]:
+    """Show on stderr what was reported, while the block runs."""
     stop = Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
     thread = Thread(target=show, args=(reporter, total_pairs, stop), daemon=True)
     thread.start()
     try:
-        yield reporter
+        yield
     finally:
         stop.set()
         thread.join()

@@ -6,9 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from jobs.console import plural
-from jobs.pipeline.counts import PEAK
+from jobs.pipeline.counts import PEAK, stage_usage
 from jobs.pipeline.staging import PartReport
-from jobs.pipeline.writer import stage_usage
 from rerank.config import PassageSettings
 from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity

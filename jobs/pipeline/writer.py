@@ -7,7 +7,6 @@ from posixpath import dirname
 from time import perf_counter
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
@@ -16,10 +15,11 @@ from ray.data.datasource import WriteResult
 from jobs.formats.columns import Layout
 from jobs.formats.tables.hive import folder_of
 from jobs.formats.tables.partitioned import by_partition
+from jobs.pipeline.counts import count
 from jobs.pipeline.staging import ERRORS, PartReport, Staging, WrittenFile
 from rerank.cascade.handover import STAGE_USAGE
 from rerank.errors import OutputError
-from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns
+from rerank.ranking.candidates import CANDIDATES, CandidateSets, keep_columns
 from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.sizes import narrow_type, slices, wide_type
 from rerank.store.folder import Folder
@@ -121,42 +121,6 @@ def rejected_slices(table: pa.Table, most_bytes: int, *, key_names: Sequence[str
     and `source_rank` are null.
     """
     return _flattened(table.select(["query_id", *key_names, REJECTED]), REJECTED, most_bytes)
-
-
-def count(table: pa.Table) -> dict[str, float]:
-    """Return sums over a block: ranked and rejected queries and pairs, and the usage of the engine.
-
-    For a cascade they are followed by the usage of each stage, as `stage_usage` names it.
-    """
-    rejected = combined(table.column(REJECTED)).flatten()
-    without_candidates = rejected.field("source_rank").null_count
-    usage = dict(zip(table.schema.field(USAGE).type.names, combined(table.column(USAGE)).flatten(), strict=True))
-    queries_ranked = pc.sum(pc.greater(usage["pairs_ranked"], 0)).as_py() or 0
-    return {
-        "queries_ranked": queries_ranked,
-        "queries_rejected": table.num_rows - queries_ranked,
-        "queries_without_candidates": without_candidates,
-        "pairs_rejected": len(rejected) - without_candidates,
-        **{name: pc.sum(values).as_py() or 0 for name, values in usage.items()},
-        **_count_stages(table),
-    }
-
-
-def stage_usage(stage: int, name: str) -> str:
-    """Return the name of a sum over one stage of a cascade, such as stage_1_tokens."""
-    return f"stage_{stage}_{name}"
-
-
-def _count_stages(table: pa.Table) -> dict[str, float]:
-    if STAGE_USAGE not in table.column_names or not table.num_rows:
-        return {}
-    lists = combined(table.column(STAGE_USAGE))
-    stages = len(lists) and len(lists[0])  # each query went through all of them
-    return {
-        stage_usage(stage + 1, field.name): pc.sum(pc.list_element(lists, stage).field(field.name)).as_py() or 0
-        for stage in range(stages)
-        for field in lists.type.value_type
-    }
 
 
 def _flattened(table: pa.Table, list_column: str, most_bytes: int) -> Iterator[pa.Table]:

@@ -14,7 +14,6 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pyarrow import fs
 
 from rerank.errors import InputError, OutputError
@@ -42,6 +41,8 @@ def read_ranked(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _read_files(output: Location, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow.dataset as ds  # imports pandas, which takes half a second
+
     manifest = _manifest_bytes(output)
     if manifest is None:
         raise InputError(f"{output.uri}: there is no {MANIFEST}, so no finished result of rerank run")

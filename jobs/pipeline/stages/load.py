@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from jobs.pipeline.cluster import start_ray_data
 from jobs.pipeline.dataset import Pool, Stage
 from jobs.pipeline.score_lookup import ScoreLookup, resolve_and_ship
 from jobs.pipeline.stages.settings import StageConfig
@@ -45,6 +46,7 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
         ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(_scorer_of(stage))
         for stage, pool in zip(stages, pools, strict=True)
     ]
+    start_ray_data()  # meanwhile
     loaded = []
     for number, (stage, pool, resolved) in enumerate(zip(stages, pools, ray.get(resolving), strict=True), start=1):
         scorer, model, encoder = resolved

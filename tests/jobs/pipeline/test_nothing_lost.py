@@ -16,8 +16,9 @@ from jobs.input.limit import first_queries
 from jobs.input.query_ids import read_query_ids
 from jobs.input.source import Source, open_source
 from jobs.input.splits import plan_splits, read_split
+from jobs.pipeline.counts import count
 from jobs.pipeline.summary import Expected, check_nothing_lost
-from jobs.pipeline.writer import count, ranked_slices, rejected_slices
+from jobs.pipeline.writer import ranked_slices, rejected_slices
 from rerank import Reranker
 from rerank.errors import ModelError
 from rerank.prepare import prepare

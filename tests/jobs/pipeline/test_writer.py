@@ -9,9 +9,10 @@ import pytest
 
 from jobs.formats.columns import Layout
 from jobs.input.source import open_source
+from jobs.pipeline.counts import count
 from jobs.pipeline.output import stage
 from jobs.pipeline.staging import ERRORS
-from jobs.pipeline.writer import RankedSink, count, ranked_slices, rejected_slices
+from jobs.pipeline.writer import RankedSink, ranked_slices, rejected_slices
 from rerank.errors import OutputError
 from rerank.paths import locate
 from rerank.reranker import Reranker

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import Result
 
 from jobs.formats.columns import Layout
-from jobs.pipeline.counts import CountsActor, count_stage
+from jobs.pipeline.counts import CountsActor, count, count_stage
 from jobs.pipeline.progress import ProgressState
-from jobs.pipeline.writer import count, ranked_slices
+from jobs.pipeline.writer import ranked_slices
 from rerank import Reranker, ScorerConfig
 from rerank.cascade.handover import Handover
 from rerank.prepare import prepare
