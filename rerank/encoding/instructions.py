@@ -65,6 +65,18 @@ def slot_of_splice(chat: ChatTemplate, splice: Splice) -> InstructionSlot | None
     return None
 
 
+def default_instruction(chat: ChatTemplate) -> str:
+    """Return what stands in the place for an instruction if nobody gives one; empty if nothing does."""
+    splice = chat.splice()
+    slot = None if splice is None else slot_of_splice(chat, splice)
+    if splice is None or slot is None:
+        return chat.prompt
+    before, _, behind = slot.splice.prefix.partition(_MARK)
+    text = splice.prefix
+    is_there = len(text) >= len(before + behind) and text.startswith(before) and text.endswith(behind)
+    return text[len(before) : len(text) - len(behind)] if is_there else ""
+
+
 def slot_of_chat(chat: ChatTemplate) -> ChatSlot | None:
     """Return the place for an instruction in a template that is rendered for each pair; None if it has none."""
     try:

@@ -62,7 +62,10 @@ def test_a_language_model_reads_them_as_in_its_library(made, name):
         text = text if in_template else with_instruction(text, instruction)
         expected.append(library[0].preprocess([(text, DOCUMENTS[document])], prompt=prompt)["input_ids"][0].tolist())
     assert ids_of(pairs) == expected
-    assert inspect_model(exact(made(name))).instruction_place == encoder.instruction_place
+    inspection = inspect_model(exact(made(name)))
+    assert inspection.instruction_place == encoder.instruction_place
+    shown = {"qwen2-plain": "Find what answers the query", "gemma2": "Find what answers the query"}
+    assert inspection.instruction == (default or shown.get(name))
 
 
 def test_where_the_instruction_goes(made, folder_of, tmp_path):
