@@ -9,11 +9,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Ragged
-from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, query_tokens
 from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import ModelError
+from rerank.ranking.instructions import InstructionPlace, Instructions, in_front
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

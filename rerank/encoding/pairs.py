@@ -14,10 +14,10 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, VectorRows, offsets_of, spans
-from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.reading import Checkpoint, never_stop, read_tokens
 from rerank.encoding.truncate import pair_limit, refuse_truncated, truncate_longest_first
 from rerank.errors import ModelError
+from rerank.ranking.instructions import InstructionPlace, Instructions, in_front
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

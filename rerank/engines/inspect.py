@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from rerank.config import ScorerConfig
-from rerank.encoding.instructions import default_instruction
+from rerank.encoding.chat_template import default_instruction
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.text_roles import TextRoles
 from rerank.encoding.text_settings import TextSettings

@@ -12,11 +12,11 @@ from sentence_transformers import CrossEncoder
 
 from rerank.actor import RerankActor
 from rerank.batching.merge import merge
-from rerank.encoding.instructions import InstructionPlace, with_instruction
 from rerank.engines import load_encoder
 from rerank.engines.inspect import inspect_model
 from rerank.prepare import pair_hashes_of, prepare
 from rerank.ranking.candidates import CandidateSets
+from rerank.ranking.instructions import InstructionPlace, with_instruction
 from rerank.reranker import Reranker
 from rerank.store import StoredScores, hash_pairs
 from rerank.types import RerankRequest
