@@ -41,6 +41,7 @@ INTERNAL_COLUMNS = (
     LOGIT,
     REFUSED,
 )
+_QUERY_TEXTS, _CANDIDATE_TEXTS = ("text", "query", INSTRUCTION), ("text", "query", VECTORS)
 
 
 def prepare(
@@ -57,8 +58,7 @@ def prepare(
     With `lookup` (of a score store's snapshot) pairs carry their hashes, and pairs that it knows carry their logit and
     are not tokenised. Only the first `depth` candidates of a query are scored; None: all. Candidates that bring
     `vectors` of the model keep them instead of being tokenised. `instruction` is that of queries which bring none in a
-    column of this name. Raises InputError if columns are missing or of other
-    types.
+    column of this name. Raises InputError if columns are missing or of other types.
     """
     sets = CandidateSets.from_table(table)
     vectors = candidate_vectors(sets, encoder)
@@ -82,19 +82,18 @@ def prepare(
         sets, text_rows, encoder, digests=digests, with_query=sets.query_of[needed], instructions=instructions
     )
 
-    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", INSTRUCTION, *INTERNAL_COLUMNS)
-    candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
+    candidates = keep_columns(sets.candidates, without=INTERNAL_COLUMNS + (() if keep_text else _CANDIDATE_TEXTS))
     documents, places = _documents_by_query(pairs, text_rows, sets)
     query_lengths = np.zeros(sets.pair_count, dtype=np.int32)
     query_lengths[text_rows] = pairs.query_lengths
+    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
     if vectors is not None:
         vector_rows = rows[vectors.is_brought[rows]]
         query_lengths[vector_rows] = pairs.queries.lengths[sets.query_of[vector_rows]]  # of texts by themselves
-        candidates = candidates.append_column(DOCUMENT_VECTORS, vectors.rows.only(to_score).to_arrow())
-    columns = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths} | stored_columns | {REASON: reasons}
+        columns[DOCUMENT_VECTORS] = vectors.rows.only(to_score).to_arrow()
     for name, values in columns.items():
-        candidates = candidates.append_column(name, pa.array(values))
-    queries = keep_columns(sets.queries, without=dropped)
+        candidates = candidates.append_column(name, pa.array(values) if isinstance(values, np.ndarray) else values)
+    queries = keep_columns(sets.queries, without=INTERNAL_COLUMNS + (() if keep_text else _QUERY_TEXTS))
     for name, array in ((QUERY_TOKENS, pairs.queries.to_arrow()), (DOCUMENT_TOKENS, documents)):
         queries = queries.append_column(name, array)
     queries = queries.append_column(REASON, pa.array(query_reasons))
