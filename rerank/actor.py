@@ -14,7 +14,6 @@ from rerank.arrays import FloatArray
 from rerank.batching.admission import MAX_WAITING_BYTES
 from rerank.batching.batcher import Batcher
 from rerank.config import ScorerConfig
-from rerank.encoding.instructions import in_front
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.reading import Checkpoint
 from rerank.encoding.texts import TextEncoder, Texts
@@ -22,7 +21,7 @@ from rerank.engines import Engine, Kind, VectorEngine
 from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import look_up_again
-from rerank.ranking.instructions import effective_instruction
+from rerank.ranking.instructions import effective_instruction, in_front
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent

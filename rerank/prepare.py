@@ -60,6 +60,7 @@ INTERNAL_COLUMNS = (
     LOGIT,
     REFUSED,
 )
+_QUERY_TEXTS, _CANDIDATE_TEXTS = ("text", "query", INSTRUCTION), ("text", "query", VECTORS)
 
 
 def prepare(
@@ -114,9 +115,8 @@ def prepare(
     documents, places = _documents_by_query(pairs, text_rows, paired)
     query_lengths = np.zeros(paired.pair_count, dtype=np.int32)
     query_lengths[text_rows] = pairs.query_lengths
-    dropped = INTERNAL_COLUMNS if keep_text else ("text", "query", INSTRUCTION, *INTERNAL_COLUMNS)
-    candidates = keep_columns(sets.candidates, without=dropped if keep_text else (*dropped, VECTORS))
-    queries = keep_columns(sets.queries, without=dropped)
+    candidates = keep_columns(sets.candidates, without=INTERNAL_COLUMNS + (() if keep_text else _CANDIDATE_TEXTS))
+    queries = keep_columns(sets.queries, without=INTERNAL_COLUMNS + (() if keep_text else _QUERY_TEXTS))
     columns: dict[str, Any] = {DOCUMENT_PLACE: places, QUERY_LENGTH: query_lengths, **stored_columns}
     if vectors is not None:
         vector_rows = rows[vectors.is_brought[rows]]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from rerank.encoding.instructions import InstructionPlace, Instructions
 
 from jobs.bench.options import Output, report
 from jobs.bench.turns import further_rate
@@ -18,11 +19,11 @@ from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
 from rerank.arrays import IntArray, Offsets, Ragged
-from rerank.encoding.instructions import InstructionPlace, Instructions
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.engines import Scores
 from rerank.errors import OutputError
+from rerank.ranking.instructions import InstructionPlace, Instructions
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from xxhash import xxh3_64_hexdigest
 
 from rerank.cascade.handover import STAGE_USAGE, Handover
 from rerank.ranking.candidates import CandidateSets, combined

@@ -1,7 +1,10 @@
-"""Render a pair by a model's chat template, as sentence-transformers does: messages with a role for each text."""
+"""Render a pair by a model's chat template, as sentence-transformers does: messages with a role for each text.
+
+The system message is the place for an instruction, if the template renders it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rerank.errors import ModelError
@@ -12,7 +15,7 @@ _FLAT_TYPES = frozenset({"apertus", "deepseek_v3", "gpt_oss", "seed_oss"})  # wh
 _ROLES = ("query", "document")
 # A pair, and the same with another query or another document: what does not change the text does not reach the model.
 _ROLE_PROBES = (("alpha", "bravo"), ("charlie", "bravo"), ("alpha", "foxtrot"))
-_QUERY, _DOCUMENT = "Zq7QUERYq7Z", "Zd8DOCUMENTd8Z"
+_QUERY, _DOCUMENT, _INSTRUCTION = "Zq7QUERYq7Z", "Zd8DOCUMENTd8Z", "Zi9INSTRUCTIONi9Z"
 # Texts that a template might change: white space, markup, quotes, escapes, other scripts.
 TEXT_PROBES = (
     ("what is this?", "It is a probe."),
@@ -24,6 +27,7 @@ TEXT_PROBES = (
     ("Was kostet's?", "50 € — «gratuit» … 配送状況。 🙂"),
     ("x", "'s ... :: \u00a0"),
 )
+_INSTRUCTION_PROBES = ("Find the answer.", " two\nlines, {{ x }} <b> ", "Was ist gefragt? 配送状況")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +103,71 @@ class Splice:
     def render(self, query: str, document: str) -> str:
         """Return the text that the model reads for a pair."""
         return f"{self.prefix}{self.clean(query)}{self.middle}{self.clean(document)}{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSlot:
+    """The place for an instruction before the query: `splice` has a mark there.
+
+    Instructions are stripped if `strips`.
+    """
+
+    splice: Splice
+    strips: bool
+
+    def fill(self, instruction: str) -> Splice:
+        """Return the constant text with this instruction instead of the model's own."""
+        text = instruction.strip() if self.strips else instruction
+        return replace(self.splice, prefix=self.splice.prefix.replace(_INSTRUCTION, text))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSlot:
+    """The place for an instruction anywhere in a template that is rendered for each pair."""
+
+    chat: ChatTemplate
+
+    def fill(self, instruction: str) -> ChatTemplate:
+        """Return the template with this instruction instead of the model's own."""
+        return replace(self.chat, prompt=instruction)
+
+
+def slot_of_splice(chat: ChatTemplate, splice: Splice) -> InstructionSlot | None:
+    """Return the place for an instruction in the constant text before the query; None if it has none there."""
+    try:
+        marked = replace(chat, prompt=_INSTRUCTION).splice()
+        if marked is None or marked.prefix.count(_INSTRUCTION) != 1 or replace(marked, prefix=splice.prefix) != splice:
+            return None
+        for strips in (False, True):
+            slot = InstructionSlot(marked, strips)
+            if all(_fills_as(chat, slot, instruction) for instruction in _INSTRUCTION_PROBES):
+                return slot
+    except Exception:  # Jinja's, or the template's own: it may refuse system messages
+        return None
+    return None
+
+
+def default_instruction(chat: ChatTemplate) -> str:
+    """Return what stands in the place for an instruction if nobody gives one; empty if nothing does."""
+    splice = chat.splice()
+    slot = None if splice is None else slot_of_splice(chat, splice)
+    if splice is None or slot is None:
+        return chat.prompt
+    before, _, behind = slot.splice.prefix.partition(_INSTRUCTION)
+    text = splice.prefix
+    is_there = len(text) >= len(before + behind) and text.startswith(before) and text.endswith(behind)
+    return text[len(before) : len(text) - len(behind)] if is_there else ""
+
+
+def slot_of_chat(chat: ChatTemplate) -> ChatSlot | None:
+    """Return the place for an instruction in a template that is rendered for each pair; None if it has none."""
+    try:
+        rendered = replace(chat, prompt=_INSTRUCTION).render("alpha", "bravo")
+    except Exception:  # as in `slot_of_splice`
+        return None
+    return ChatSlot(chat) if rendered.count(_INSTRUCTION) == 1 else None
+
+
+def _fills_as(chat: ChatTemplate, slot: InstructionSlot, instruction: str) -> bool:
+    filled, rendered = slot.fill(instruction), replace(chat, prompt=instruction)
+    return all(filled.render(*pair) == rendered.render(*pair) for pair in TEXT_PROBES[:3])

@@ -15,6 +15,7 @@ from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, q
 from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads, read_starts
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
 from rerank.errors import ModelError
+from rerank.ranking.instructions import InstructionPlace, Instructions, in_front
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

@@ -19,6 +19,7 @@ from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_to
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated, truncate_longest_first
 from rerank.encoding.windows import Windows, WindowTokenizer
 from rerank.errors import ModelError
+from rerank.ranking.instructions import InstructionPlace, Instructions, in_front
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

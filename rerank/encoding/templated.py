@@ -13,17 +13,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of
-from rerank.encoding.chat_template import TEXT_PROBES, Splice
-from rerank.encoding.instructions import (
-    InstructionPlace,
-    Instructions,
-    InstructionSlot,
-    with_instruction,
-)
+from rerank.encoding.chat_template import TEXT_PROBES, InstructionSlot, Splice
+from rerank.encoding.instructions import InstructionPlace, Instructions, InstructionSlot, with_instruction
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated
 from rerank.errors import ModelError
+from rerank.ranking.instructions import InstructionPlace, Instructions, with_instruction
 from rerank.ranking.relevance import Relevance
 from rerank.types import AS_THE_MODEL, TokenLimits
 

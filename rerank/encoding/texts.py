@@ -17,7 +17,6 @@ from tokenizers.normalizers import Sequence as Normalizers
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of, spans
 from rerank.config import ScorerConfig
-from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.text_roles import Role, TextRoles, vector_width
@@ -25,6 +24,7 @@ from rerank.encoding.tokenizer import length_limit, load_parts
 from rerank.encoding.truncate import pair_limit, refuse_truncated
 from rerank.errors import InputError, ModelError
 from rerank.model_files import ModelFiles
+from rerank.ranking.instructions import InstructionPlace, Instructions, in_front
 from rerank.ranking.relevance import Relevance
 from rerank.ranking.vectors import VectorFormat
 from rerank.types import AS_THE_MODEL, Output, TokenLimits

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from rerank.config import ScorerConfig
-from rerank.encoding.instructions import slot_of_chat, slot_of_splice
+from rerank.encoding.chat_template import slot_of_chat, slot_of_splice
 from rerank.encoding.pair_call import PairCallEncoder
 from rerank.encoding.pairs import Encoder, PairEncoder, UnjoinableError
 from rerank.encoding.rendered import RenderedEncoder

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from rerank.config import ScorerConfig
+from rerank.encoding.chat_template import default_instruction
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.text_roles import TextRoles
 from rerank.encoding.text_settings import TextSettings
@@ -88,9 +89,13 @@ def inspect_model(config: ScorerConfig) -> Inspection:
 
 
 def _prompt(config: ScorerConfig, encoder: PairEncoder) -> str:
-    """Return what the model puts before queries."""
+    """Return what the model puts before queries, or in the place for an instruction, if it has a default for it."""
     files = ModelFiles.of(config)
-    return TextRoles.of(files).query.prompt if isinstance(encoder, TextEncoder) else TextSettings.of(files).prompt
+    if isinstance(encoder, TextEncoder):
+        return TextRoles.of(files).query.prompt
+    settings = TextSettings.of(files)
+    chat = settings.chat_template(load_tokenizer(config), load_settings(config).model_type)
+    return settings.prompt if chat is None else default_instruction(chat)
 
 
 def template_text(config: ScorerConfig, encoder: PairEncoder) -> str:

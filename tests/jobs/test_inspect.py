@@ -32,6 +32,7 @@ def test_it_says_how_texts_by_themselves_are_read(folder_of, tmp_path):
     assert told["kind"] == "late interaction" and told["engine"] == "packed"
     assert told["template"] == "[CLS] find: {query} [SEP] | [CLS] {document} [SEP]"
     assert told["instruction"] == "find: "
+    assert told["instruction_place"] == "in front of the query"
     assert told["relevance"].startswith("the logit divided by the number of query")
 
 

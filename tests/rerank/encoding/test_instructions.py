@@ -12,11 +12,11 @@ from sentence_transformers import CrossEncoder
 
 from rerank.actor import RerankActor
 from rerank.batching.merge import merge
-from rerank.encoding.instructions import InstructionPlace, with_instruction
 from rerank.engines import load_encoder
 from rerank.engines.inspect import inspect_model
 from rerank.prepare import pair_hashes_of, prepare
 from rerank.ranking.candidates import CandidateSets
+from rerank.ranking.instructions import InstructionPlace, with_instruction
 from rerank.reranker import Reranker
 from rerank.store import StoredScores, hash_pairs
 from rerank.types import RerankRequest
@@ -62,7 +62,10 @@ def test_a_language_model_reads_them_as_in_its_library(made, name):
         text = text if in_template else with_instruction(text, instruction)
         expected.append(library[0].preprocess([(text, DOCUMENTS[document])], prompt=prompt)["input_ids"][0].tolist())
     assert ids_of(pairs) == expected
-    assert inspect_model(exact(made(name))).instruction_place == encoder.instruction_place
+    inspection = inspect_model(exact(made(name)))
+    assert inspection.instruction_place == encoder.instruction_place
+    shown = {"qwen2-plain": "Find what answers the query", "gemma2": "Find what answers the query"}
+    assert inspection.instruction == (default or shown.get(name))
 
 
 def test_where_the_instruction_goes(made, folder_of, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from rerank.errors import InputError
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.reject import Reason, check
-from rerank.ranking.vectors import VectorFormat, holds_vectors, read_vectors
+from rerank.ranking.vectors import VectorFormat, _are_finite, holds_vectors, read_vectors
 
 TOKENS, SINGLE = VectorFormat(2, is_single=False), VectorFormat(2, is_single=True)
 FLOATS = (pa.float16(), pa.float32(), pa.float64())
@@ -117,3 +117,12 @@ def test_a_candidate_needs_a_text_or_vectors():
         Reason.OK,
         Reason.DOC_ID_NULL,
     ]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_numbers_that_are_not_finite_are_found_by_their_bits(dtype):
+    limits = np.finfo(dtype)
+    finite = np.array([0, -0.0, 1, -1, limits.max, limits.min, limits.tiny, -limits.smallest_subnormal], dtype=dtype)
+    assert _are_finite(finite) and _are_finite(finite[:0])
+    for other in (np.inf, -np.inf, np.nan, -np.nan):
+        assert not _are_finite(np.append(finite, dtype(other)))
