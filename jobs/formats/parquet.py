@@ -29,7 +29,7 @@ def list_files(location: Location, suffixes: tuple[str, ...]) -> list[str]:
     A glob matches files of any name, and folders whose files are then listed; only `**` matches across folders.
     Raises InputError if there is nothing.
     """
-    root = _root(location)
+    root = root_of(location)
     info = Location(location.uri, location.filesystem, root).info()
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location.uri}: no such file or directory")
@@ -46,7 +46,7 @@ def would_list(location: Location, path: str) -> bool:
 
 
 def _listed(location: Location, suffixes: tuple[str, ...]) -> Callable[[str], bool]:
-    root = _root(location)
+    root = root_of(location)
     inside = f"{root.rstrip('/')}/"
     matches = None if root == location.path else re.compile(glob_translate(location.path)).match
 
@@ -62,7 +62,7 @@ def _listed(location: Location, suffixes: tuple[str, ...]) -> Callable[[str], bo
     return listed
 
 
-def _root(location: Location) -> str:
+def root_of(location: Location) -> str:
     """Return the deepest folder that contains all matches of a glob, or the path itself if it is no glob."""
     parts = location.path.split("/")
     fixed = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))
