@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from rerank.encoding.instructions import InstructionPlace, Instructions
 
 from jobs.bench.options import Output, report
 from jobs.bench.turns import further_rate

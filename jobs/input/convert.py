@@ -6,6 +6,7 @@ lines at a time, and written below the output folder, where all nodes find them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from posixpath import dirname
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,24 +73,30 @@ def _convert(
                 _check_header(file, named.column_names, role, renames)
             yield named
 
-    folder.filesystem.create_dir(folder.path, recursive=True)
-    schema, is_whole = _write(table.files, parts, folder, None, _Limit(queries, renames))
+    targets = [  # in the folders of their partitions, whose keys are columns
+        folder.join(*table.partition_of(file), f"{number:05d}.parquet") for number, file in enumerate(table.files)
+    ]
+    schema, is_whole = _write(table.files, targets, parts, None, _Limit(queries, renames))
     if schema is None:
         raise InputError(f"{table.location.uri}: holds no rows")
     if not is_whole:  # later lines have other columns than the first ones: all of them are known now
-        _write(table.files, parts, folder, schema, _Limit(queries, renames))
+        _write(table.files, targets, parts, schema, _Limit(queries, renames))
 
 
 def _write(
-    files: Sequence[Location], parts: Parts, folder: Location, schema: pa.Schema | None, limit: "_Limit"
+    files: Sequence[Location],
+    targets: Sequence[Location],
+    parts: Parts,
+    schema: pa.Schema | None,
+    limit: "_Limit",
 ) -> tuple[pa.Schema | None, bool]:
-    """Write each file as one Parquet file with the schema of all parts, as far as it is known.
+    """Write each file as the Parquet file beside it in `targets`, with the schema of all parts, as far as it is known.
 
     Return the schema of all parts, and whether all are written with it. Nothing is written from the part on that does
     not fit the schema of those before it. Raises InputError if types contradict each other.
     """
     is_whole = True
-    for number, file in enumerate(files):
+    for file, target in zip(files, targets, strict=True):
         rows = 0
         with ExitStack() as opened:
             writer: pq.ParquetWriter | None = None
@@ -98,7 +105,7 @@ def _write(
                 is_whole = is_whole and (schema is None or unified == schema)
                 schema, rows = unified, rows + part.num_rows
                 if is_whole:
-                    writer = writer or opened.enter_context(_writer(folder.join(f"{number:05d}.parquet"), schema))
+                    writer = writer or opened.enter_context(_writer(target, schema))
                     writer.write_table(_fitted(part, schema))
                 if limit.is_passed(part):
                     return schema, is_whole
@@ -123,6 +130,7 @@ def _fitted(part: pa.Table, schema: pa.Schema) -> pa.Table:
 @contextmanager
 def _writer(target: Location, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     try:
+        target.filesystem.create_dir(dirname(target.path), recursive=True)
         with (
             target.filesystem.open_output_stream(target.path) as stream,
             pq.ParquetWriter(stream, schema, compression="zstd") as writer,

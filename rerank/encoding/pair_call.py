@@ -10,7 +10,6 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged
-from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, document_tokens, query_tokens
 from rerank.encoding.reading import Checkpoint, chunks, first_characters, never_stop, read_heads, read_starts
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, VectorRows, offsets_of, spans
-from rerank.encoding.instructions import InstructionPlace, Instructions, in_front
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated, truncate_longest_first
 from rerank.encoding.windows import Windows, WindowTokenizer

@@ -7,7 +7,6 @@ from tokenizers import Encoding, Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged
 from rerank.encoding.chat_template import ChatSlot, ChatTemplate, InstructionSlot, Splice
-from rerank.encoding.instructions import ChatSlot, InstructionPlace, Instructions, InstructionSlot, in_front
 from rerank.encoding.pairs import EncodedPairs, PairTemplate
 from rerank.encoding.reading import Checkpoint, chunks, never_stop, read_starts
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated

@@ -14,7 +14,6 @@ from tokenizers import Tokenizer
 
 from rerank.arrays import IntArray, Offsets, Ragged, offsets_of
 from rerank.encoding.chat_template import TEXT_PROBES, InstructionSlot, Splice
-from rerank.encoding.instructions import InstructionPlace, Instructions, InstructionSlot, with_instruction
 from rerank.encoding.pairs import EncodedPairs, PairTemplate, UnjoinableError
 from rerank.encoding.reading import Checkpoint, never_stop, read_starts, read_tokens
 from rerank.encoding.truncate import beside_a_query, pair_limit, refuse_truncated

@@ -70,6 +70,14 @@ def test_plans_each_stage_of_a_cascade(tmp_path: Path, folder_of: Callable[[str]
     assert ["stage", "2", "pairs", "to", "score", "8"] in lines and ["stage", "2", "keep", "all"] in lines
 
 
+def test_text_is_planned_as_parquet_is_and_nothing_is_left(tmp_path: Path) -> None:
+    pairs_table(ROWS).to_pandas().to_json(tmp_path / "in.jsonl", orient="records", lines=True)
+    before = sorted(tmp_path.rglob("*"))
+    told = json.loads(CliRunner().invoke(app, ["plan", str(tmp_path / "in.jsonl"), "--limit", "3", "--json"]).stdout)
+    assert (told["layout"], told["files"], told["queries"], told["pairs"]) == ("pairs", 1, 3, 15)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_knows_what_the_store_has(source: Input, tmp_path: Path) -> None:
     _, identity, _ = resolve(ScorerConfig())
     table = pairs_table(ROWS[:2])

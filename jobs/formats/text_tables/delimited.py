@@ -37,6 +37,8 @@ def read_delimited(
             return
         skipped, header = head.pop(0)
         names = [name or UNNAMED for name in next(_rows([header], is_csv=is_csv))]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"{file.uri}: line {skipped}: two columns are called {twice!r}")
     if not head:
         return
     try:

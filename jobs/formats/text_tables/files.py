@@ -8,7 +8,7 @@ from posixpath import relpath
 import pyarrow as pa
 from pyarrow import fs
 
-from jobs.formats.parquet import list_files
+from jobs.formats.parquet import list_files, root_of
 from jobs.formats.text import suffix_of
 from jobs.formats.text_tables.delimited import read_delimited
 from jobs.formats.text_tables.json_lines import read_json_lines
@@ -52,6 +52,11 @@ class TextTable:
     def has_header(self) -> bool:
         """Return True if the first line of each file has the names of the columns."""
         return not self.names and self.format in (TextFormat.CSV, TextFormat.TSV)
+
+    def partition_of(self, file: Location) -> tuple[str, ...]:
+        """Return the folders of a Hive partition that one of the files lies in, such as `date=2026-01-01`."""
+        folders = relpath(file.path, root_of(self.location)).split("/")[:-1]
+        return tuple(folder for folder in folders if "=" in folder)
 
     def read(self, file: Location, *, numbers: Sequence[str] = ()) -> Iterator[pa.Table]:
         """Yield the rows of one of the files, in tables of a few megabytes. Raises InputError that names the line.

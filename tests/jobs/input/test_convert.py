@@ -138,6 +138,18 @@ def test_a_table_is_read_as_its_rows_in_parquet_are(tmp_path: Path, name: str) -
     assert (read.queries, len(read.repeated)) == (2, 0)
 
 
+@pytest.mark.parametrize("uri", ["in", "in/*/*.jsonl"])
+def test_files_stay_in_the_folders_of_their_partitions(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number in (0, 2):
+        write_lines(tmp_path / "in" / f"date=2026-01-0{number}" / "a.jsonl", PAIRS[number : number + 2])
+    read = opened(tmp_path, tmp_path / uri)
+    assert isinstance(read.source, Source) and plain(pairs_of(read)) == plain(PAIRS)
+    written = [str(Path(group.path).parent.relative_to(tmp_path / "scratch")) for group in read.source.row_groups]
+    folders = [f"candidates.parquet/date=2026-01-0{number}" for number in (0, 2)]
+    assert list(dict.fromkeys(written)) == folders
+
+
 def test_pairs_in_any_order_are_regrouped(tmp_path: Path) -> None:
     FRAME.iloc[[0, 2, 1]].to_csv(tmp_path / "a.csv")
     with pytest.raises(InputError, match=r"a.csv: rows are not clustered by query"):

@@ -54,6 +54,7 @@ BAD: dict[str, tuple[bytes | str, dict[str, Any], str]] = {
     "too few columns": ("a\tb\n1\t2\n3\n", {"is_csv": False}, "line 3: expected 2 columns, found 1: '3'"),
     "no header, too few columns": ("1,2\n3\n", {"names": ["a", "b"]}, "line 2: expected 2 columns, found 1: '3'"),
     "no UTF-8": (b"a,b\n1,2\n1,\xff\n", {}, "line 3: not UTF-8 text"),
+    "a name twice": ("\na,b,a\n1,2,3\n", {}, "line 2: two columns are called 'a'"),
     "no number": ("a,score\n1,2\n1,high\n", {"numbers": ["score"]}, "line 3: score must be a number, got 'high'"),
     "after a very long field": (f"a,b\n{'x' * 200_000},1\n1\n", {}, "line 3: expected 2 columns, found 1: '1'"),
 }
