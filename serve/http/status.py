@@ -92,6 +92,11 @@ def add_open_routes(api: FastAPI, server: Server) -> None:
     async def playground() -> Response:
         return Response(_PLAYGROUND.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
+    @api.get("/v1/cluster/auth")
+    async def needs_key() -> dict[str, bool]:
+        """Return whether requests need an API key: Xinference's client sends its own only then."""
+        return {"auth": server.api_keys is not None}
+
     @api.get("/weaviate/.well-known/live", status_code=204)
     async def weaviate_live() -> None:
         """Return 204 while this process runs."""

@@ -202,3 +202,9 @@ def test_with_a_key_it_is_and_probes_need_none(client):
     assert client("/v1/rerank", json=BODY, headers={"Authorization": "Bearer secret"}).status_code == 200
     assert client("/v1/models", "GET", headers={"Authorization": "Bearer other"}).status_code == 200
     assert client("/healthz", "GET").status_code == client("/readyz", "GET").status_code == 200
+
+
+def test_who_has_no_key_yet_may_ask_whether_one_is_needed(client):
+    assert client("/v1/cluster/auth", "GET").json() == {"auth": True}
+    assert client("/v1/models/length", "GET").status_code == client("/weaviate/meta", "GET").status_code == 401
+    assert client("/weaviate/.well-known/ready", "GET").status_code == 204

@@ -17,12 +17,9 @@ from serve.wires.write import in_input_order
 __all__ = ["STATUS", "Body", "error", "parse"]
 
 _LABEL = "LABEL_0"  # the only one of a reranker, as in /info
-_PAIR = {"type": "array", "prefixItems": [{"type": "string", "pattern": r"\S"}, {"type": "string"}], "items": False}
-_EXACT_PAIR = {**_PAIR, "minItems": 2}
+_PAIR = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
 
-Inputs = Annotated[
-    list[Any], WithJsonSchema({"anyOf": [_EXACT_PAIR, {"type": "array", "items": _EXACT_PAIR, "minItems": 1}]})
-]
+Inputs = Annotated[list[Any], WithJsonSchema({"anyOf": [_PAIR, {"type": "array", "items": _PAIR, "minItems": 1}]})]
 
 
 class Body(Options):

@@ -12,7 +12,7 @@ def main(url: str) -> None:
     asked = {"model": "length", "query": "q", "documents": DOCUMENTS, "rank_fields": ["title"]}
     ranked = client.rerank.create(**asked, top_n=2, return_documents=True)
     assert [(place.index, place.relevance_score) for place in ranked.results] == [(1, 0.95257413), (2, 0.8807971)]
-    assert [place.document["text"] for place in ranked.results] == ["sixsix", "five5"]
+    assert [place.document.text for place in ranked.results] == ["sixsix", "five5"]
     assert ranked.usage.total_tokens == 15
     try:
         client.rerank.create(**{**asked, "model": "none"})

@@ -109,7 +109,8 @@ def test_where_there_are_keys_the_page_asks_for_one_and_the_probes_do_not():
     open_paths = {
         path for path, methods in document["paths"].items() for one in methods.values() if "security" not in one
     }
-    assert open_paths == {"/health", "/healthz", "/readyz", "/weaviate/.well-known/live", "/weaviate/.well-known/ready"}
+    weaviate = {"/weaviate/.well-known/live", "/weaviate/.well-known/ready"}
+    assert open_paths == {"/health", "/healthz", "/readyz", "/v1/cluster/auth", *weaviate}
 
 
 @pytest.mark.parametrize(("operation", "mode"), SENT, ids=lambda value: getattr(value, "label", value))

@@ -117,6 +117,10 @@ def test_a_model_that_is_not_served_cannot_be_described(client):
     assert answer.json()["message"] == "model 'org/none' is not served here, accepted are 'length'"
 
 
+def test_xinference_s_client_need_not_send_a_key_where_none_is_needed(client):
+    assert client("/v1/cluster/auth", "GET").json() == {"auth": False}
+
+
 def test_weaviate_finds_its_probes_and_a_description(client):
     for probe in ("live", "ready"):
         answer = client(f"/weaviate/.well-known/{probe}", "GET")
