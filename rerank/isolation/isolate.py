@@ -28,6 +28,8 @@ _PIECES = 16
 # A block that takes long is scored in quarters, so that its progress is seen.
 _SLICES = 4
 _PAIRS_PER_SLICE = 64
+# A block of documents with many passages is scored in slices of as many pairs as a large block without passages has.
+_MOST_PAIRS_PER_SLICE = 32_768
 # Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
 _DEATHS = 2
 
@@ -129,6 +131,7 @@ class FaultIsolation:
     def _slices(self, indices: IntArray) -> list[IntArray]:
         """Split the indices into slices. Several are sorted by length, longest first, so that each packs well."""
         count = min(_SLICES, len(indices) // _PAIRS_PER_SLICE) if self._in_slices else 1
+        count = max(count, -(-len(indices) // _MOST_PAIRS_PER_SLICE))
         if count <= 1:
             return [indices]
         order = np.argsort(-self._pairs.lengths[indices], kind="stable")

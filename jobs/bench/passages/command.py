@@ -1,7 +1,6 @@
 """`rerank bench passages`: what a document costs by its length, truncated and by passages, and a nightly run."""
 
-from collections.abc import Callable
-from functools import partial
+from time import process_time
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import typer
 
 from jobs.bench.options import Device, Model, Output, Rounds, report
 from jobs.bench.passages.documents import changed, document
-from jobs.bench.turns import in_turns
 from jobs.console import say
 from jobs.exits import exit_codes
 from rerank.config import BUNDLED, ScorerConfig, parse_config
@@ -51,16 +49,20 @@ def passages(
 
 
 def cost(config: ScorerConfig, paragraphs: int, *, documents: int, rounds: int) -> dict[str, Any]:
-    """Return milliseconds per document of this many paragraphs, by passages and truncated: medians of the rounds."""
+    """Return milliseconds of processor time per document of this many paragraphs, by passages and truncated.
+
+    They are medians of the rounds, of all threads together, for other programs do not change them much.
+    """
     rng = np.random.default_rng(paragraphs)
     texts = [document(rng, paragraphs) for _ in range(documents)]
     by_passages = Reranker(config)
     truncated = Reranker(config.model_copy(update={"passages": None}), engine=by_passages.engine)
-    runs: list[tuple[str, Callable[[], int]]] = [
-        (name, partial(_tokens_of, reranker, texts))
-        for name, reranker in (("passages", by_passages), ("truncated", truncated))
-    ]
-    _, seconds = in_turns(runs, rounds=rounds)
+    seconds = np.empty((rounds, 2))
+    for turn in range(-1, rounds):  # the first one warms up
+        for place, reranker in enumerate((by_passages, truncated)):
+            started = process_time()
+            reranker.rank(_QUERY, texts)
+            seconds[max(turn, 0), place] = process_time() - started
     passages_ms, truncated_ms = (np.median(seconds, axis=0) * 1000 / documents).tolist()
     lengths = [len(starts) for starts in by_passages.encoder.token_starts(texts, 2**31 - 1)]
     ranked = by_passages.rank(_QUERY, texts)
@@ -71,10 +73,6 @@ def cost(config: ScorerConfig, paragraphs: int, *, documents: int, rounds: int) 
         "milliseconds": round(passages_ms, 2),
         "milliseconds_truncated": round(truncated_ms, 2),
     }
-
-
-def _tokens_of(reranker: Reranker, texts: list[str]) -> int:
-    return reranker.rank(_QUERY, texts).tokens
 
 
 def rescored(splitter: Splitter, *, documents: int, share: float) -> dict[str, Any]:
