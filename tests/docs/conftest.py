@@ -50,6 +50,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs.to_parquet(folder / "candidates.parquet")
     pairs.rename(columns={"text": "body"}).to_parquet(folder / "articles.parquet")
     pairs.sort_values("doc_id").to_parquet(folder / "unsorted.parquet")
+    dated = pairs.assign(date=pairs["query_id"].map({"q1": "2026-01-01", "q2": "2026-01-02"}))
+    dated.to_parquet(folder / "events", partition_cols=["date"])
     pairs[["query_id", "doc_id", "score"]].to_parquet(folder / "run.parquet")
     pd.DataFrame({"doc_id": TEXTS.keys(), "text": TEXTS.values()}).to_parquet(folder / "corpus.parquet")
     queries = {query_id: query for query_id, (query, _) in QUERIES.items()}

@@ -197,5 +197,5 @@ def test_a_run_reads_and_writes_partitions(
     (error,) = pq.read_table(tmp_path / "out" / ERRORS).to_pylist()
     assert (error["query_id"], error["day"], error["reason"]) == ("q4", "2026-01-02", "query is blank")
     refused = rerank_here(tmp_path / "in", tmp_path / "other", "--trec", tmp_path / "run.trec")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "a TREC run has no column for partitions, found 1 query id in more than one" in refused.stderr
