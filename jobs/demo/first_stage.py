@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TypedDict
 
-import bm25s
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -57,6 +56,8 @@ def retrieve(documents: pa.Table, questions: pa.Table, *, depth: int = 100) -> p
     """
     if depth < 1:
         raise ConfigError(f"depth must be at least 1, got {depth}")
+    import bm25s  # imports SciPy, which no other command needs
+
     index = bm25s.BM25(k1=0.9, b=0.4)
     index.index(_words(documents["text"].to_pylist()), show_progress=False)
     retrieved: list[NDArray[np.int64]] = []
@@ -88,6 +89,8 @@ def _words(texts: list[str]) -> list[list[str]]:
     short list they would weigh more than what the question is about.
     """
     spaced = [CAMEL_HUMP.sub(" ", text) for text in texts]
+    import bm25s
+
     words: list[list[str]] = bm25s.tokenize(
         spaced, token_pattern=r"[^\W_]+", stopwords="english_plus", return_ids=False, show_progress=False
     )

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import numpy as np
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Body = Mapping[str, Any]
 
@@ -62,7 +64,10 @@ class Load:
 class Client:
     """Sends load to a server over HTTP."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: "aiohttp.ClientSession", url: str) -> None:
+        from aiohttp import ClientError  # here, for aiohttp takes a quarter of a second that no other command needs
+
+        self._errors = (TimeoutError, ClientError)
         self._session = session
         self._url = f"{url}/v1/rerank"
 
@@ -74,7 +79,7 @@ class Client:
                 status, content = response.status, await response.read()
             if status == 200 and (results := len(json.loads(content)["results"])) != len(body["documents"]):
                 raise ValueError(f"the response must have {len(body['documents'])} results, got {results}")
-        except (TimeoutError, aiohttp.ClientError):
+        except self._errors:
             status = NO_ANSWER
         load.add(status, time.perf_counter() - started, len(body["documents"]))
 
@@ -116,6 +121,8 @@ class Client:
 async def connected(url: str, *, key: str | None = None) -> AsyncIterator[Client]:
     """Yield a client of a server, without a limit on connections: that would add a queue in the client."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
