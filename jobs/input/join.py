@@ -109,7 +109,7 @@ class RunJoin:
         A row without a query_id, which is rejected, keeps only its doc_id and its score.
         """
         by = "query_id" if self.corpus is None else "doc_id"
-        kept = wide_id(self.query_ids.filter(pa.array(self.partitions == self.rows.partitions.numbers[number])))
+        kept = self.query_ids.filter(pa.array(self.partitions == self.rows.partitions.numbers[number]))
         for table in self._read(self._rows, number, by=by, prefix=ROW, is_text=False):
             if not self.is_limited:
                 yield table

@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from jobs.bench.gpu.exactness import encoded
+from jobs.bench.language_model import make_language_model
 from jobs.bench.options import Lengths
 from jobs.bench.scoring import measure, synthetic_sets, texts_of
 from rerank.config import ScorerConfig
@@ -22,6 +23,7 @@ from rerank.engines.device.choices import pick_device
 from rerank.ranking.candidates import CandidateSets
 from rerank.reranker import Reranker
 
+LANGUAGE_MODEL = "language model"  # of Qwen3-Reranker-0.6B's shape, but for its settings
 _TRACED_BELOW = 0.5  # of the peak of the device's matrix products
 
 
@@ -37,35 +39,28 @@ class Shape:
 
 _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_QWEN3 = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-    "vocab_size": 151_669,
-}
 SHAPES = (
     Shape("MiniLM-L6", "Bert", {**_MINILM, "vocab_size": 30_522}, 30_000),
     Shape("bge-reranker-v2-m3", "XLMRoberta", {**_LARGE, "vocab_size": 250_002, "pad_token_id": 1}, 6_000),
-    Shape("Qwen3-0.6B", "Qwen3", _QWEN3, 3_000),
+    Shape("Qwen3-Reranker-0.6B", LANGUAGE_MODEL, {}, 3_000),
 )
-SMALL_SHAPES = tuple(
-    Shape(shape.name, shape.architecture, {**shape.settings, "num_hidden_layers": 2, "vocab_size": 30_522}, 100)
-    for shape in SHAPES
-)
+_SMALL = {"num_hidden_layers": 2, "vocab_size": 30_522}
+SMALL_SHAPES = tuple(Shape(shape.name, shape.architecture, {**shape.settings, **_SMALL}, 100) for shape in SHAPES)
 
 
 def measure_shape(shape: Shape, work: Path, device: str, *, rounds: int, traces: Path) -> list[dict[str, Any]]:
     """Return a row for our engine and one for each rival. Where our share of the peak is low, a trace is written."""
     folder = work / shape.name
-    make_model(shape, folder)
     table = synthetic_sets(Lengths.NQ, shape.pairs)
+    texts = texts_of(CandidateSets.from_table(table))
+    if shape.architecture == LANGUAGE_MODEL:
+        make_language_model(folder, [document for _, document in texts], **shape.settings)
+    else:
+        make_model(shape, folder)
     config = ScorerConfig(model=str(folder), device=device, max_length=512)
     rows = [{"model": shape.name, **row} for row in measure(table, config, rounds=rounds)]
     reranker = Reranker(config)
-    pairs = encoded(reranker, texts_of(CandidateSets.from_table(table)))
+    pairs = encoded(reranker, texts)
     rows[0] |= host_time(reranker, pairs)
     if rows[0]["flops_share"] < _TRACED_BELOW and pick_device(device).type == "cuda":
         trace(reranker, pairs, traces / f"trace-{shape.name}.json")

@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
-from jobs.bench.language_model import as_classifier
+from jobs.bench.rivals.as_classifier import as_classifier
 from jobs.bench.rivals.of_texts import text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig

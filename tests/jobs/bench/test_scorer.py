@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
-from jobs.bench.language_model import as_classifier, make_language_model
+from jobs.bench.language_model import make_language_model
 from jobs.bench.options import Lengths
+from jobs.bench.rivals.as_classifier import as_classifier
 from jobs.bench.rivals.of_pairs import flops_of, rivals
 from jobs.bench.scorer import head_of
 from jobs.bench.scoring import measure, synthetic_sets, texts_of
