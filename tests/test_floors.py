@@ -134,3 +134,19 @@ def test_processes_import_only_what_they_use():
         code += f"import {modules}\nprint(*sorted({names} & sys.modules.keys()))\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [""] * len(steps)
+
+
+def test_the_gpu_script_needs_no_ray():
+    """It runs on machines that have none: only imports inside functions, which it does not call, may need it."""
+    seen, waiting = set(), ["jobs.bench.gpu.command"]
+    while waiting:
+        module = waiting.pop()
+        tree = ast.parse(SOURCES[module].read_text())
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names]
+                whole = names if isinstance(node, ast.Import) else [node.module, *(f"{node.module}.{n}" for n in names)]
+                assert not any(name.split(".")[0] == "ray" for name in whole), module
+                waiting += [name for name in whole if name in SOURCES and name not in seen]
+        seen.add(module)
+    assert "jobs.bench.scoring" in seen and "rerank.reranker" in seen

@@ -7,7 +7,6 @@ import typer
 
 from jobs.bench.options import Candidates, Lengths, SyntheticLengths
 from jobs.console import say
-from jobs.exits import exit_codes
 from rerank.ranking.candidates import CandidateSets
 
 _PAIRS = 25_000  # the tokeniser learns from the texts of so many
@@ -47,6 +46,7 @@ def language_model(
     """Make a language model of Qwen3-Reranker-0.6B's shape: random weights, and a tokeniser that learns from IN."""
     from jobs.bench.scorer import head_of
     from jobs.bench.scoring import synthetic_sets, texts_of
+    from jobs.exits import exit_codes  # which needs Ray; `make_language_model` does not
 
     with exit_codes():
         table = synthetic_sets(lengths, 1_000) if candidates is None else head_of(candidates, _PAIRS)
