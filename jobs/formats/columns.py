@@ -116,6 +116,18 @@ def text_type(name: str, kind: pa.DataType) -> pa.DataType:
     return pa.string() if name in ("query_id", "doc_id") and is_uuid(kind) else kind
 
 
+def with_text_types(schema: pa.Schema, ours: pa.Schema) -> pa.Schema:
+    """Return a schema, which has our columns under any names, with the types that ids and texts are read as."""
+    fields = [field.with_type(text_type(name, field.type)) for field, name in zip(schema, ours.names, strict=True)]
+    lists = ours.field(CANDIDATES).type if CANDIDATES in ours.names else None
+    if lists is not None and is_list(lists) and pa.types.is_struct(lists.value_type):
+        at = ours.names.index(CANDIDATES)
+        parts = zip(fields[at].type.value_type, lists.value_type, strict=True)
+        inner = pa.struct([part.with_type(text_type(our.name, part.type)) for part, our in parts])
+        fields[at] = fields[at].with_type(pa.list_(inner) if pa.types.is_list(lists) else pa.large_list(inner))
+    return pa.schema(fields)
+
+
 def is_uuid(kind: pa.DataType) -> bool:
     """Return True for Arrow's type of UUIDs, which Parquet's is read as."""
     return bool(kind == pa.uuid())

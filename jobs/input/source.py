@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.formats.columns import Kind, Layout, check_column, check_columns, is_list, recognise, rename, text_type
+from jobs.formats.columns import Kind, Layout, check_column, check_columns, recognise, rename, with_text_types
 from jobs.formats.tables.files import TableFiles, open_files, read_rows
 from jobs.formats.tables.hive import Keys
 from rerank.arrays import IntArray, Offsets, offsets_of
@@ -200,7 +200,7 @@ def _source(location: Location, layout: Layout, schema: pa.Schema, files: TableF
     )
     if not row_groups:
         raise InputError(f"{location.uri}: holds no rows")
-    schema, stored = _with_text_types(schema, schema), _with_text_types(files.schema, schema)
+    schema, stored = with_text_types(schema, schema), with_text_types(files.schema, schema)
     is_narrow = all(narrow_type(kind) == kind for kind in schema.types)
     vectors = _vectors_name(layout, schema, stored)
     vector_bytes = sum(
@@ -222,18 +222,6 @@ def _source(location: Location, layout: Layout, schema: pa.Schema, files: TableF
         vector_bytes=vector_bytes // max(1, sum(group.pairs for group in row_groups)),
         has_large_strings=not is_narrow,
     )
-
-
-def _with_text_types(schema: pa.Schema, ours: pa.Schema) -> pa.Schema:
-    """Return a schema, which has our columns under any names, with the types that ids and texts are read as."""
-    fields = [field.with_type(text_type(name, field.type)) for field, name in zip(schema, ours.names, strict=True)]
-    lists = ours.field(CANDIDATES).type if CANDIDATES in ours.names else None
-    if lists is not None and is_list(lists) and pa.types.is_struct(lists.value_type):
-        at = ours.names.index(CANDIDATES)
-        parts = zip(fields[at].type.value_type, lists.value_type, strict=True)
-        inner = pa.struct([part.with_type(text_type(our.name, part.type)) for part, our in parts])
-        fields[at] = fields[at].with_type(pa.list_(inner) if pa.types.is_list(lists) else pa.large_list(inner))
-    return pa.schema(fields)
 
 
 def _wide(schema: pa.Schema) -> pa.Schema:

@@ -8,10 +8,11 @@ from pyarrow import fs
 from jobs.formats.columns import Layout
 from jobs.formats.parquet import would_list
 from jobs.formats.tables.hive import is_key_type
+from jobs.formats.tables.partitioned import is_partition
 from jobs.input.candidates import columns_of
 from jobs.input.join import RunJoin
 from jobs.input.source import Source
-from jobs.pipeline.publish import finish_interrupted, is_partition
+from jobs.pipeline.publish import finish_interrupted
 from jobs.pipeline.staging import ERRORS, MARK, Staging
 from rerank.errors import ConfigError, OutputError
 from rerank.paths import HUB, Location, join_uri

@@ -27,13 +27,13 @@ files of the later result.
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from posixpath import dirname
 from typing import Any
 
 from pyarrow import fs
 
 from jobs.console import say
+from jobs.formats.tables.partitioned import is_partition, remove_partition
 from jobs.pipeline.staging import ERRORS, PartReport, Staging
 from jobs.pipeline.trec_run import TrecError, as_json, place_trec
 from rerank.errors import OutputError
@@ -215,28 +215,7 @@ def _remove_earlier(output: Location, names: Sequence[str]) -> None:
                 if f"{ERRORS}/{error_file.base_name}" not in kept:
                     filesystem.delete_file(error_file.path)
         elif is_partition(entry):
-            _remove_partition(filesystem, entry, {output.join(name).path for name in kept})
-
-
-def is_partition(entry: fs.FileInfo) -> bool:
-    """Return True for a folder that holds a Hive partition of a result."""
-    return entry.type == fs.FileType.Directory and "=" in entry.base_name
-
-
-def _remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[str]) -> None:
-    """Delete the parts in a partition that are not kept, and on a local disk the folders that are empty then.
-
-    An object store has no folders, and no other filesystem can delete a folder on condition that it is empty.
-    """
-    entries = [*Folder(filesystem, folder.path).listing(recursive=True), folder]
-    for entry in entries:
-        is_ours = entry.type == fs.FileType.File and entry.base_name.startswith(("part-", TEMPORARY))
-        if is_ours and entry.path not in kept:
-            filesystem.delete_file(entry.path)
-    if filesystem.type_name == "local":
-        for path in sorted((entry.path for entry in entries if entry.type == fs.FileType.Directory), reverse=True):
-            with suppress(OSError):
-                Path(path).rmdir()
+            remove_partition(filesystem, entry, {output.join(name).path for name in kept})
 
 
 def _remove(staging: Staging) -> None:

@@ -1,15 +1,19 @@
-"""Cut blocks of ranked candidate sets into Hive partitions."""
+"""Hive partitions of an output: cut blocks of ranked candidate sets into them, and delete them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import fs
 
 from jobs.formats.tables.hive import Keys, group_by_keys
 from rerank.errors import OutputError
 from rerank.ranking.candidates import CandidateSets, combined, keep_columns
+from rerank.store.folder import TEMPORARY, Folder
 
 
 def by_partition(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[Keys, pa.Table]]:
@@ -27,6 +31,27 @@ def by_partition(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[Keys, 
     rest = replace(sets, queries=sets.queries.drop_columns(of_queries), candidates=candidates).to_table()
     for number, partition in enumerate(keys):
         yield partition, rest.filter(pa.array(numbers == number))
+
+
+def is_partition(entry: fs.FileInfo) -> bool:
+    """Return True for a folder that holds a Hive partition of a result."""
+    return entry.type == fs.FileType.Directory and "=" in entry.base_name
+
+
+def remove_partition(filesystem: fs.FileSystem, folder: fs.FileInfo, kept: set[str]) -> None:
+    """Delete the parts in a partition that are not kept, and on a local disk the folders that are empty then.
+
+    An object store has no folders, and no other filesystem can delete a folder on condition that it is empty.
+    """
+    entries = [*Folder(filesystem, folder.path).listing(recursive=True), folder]
+    for entry in entries:
+        is_ours = entry.type == fs.FileType.File and entry.base_name.startswith(("part-", TEMPORARY))
+        if is_ours and entry.path not in kept:
+            filesystem.delete_file(entry.path)
+    if filesystem.type_name == "local":
+        for path in sorted((entry.path for entry in entries if entry.type == fs.FileType.Directory), reverse=True):
+            with suppress(OSError):
+                Path(path).rmdir()
 
 
 def _of_queries(sets: CandidateSets, name: str) -> pa.Array:
