@@ -29,7 +29,8 @@ from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
 from rerank.paths import locate
-from rerank.prepare import REASON, candidate_vectors, encoded_pairs, hash_documents, pair_hashes_of, prepare
+from rerank.prepare import candidate_vectors, hash_documents, prepare
+from rerank.prepared import REASON, encoded_pairs, pair_hashes_of
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.passages import pairs_of
 from rerank.ranking.reject import Reason

@@ -20,7 +20,7 @@ from rerank.encoding.texts import TextEncoder, Texts
 from rerank.engines import Engine, Kind, VectorEngine
 from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.prepare import look_up_again
+from rerank.prepared import look_up_again
 from rerank.ranking.instructions import effective_instruction, in_front
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker

@@ -19,14 +19,14 @@ from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress, block_name
-from rerank.prepare import (
+from rerank.prepare import prepare
+from rerank.prepared import (
     CUT,
     REASON,
     TRUNCATED,
     encoded_pairs,
     is_prepared,
     pair_hashes_of,
-    prepare,
     stored_logits,
     without_internal_columns,
 )

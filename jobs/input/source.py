@@ -15,7 +15,7 @@ from jobs.formats.tables.hive import Keys
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.paths import Location, locate
-from rerank.prepare import INTERNAL_COLUMNS
+from rerank.prepared import INTERNAL_COLUMNS
 from rerank.ranking.candidates import CANDIDATES
 from rerank.ranking.output_columns import renamed_fields, renamed_query_columns
 from rerank.ranking.vectors import VECTORS

@@ -7,7 +7,8 @@ from tokenizers import Tokenizer
 
 from rerank.encoding.pairs import Encoder
 from rerank.errors import InputError
-from rerank.prepare import encoded_pairs, is_prepared, prepare
+from rerank.prepare import prepare
+from rerank.prepared import encoded_pairs, is_prepared
 from rerank.ranking.candidates import CandidateSets
 from tests.fakes import candidate_sets
 

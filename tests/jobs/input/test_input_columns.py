@@ -12,7 +12,8 @@ from jobs.input.candidates import Input, open_input
 from jobs.input.source import Source
 from jobs.input.splits import plan_splits, read_split
 from jobs.pipeline.writer import ranked_slices
-from rerank.prepare import INTERNAL_COLUMNS, prepare
+from rerank.prepare import prepare
+from rerank.prepared import INTERNAL_COLUMNS
 from rerank.ranking.output_columns import CANDIDATE_COLUMNS, QUERY_COLUMNS
 from rerank.reranker import Reranker
 from tests.fakes import ListedEngine

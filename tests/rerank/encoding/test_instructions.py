@@ -14,7 +14,8 @@ from rerank.actor import RerankActor
 from rerank.batching.merge import merge
 from rerank.engines import load_encoder
 from rerank.engines.inspect import inspect_model
-from rerank.prepare import pair_hashes_of, prepare
+from rerank.prepare import prepare
+from rerank.prepared import pair_hashes_of
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.instructions import InstructionPlace, with_instruction
 from rerank.reranker import Reranker

@@ -7,7 +7,8 @@ from rerank import Reranker, ScorerConfig
 from rerank.engines import Scores
 from rerank.errors import EngineLostError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.prepare import look_up_again, prepare
+from rerank.prepare import prepare
+from rerank.prepared import look_up_again
 from rerank.store import ScoreStore, look_up_recent
 from rerank.store.folder import open_folder
 from tests.fakes import candidate_sets

@@ -9,7 +9,8 @@ import pytest
 from rerank import Reranker
 from rerank.config import ScorerConfig
 from rerank.errors import InputError
-from rerank.prepare import look_up_again, prepare
+from rerank.prepare import prepare
+from rerank.prepared import look_up_again
 from rerank.ranking.vectors import VectorFormat
 from rerank.store import StoredScores
 from tests.models import CORPUS
