@@ -30,12 +30,12 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Kind
 from rerank.paths import locate
 from rerank.prepare import candidate_vectors, hash_documents, prepare
-from rerank.prepared import REASON, encoded_pairs, pair_hashes_of
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.passages import pairs_of
 from rerank.ranking.reject import Reason
 from rerank.reranker import Reranker
 from rerank.store import Hashes, ScoreStore, StoredScores
+from rerank.tables.prepared import REASON, encoded_pairs, pair_hashes_of
 
 _MEASURED_SECONDS = 5.0
 _MEASURED_PAIRS = 64

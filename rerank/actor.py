@@ -20,11 +20,11 @@ from rerank.encoding.texts import TextEncoder, Texts
 from rerank.engines import Engine, Kind, VectorEngine
 from rerank.errors import EngineLostError, InputError, ModelError, UnavailableError
 from rerank.isolation.attempts import ScoringAttempts
-from rerank.prepared import look_up_again
 from rerank.ranking.instructions import effective_instruction, in_front
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
+from rerank.tables.prepared import look_up_again
 from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
 
 _MOST_TOKENS = 65_536  # of the texts of a request that get a vector for each token: 32 MiB of vectors 128 wide

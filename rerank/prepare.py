@@ -19,7 +19,19 @@ from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.texts import TextEncoder
 from rerank.encoding.windows import Splitter
 from rerank.errors import InputError
-from rerank.prepared import (
+from rerank.ranking.candidates import (
+    CandidateSets,
+    keep_columns,
+    list_column,
+    text_column,
+    texts_beside_vectors,
+)
+from rerank.ranking.instructions import instructions_of
+from rerank.ranking.passages import COUNT, END, PASSAGES, START
+from rerank.ranking.reject import INSTRUCTION, Reason, check, with_readable_ids
+from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
+from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, hash_vectors, join_digests
+from rerank.tables.prepared import (
     CUT,
     DOCUMENT_PLACE,
     DOCUMENT_TOKENS,
@@ -33,18 +45,6 @@ from rerank.prepared import (
     REASON,
     TRUNCATED,
 )
-from rerank.ranking.candidates import (
-    CandidateSets,
-    keep_columns,
-    list_column,
-    text_column,
-    texts_beside_vectors,
-)
-from rerank.ranking.instructions import instructions_of
-from rerank.ranking.passages import COUNT, END, PASSAGES, START
-from rerank.ranking.reject import INSTRUCTION, Reason, check, with_readable_ids
-from rerank.ranking.vectors import VECTORS, CandidateVectors, read_vectors, refuse_vectors_alone
-from rerank.store import Hashes, StoredScores, distinct_hashes, hash_texts, hash_vectors, join_digests
 
 _QUERY_TEXTS, _CANDIDATE_TEXTS = ("text", "query", INSTRUCTION), ("text", "query", VECTORS)
 

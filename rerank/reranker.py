@@ -20,16 +20,6 @@ from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress, block_name
 from rerank.prepare import prepare
-from rerank.prepared import (
-    CUT,
-    REASON,
-    TRUNCATED,
-    encoded_pairs,
-    is_prepared,
-    pair_hashes_of,
-    stored_logits,
-    without_internal_columns,
-)
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.ranking.output_columns import REJECTED, USAGE
@@ -40,6 +30,16 @@ from rerank.ranking.usage import usage_column
 from rerank.results import RankedQueries, RankedTexts
 from rerank.store import Hashes
 from rerank.tables.frames import Frame, Unscored, rank_frame
+from rerank.tables.prepared import (
+    CUT,
+    REASON,
+    TRUNCATED,
+    encoded_pairs,
+    is_prepared,
+    pair_hashes_of,
+    stored_logits,
+    without_internal_columns,
+)
 from rerank.types import Passage, RankedDocument, RerankRequest, RerankResult, requests_of
 
 _SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported

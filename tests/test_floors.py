@@ -22,7 +22,7 @@ HOUSE = {
         ["types", "config", "paths", "ranking"],
         ["model_files"],
         ["encoding", "store", "results"],
-        ["tables", "engines", "prepared", "fingerprint"],
+        ["tables", "engines", "fingerprint"],
         ["isolation", "batching", "prepare"],
         ["reranker"],
         ["actor", "cascade"],

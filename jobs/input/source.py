@@ -15,11 +15,11 @@ from jobs.formats.tables.hive import Keys
 from rerank.arrays import IntArray, Offsets, offsets_of
 from rerank.errors import InputError
 from rerank.paths import Location, locate
-from rerank.prepared import INTERNAL_COLUMNS
 from rerank.ranking.candidates import CANDIDATES
 from rerank.ranking.output_columns import renamed_fields, renamed_query_columns
 from rerank.ranking.vectors import VECTORS
 from rerank.sizes import narrow_type, wide_type
+from rerank.tables.prepared import INTERNAL_COLUMNS
 
 _BYTES_PER_SLICE = 16 << 20
 _ROWS_PER_RUN = 1_000_000

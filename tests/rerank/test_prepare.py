@@ -8,8 +8,8 @@ from tokenizers import Tokenizer
 from rerank.encoding.pairs import Encoder
 from rerank.errors import InputError
 from rerank.prepare import prepare
-from rerank.prepared import encoded_pairs, is_prepared
 from rerank.ranking.candidates import CandidateSets
+from rerank.tables.prepared import encoded_pairs, is_prepared
 from tests.fakes import candidate_sets
 
 TABLE = candidate_sets(

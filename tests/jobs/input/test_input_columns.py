@@ -13,9 +13,9 @@ from jobs.input.source import Source
 from jobs.input.splits import plan_splits, read_split
 from jobs.pipeline.writer import ranked_slices
 from rerank.prepare import prepare
-from rerank.prepared import INTERNAL_COLUMNS
 from rerank.ranking.output_columns import CANDIDATE_COLUMNS, QUERY_COLUMNS
 from rerank.reranker import Reranker
+from rerank.tables.prepared import INTERNAL_COLUMNS
 from tests.fakes import ListedEngine
 from tests.jobs.input.test_join import group_without_ray
 

@@ -15,11 +15,11 @@ from rerank.batching.merge import merge
 from rerank.engines import load_encoder
 from rerank.engines.inspect import inspect_model
 from rerank.prepare import prepare
-from rerank.prepared import pair_hashes_of
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.instructions import InstructionPlace, with_instruction
 from rerank.reranker import Reranker
 from rerank.store import StoredScores, hash_pairs
+from rerank.tables.prepared import pair_hashes_of
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
 from tests.language_models import LANGUAGE_MODELS, make_language_model

@@ -8,9 +8,9 @@ from rerank.engines import Scores
 from rerank.errors import EngineLostError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
-from rerank.prepared import look_up_again
 from rerank.store import ScoreStore, look_up_recent
 from rerank.store.folder import open_folder
+from rerank.tables.prepared import look_up_again
 from tests.fakes import candidate_sets
 
 TABLE = candidate_sets([(f"q{q}", "returns", [(d, "x " * (1 + (q + d) % 9)) for d in range(40)]) for q in range(9)])

@@ -10,9 +10,9 @@ from rerank import Reranker
 from rerank.config import ScorerConfig
 from rerank.errors import InputError
 from rerank.prepare import prepare
-from rerank.prepared import look_up_again
 from rerank.ranking.vectors import VectorFormat
 from rerank.store import StoredScores
+from rerank.tables.prepared import look_up_again
 from tests.models import CORPUS
 from tests.text_models import make_late_interaction, make_pylate, make_stanford, make_vectors
 

@@ -1,4 +1,4 @@
-"""Tables of candidate sets that `rerank.prepare` made: their internal columns, and what an engine needs of them."""
+"""Tables that `rerank.prepare` made: their internal columns, and what an engine needs of them."""
 
 from collections.abc import Callable
 
