@@ -1,10 +1,6 @@
-"""`rerank bench language-model`: make a language model of Qwen3-Reranker-0.6B's shape, with random weights.
-
-Also the same weights as a decoder classifier, with which the speed of a language model is compared.
-"""
+"""`rerank bench language-model`: make a language model of Qwen3-Reranker-0.6B's shape, with random weights."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +8,6 @@ import typer
 from jobs.bench.options import Candidates, Lengths, SyntheticLengths
 from jobs.console import say
 from jobs.exits import exit_codes
-from rerank.config import ScorerConfig
-from rerank.engines.contract import Engine
 from rerank.ranking.candidates import CandidateSets
 
 _PAIRS = 25_000  # the tokeniser learns from the texts of so many
@@ -88,23 +82,3 @@ def make_language_model(folder: Path, texts: list[str], *, tied: bool = True, **
     ).save_pretrained(folder)
     set_seed(0)
     Qwen3ForCausalLM(config).bfloat16().save_pretrained(folder)
-
-
-def as_classifier(config: ScorerConfig) -> Engine:
-    """Return the engine of the same weights as a decoder classifier: its score is one row, times the last state."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from rerank.engines.cross_encoder import CrossEncoderEngine
-    from rerank.engines.device.choices import pick_device, pick_dtype
-    from rerank.engines.language_model import load_language_model, without_report
-
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
-    rows = load_language_model(config, device, dtype).model.score.rows
-    with without_report():  # which would complain about the classifier
-        model = AutoModelForSequenceClassification.from_pretrained(config.location, num_labels=1, dtype=dtype)
-    model.score.weight.data.copy_(rows[:1] - rows[1:] if len(rows) == 2 else rows)
-    with TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(config.location).save_pretrained(folder)
-        return CrossEncoderEngine(config.model_copy(update={"model": folder, "revision": None, "content": None}))

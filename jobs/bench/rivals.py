@@ -7,22 +7,24 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
 from operator import itemgetter
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from jobs.bench.language_model import as_classifier
 from jobs.bench.text_rivals import text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
 from rerank.engines import Kind, kind_of, load_encoder
+from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device, pick_dtype
 from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
-from rerank.engines.language_model import is_plain_decoder
+from rerank.engines.language_model import is_plain_decoder, load_language_model, without_report
 
 _SIDE, _PRODUCTS = 2048, 8
 _DEFAULT_BATCH = 32
@@ -104,6 +106,20 @@ def _decoder_classifier(config: ScorerConfig) -> Rival:
         return engine.score(encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])).computed_tokens
 
     return Rival(f"rerank as a decoder classifier {engine.description['dtype']}", score)
+
+
+def as_classifier(config: ScorerConfig) -> CrossEncoderEngine:
+    """Return the engine of the same weights as a decoder classifier: its score is one row, times the last state."""
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    rows = load_language_model(config, device, dtype).model.score.rows
+    with without_report():  # which would complain about the classifier
+        model = AutoModelForSequenceClassification.from_pretrained(config.location, num_labels=1, dtype=dtype)
+    model.score.weight.data.copy_(rows[:1] - rows[1:] if len(rows) == 2 else rows)
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(config.location).save_pretrained(folder)
+        return CrossEncoderEngine(config.model_copy(update={"model": folder, "revision": None, "content": None}))
 
 
 def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:

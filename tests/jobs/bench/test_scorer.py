@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.command import app
-from jobs.bench.language_model import as_classifier, make_language_model
+from jobs.bench.language_model import make_language_model
 from jobs.bench.options import Lengths
-from jobs.bench.rivals import flops_of, rivals
+from jobs.bench.rivals import as_classifier, flops_of, rivals
 from jobs.bench.scorer import head_of, measure, synthetic_sets, texts_of
 from jobs.bench.sweep import recommended
 from rerank.config import ScorerConfig
