@@ -19,7 +19,7 @@ from jobs.console import say
 from rerank.engines.device.choices import pick_device
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "pyarrow", "numpy", "pydantic")
-Rows = list[dict[str, Any]]
+_WIDTH = 200  # of the tables
 
 
 def gpu(
@@ -64,7 +64,7 @@ def write(results: dict[str, Any], output: Path) -> None:
     """Write what is known so far as gpu.json, and as tables in gpu.txt."""
     (output / "gpu.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     with (output / "gpu.txt").open("w", encoding="utf-8") as file:
-        console = Console(file=file, width=150)
+        console = Console(file=file, width=_WIDTH)
         console.print("  ".join(f"{name} {value}" for name, value in results["machine"].items()))
         for title in ("exactness", "batches", "memory", "speed"):
             if rows := results.get(title):
@@ -72,7 +72,8 @@ def write(results: dict[str, Any], output: Path) -> None:
 
 
 def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(*dict.fromkeys(name for row in rows for name in row), title=title)
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, list))
+    table = Table(*names, title=title)
     for row in rows:
         table.add_row(*(_cell(row.get(str(column.header))) for column in table.columns))
     return table

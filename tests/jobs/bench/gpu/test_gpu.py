@@ -58,8 +58,9 @@ def test_a_trace_names_the_kernels(tmp_path):
     reranker = Reranker(ScorerConfig(device="cpu"))
     pairs = texts_of(CandidateSets.from_table(synthetic_sets(Lengths.SHORT, 100)))
     trace(reranker, exactness.encoded(reranker, pairs), tmp_path / "trace.json")
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     kernels = json.loads((tmp_path / "trace.kernels.json").read_text())
-    assert len(kernels) == 20 and any("linear" in kernel["name"] for kernel in kernels)
+    assert 0 < len(kernels) <= 20 and kernels[0].keys() == {"name", "calls", "device_ms"}
 
 
 @pytest.fixture
