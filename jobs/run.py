@@ -185,9 +185,6 @@ def run(
                 )
             )
         typer.echo(json.dumps(summary))
-        if summary["pairs_truncated"] and summary["passages"] is None:
-            counted = plural(summary["pairs_truncated"], "pair")
-            say(f"truncated {counted}; --passage-tokens 256 would score long documents passage by passage")
         if summary["pairs_rejected"] > max_error_rate * summary["pairs_read"]:
             counted = f"{summary['pairs_rejected']:,} of {plural(summary['pairs_read'], 'pair')}"
             say(f"rejected {counted}, more than --max-error-rate {max_error_rate:g} allows; see {output}/_errors")

@@ -44,7 +44,7 @@ class ModelIdentity:
     dtype: str
     trust_remote_code: bool = False
     truncation: str = "longest_first"
-    passages: str = "whole"
+    passages: str = "whole"  # always: a passage of a document is a text of its own, with a score of its own
     deterministic: bool = False
     split_special_tokens: bool = False
     kind: str = "sequence classifier"

@@ -131,6 +131,9 @@ def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder
     if trec is not None:
         write_trec(staging.trec(trec), staging.folder, outcome.parts, config.output_layout)
     publish(staging, outcome.parts, summary, overwrite=config.overwrite, trec=trec)
+    if summary["pairs_truncated"] and outcome.passages is None:
+        counted = plural(summary["pairs_truncated"], "pair")
+        say(f"truncated {counted}; --passage-tokens 256 would score long documents passage by passage")
     return summary
 
 

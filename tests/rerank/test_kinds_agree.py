@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rerank.actor import RerankActor
+from rerank.config import PassageSettings
 from rerank.reranker import Reranker
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
@@ -52,3 +53,25 @@ def test_all_ways_give_the_same_ranking(config):
     for other in (rows(reranker.rank_table(table)), rows(RerankActor(config)(table)), asyncio.run(requests())):
         assert [row[0] for row in other] == [row[0] for row in expected]
         np.testing.assert_allclose(other, expected, rtol=0, atol=1e-5)
+
+
+def test_documents_by_passages_are_as_good_as_their_best_window(config):
+    """With each window ranked as a document by itself; the kinds have tokenisers and limits of their own."""
+    split = config.model_copy(update={"passages": PassageSettings(tokens=16, overlap=4)})
+    reranker, whole = Reranker(split), Reranker(config)
+    texts = (" ".join(CORPUS), CORPUS[9], "\n".join(reversed(CORPUS)))
+    windows = reranker.splitter.split(texts)
+    logits = np.empty(len(windows.document_of), dtype=np.float32)
+    for window in whole.rank(QUERY, windows.texts(texts)):
+        logits[window.index] = window.logit
+    assert windows.counts.min() < 4 < windows.counts.max()
+    for results in (
+        reranker.rank(QUERY, texts),
+        asyncio.run(RerankActor(split).rerank(RerankRequest(QUERY, texts))).ranked,
+    ):
+        for document in results:
+            own = np.flatnonzero(windows.document_of == document.index)
+            assert document.passages == len(own)
+            assert document.logit == pytest.approx(float(logits[own].max()), abs=1e-5)
+            best = own[logits[own].argmax()]
+            assert document.best_passage[:2] == (windows.starts[best], windows.ends[best])
