@@ -11,6 +11,13 @@ from jobs.exits import exit_codes
 from rerank.errors import ConfigError
 
 STAGES = "stages"  # not a flag: a list with the settings of each stage of a cascade
+PASSAGES = "passages"  # the settings of passages together, as a served model has them
+_PASSAGE_FLAGS = {
+    "tokens": "passage_tokens",
+    "overlap": "passage_overlap",
+    "aggregate": "passage_aggregate",
+    "max_passages": "max_passages",
+}
 _NOT_IN_FILE = frozenset({"config", "stage", "help"})
 
 
@@ -22,7 +29,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     if path is None or context.resilient_parsing:
         return path
     with exit_codes():
-        values = _read(path)
+        values = _with_passage_flags(path, _read(path))
         context.obj = {STAGES: values.pop(STAGES, None)}
         parameters = (each for each in context.command.params if each.param_type_name == "option")
         names = [str(each.name) for each in parameters if each.name not in _NOT_IN_FILE]
@@ -37,6 +44,18 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as YAML: {problem}") from problem
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a mapping of options to values, got {values!r}")
+    return values
+
+
+def _with_passage_flags(path: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of `passages` under the names of their flags. Raises ConfigError."""
+    passages = values.pop(PASSAGES, {})
+    if not isinstance(passages, dict):
+        raise ConfigError(f"{path}: {PASSAGES} must be a mapping such as {{tokens: 256}}, got {passages!r}")
+    for key, value in passages.items():
+        if key not in _PASSAGE_FLAGS:
+            raise ConfigError(f"{path}: unknown option {key!r} of {PASSAGES}: accepted are {', '.join(_PASSAGE_FLAGS)}")
+        values[_PASSAGE_FLAGS[key]] = value
     return values
 
 
