@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner, Result
 from xdist.scheduler import LoadScopeScheduling
 
@@ -25,6 +26,8 @@ _SHARE_A_SERVER = frozenset(
 _TO_END_S = 60  # for processes of a Ray that was shut down
 _NOTICE_DEATHS_SOON = {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500}
 
+settings.register_profile("no deadline", deadline=None)  # a busy machine takes its time
+settings.load_profile("no deadline")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it costs every cluster a process
 # Credentials for the S3 servers of tests: workers have them from the cluster.

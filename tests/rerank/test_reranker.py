@@ -61,7 +61,7 @@ def reference(row, logit_of, top_k):
     return ranked, (len(documents) if documents else 1) - len(found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=tables, top_k=st.sampled_from([None, 1, 3]), data=st.data())
 def test_tables_are_ranked_as_the_reference_does(reranker, logit_of, rows, top_k, data):
     table = candidate_sets(rows)
@@ -78,7 +78,7 @@ def test_tables_are_ranked_as_the_reference_does(reranker, logit_of, rows, top_k
     assert out["query_id"].to_pylist() == [row[0] for row in rows]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=tables)
 def test_nothing_is_lost(reranker, rows):
     """Ranked and rejected are what was read, where a query without candidates is read as one."""

@@ -96,8 +96,8 @@ def test_what_is_installed_is_measured_too(folder_of, monkeypatch) -> None:
             self.predict([(query, text) for text in docs])
 
     packages = {"FlagEmbedding": SimpleNamespace(FlagReranker=Library), "rerankers": SimpleNamespace(Reranker=Library)}
-    monkeypatch.setattr("jobs.bench.rivals.find_spec", packages.get)
-    monkeypatch.setattr("jobs.bench.rivals.import_module", packages.get)
+    monkeypatch.setattr("jobs.bench.rivals.of_pairs.find_spec", packages.get)
+    monkeypatch.setattr("jobs.bench.rivals.of_pairs.import_module", packages.get)
     pairs = [("a", "b"), ("a", "c d"), ("e", "f")]
     *_, flag, other = rivals(ScorerConfig(model=str(folder_of("bert")), device="cpu", max_length=32), pairs)
     assert asked[0] == {"use_fp16": False, "devices": "cpu", "max_length": 32}

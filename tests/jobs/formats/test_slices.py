@@ -83,7 +83,7 @@ VALUES: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     data=st.data(),
     kind=st.sampled_from(list(VALUES)),

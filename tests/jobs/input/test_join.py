@@ -74,7 +74,7 @@ scores = st.none() | st.sampled_from([0.0, 1.5, -2.0, float("nan")])
 run_row = st.tuples(st.none() | st.sampled_from(["q1", "q2", "q3"]), st.none() | st.sampled_from("abcz"), scores)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(run=st.lists(run_row, min_size=1, max_size=14), row_group_size=st.integers(1, 6))
 def test_a_run_gets_its_texts_and_keeps_every_row(run: list[tuple[Any, ...]], row_group_size: int) -> None:
     with TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def test_a_run_gets_its_texts_and_keeps_every_row(run: list[tuple[Any, ...]], ro
 pair = st.tuples(st.none() | st.sampled_from(["q1", "q2", "q3"]), st.sampled_from(["x", "x", "y"]), st.integers(0, 99))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(pair, min_size=1, max_size=14), limit=st.none() | st.integers(1, 4))
 def test_pairs_in_any_order_keep_the_order_of_their_rows(rows: list[tuple[Any, ...]], limit: int | None) -> None:
     columns = zip(*rows, strict=True)

@@ -27,7 +27,7 @@ def make_rows(sizes: list[int], *, null_at: int | None = None) -> list[QueryRows
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=query_sizes,
     cuts=st.lists(st.integers(0, 100), max_size=4),
@@ -55,7 +55,7 @@ def test_splits_give_every_query_whole_and_once(
 
 
 @given(sizes=query_sizes, row_group_size=st.integers(1, 20), target_pairs=st.integers(1, 40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_splits_cover_all_row_groups_in_order(sizes: list[int], row_group_size: int, target_pairs: int) -> None:
     with TemporaryDirectory() as folder:
         write_parts(pairs_table(make_rows(sizes)), Path(folder), cuts=[], row_group_size=row_group_size)

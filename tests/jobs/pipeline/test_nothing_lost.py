@@ -99,7 +99,7 @@ queries = st.sampled_from(["", "parcel?", "how long?", "free?"])
 row = st.tuples(st.none() | st.sampled_from("tuvwxyz"), queries, st.lists(candidate, max_size=9))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(row, min_size=1, max_size=12),
     layout=st.sampled_from([Layout.QUERIES, Layout.PAIRS]),

@@ -58,12 +58,14 @@ def test_a_reader_in_a_loop_never_meets_two_results(
     output: Location, read: Callable[[Location], Counter[str]], rows: int
 ) -> None:
     replace(output, 0)
-    done = Event()
+    done, has_read = Event(), Event()
 
     def replace_again_and_again() -> None:
         try:
             for run in range(1, 9):
-                replace(output, run)
+                replace(output, run)  # while the reader reads again
+                has_read.wait(60)
+                has_read.clear()
         finally:
             done.set()
 
@@ -74,6 +76,7 @@ def test_a_reader_in_a_loop_never_meets_two_results(
             ((run, count),) = read(output).items()
             assert count == rows
             seen.add(run)
+            has_read.set()
         replacing.result()
     assert len(seen) > 1
     assert read(output) == {"8": rows}

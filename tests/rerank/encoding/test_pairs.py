@@ -46,7 +46,7 @@ def tokenizers(model_folder):
     return AutoTokenizer.from_pretrained(model_folder), Tokenizer.from_file(str(model_folder / "tokenizer.json"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(queries=st.lists(texts, min_size=1, max_size=4), document=texts, max_length=st.integers(8, MAX_LENGTH))
 @example(queries=["?"], document=" ".join(CORPUS * 3), max_length=MAX_LENGTH)
 @example(queries=[" ".join(CORPUS * 3)], document="?", max_length=MAX_LENGTH)
@@ -149,7 +149,7 @@ long_texts = st.builds(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(query=st.one_of(texts, long_texts), documents=st.lists(long_texts, min_size=1, max_size=2), odd=st.booleans())
 @example(query="a " * 3_000, documents=["a " * 2_999, "a " * 3_000, "a " * 3_001], odd=True)
 @example(query="a " * 3_000, documents=["a " * 2_999, "a " * 3_000, "a " * 3_001], odd=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_128_intdigest
 
@@ -16,7 +16,6 @@ def pair_hash(query: str, document: str) -> tuple[int, int]:
     return tuple(hash_pairs(pa.array([query]), pa.array([document]), np.array([0], dtype=np.int32))[0].tolist())
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS, st.data())
 def test_equal_hashes_mean_equal_pairs(queries, documents, data):
     chosen = st.lists(st.integers(0, len(queries) - 1), min_size=len(documents), max_size=len(documents))

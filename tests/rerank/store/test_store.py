@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank.errors import InputError
@@ -41,7 +41,6 @@ def store(tmp_path) -> ScoreStore:
     return ScoreStore(str(tmp_path / "store"), FINGERPRINT)
 
 
-@settings(deadline=None)
 @given(HASHES, HASHES, st.integers(1, 5))
 def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
     folder = tmp_path_factory.mktemp("lookup")
@@ -61,7 +60,6 @@ def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
     assert np.array_equal(found.logits, [expected.get(pair_hash, np.nan) / 2 for pair_hash in asked], equal_nan=True)
 
 
-@settings(deadline=None)
 @given(st.lists(HASHES, max_size=6), st.integers(1, 50))
 def test_merging_in_ranges_is_sorting_at_once(hashes, pairs_per_range):
     runs = [

@@ -26,7 +26,7 @@ call = calling(
         Limits(body_bytes=5_000, documents=5, text_characters=60),
     )
 )
-fuzz = settings(max_examples=100, deadline=None)
+fuzz = settings(max_examples=100)
 
 
 def check(path: str, sent: Any, answer: httpx.Response, body: Any) -> None:

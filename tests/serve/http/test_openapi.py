@@ -115,7 +115,7 @@ def test_where_there_are_keys_the_page_asks_for_one_and_the_probes_do_not():
 
 @pytest.mark.parametrize(("operation", "mode"), SENT, ids=lambda value: getattr(value, "label", value))
 def test_the_server_keeps_to_it(operation, mode):
-    @settings(max_examples=30 if operation.path in DOCUMENTED else 1, deadline=None, suppress_health_check=HealthCheck)
+    @settings(max_examples=30 if operation.path in DOCUMENTED else 1, suppress_health_check=HealthCheck)
     @given(case=operation.as_strategy(mode, path_parameters={"model": "length"} if "{" in operation.path else None))
     def send(case):
         case.call_and_validate(headers=JSON, checks=CHECKS)

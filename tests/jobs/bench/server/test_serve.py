@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 
 import pytest
 from rich.console import Console
@@ -93,7 +93,9 @@ def test_refusals_and_no_answer_are_counted_and_rank_nothing(url: str, scorer: L
 
 
 def test_a_soak_watches_the_processes_while_it_asks(url: str, start_process: Callable[..., Popen[bytes]]) -> None:
-    child = start_process([sys.executable, "-c", "import time; time.sleep(60)"])
+    code = "import time; print('ready', flush=True); time.sleep(60)"
+    child = start_process([sys.executable, "-c", code], stdout=PIPE)
+    assert child.stdout is not None and child.stdout.readline()  # before, it may hold less than a MiB
     watched = {os.getpid(): "server", child.pid: "child"}
     rows = asyncio.run(watch(url, watched, BODIES, clients=3, requests=25))
     child.kill()

@@ -85,7 +85,7 @@ def test_logits_do_not_depend_on_the_company(both, reranker):
     np.testing.assert_allclose(twice, np.tile(expected, 2), rtol=0, atol=TOLERANCE)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(TEXTS)), min_size=1, max_size=8),
     st.integers(8, MAX_LENGTH),

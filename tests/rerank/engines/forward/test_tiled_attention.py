@@ -92,7 +92,7 @@ def test_a_bias_is_added_by_position(way, monkeypatch, tile_bytes, window):
         torch.testing.assert_close(firsts.double(), expected[starts], atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 70), min_size=1, max_size=12),
     st.sampled_from([(4, 4), (4, 2), (3, 1)]),
