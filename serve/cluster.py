@@ -6,15 +6,15 @@ import click
 import ray
 from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
 from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub leaves it out
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RpcError
 
 from rerank.errors import ConfigError
 
 
 def check_access() -> None:
-    """Raise ConfigError that says what to set if the cluster at --address or RAY_ADDRESS asks for a token.
+    """Raise ConfigError if the cluster at --address or RAY_ADDRESS asks for a token, or if none answers.
 
-    Ray would try for 20 seconds, and then not say that a token is missing.
+    Ray would try 20 times, and then not say that a token is missing.
     """
     address = _address()
     if ray.is_initialized() or address in (None, "local", "auto") or "://" in address:
@@ -27,6 +27,8 @@ def check_access() -> None:
             f"the Ray cluster at {address!r} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
             "token that `ray get-auth-token` prints on the head"
         ) from problem
+    except RpcError as problem:
+        raise ConfigError(f"no Ray cluster answers at {address!r}: {str(problem).rstrip('.')}") from problem
 
 
 def _address() -> str | None:

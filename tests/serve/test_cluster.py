@@ -4,7 +4,7 @@ import click
 import pytest
 import ray
 from click.testing import CliRunner
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RpcError
 
 from rerank.errors import ConfigError
 from serve import cluster
@@ -37,6 +37,16 @@ def test_the_cluster_of_serve_run_is_asked(asked):
     command = click.Command("run", params=[click.Option(["--address"])], callback=lambda address: check_access())
     assert isinstance(CliRunner().invoke(command, ["--address", "head:6379"]).exception, ConfigError)
     assert asked == ["head:6379"]
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch, asked):
+    def wait(*, address: str) -> None:
+        raise RpcError("Timed out.")
+
+    monkeypatch.setattr(cluster, "GcsClient", wait)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ConfigError, match="no Ray cluster answers at 'head:6379': Timed out$"):
+        check_access()
 
 
 @pytest.mark.parametrize("address", [None, "local", "auto", "ray://head:10001"])
