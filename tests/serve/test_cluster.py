@@ -45,7 +45,7 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch, asked):
 
     monkeypatch.setattr(cluster, "GcsClient", wait)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    with pytest.raises(ConfigError, match="no Ray cluster answers at 'head:6379': Timed out$"):
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at 'head:6379': Timed out$"):
         check_access()
 
 
