@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from rerank.actor import RerankActor
 from rerank.errors import ConfigError
 from serve.cascade import CascadeScorer, CascadeStage
+from serve.cluster import check_access
 from serve.deployments import DeploymentScorer
 from serve.http.api import create_api
 from serve.http.endpoint import Server
@@ -57,6 +58,7 @@ class Ingress:
 def build(args: dict[str, Any]) -> Application:
     """Return the application for these arguments, see `serve.settings`. Raises ConfigError."""
     settings = parse_settings(args)
+    check_access()
     ingress = serve.deployment(Ingress).options(
         name="ingress",
         ray_actor_options={"num_cpus": _INGRESS_CPUS},

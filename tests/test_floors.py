@@ -39,7 +39,7 @@ HOUSE = {
         ["cli"],
     ],
     "serve": [
-        ["errors"],
+        ["errors", "cluster"],
         ["keys", "models", "telemetry", "wires", "deployments"],
         ["http", "cascade"],
         ["settings"],

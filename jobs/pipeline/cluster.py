@@ -11,7 +11,10 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub leaves it out
+from ray.exceptions import AuthenticationError, RpcError
 from ray.util.annotations import RayDeprecationWarning
 
 from jobs.console import plural
@@ -26,6 +29,7 @@ _CORES_PER_CPU_ACTOR = 8
 _GPU_UNITS = 10_000  # Ray counts GPUs in these
 _PATIENCE_S = 120.0
 _POLL_S = 0.5
+_PUT_TOKEN = "put the token that `ray get-auth-token` prints on the head in RAY_AUTH_TOKEN or ~/.ray/auth_token"
 
 Resources = Mapping[str, float]
 
@@ -33,7 +37,7 @@ Resources = Mapping[str, float]
 def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     """Connect to the cluster at `address` or RAY_ADDRESS; without either, start one on this machine for this process.
 
-    It then has room for a job of so many stages. Raises ConfigError if no cluster answers.
+    It then has room for a job of so many stages. Raises ConfigError if no cluster answers or lets us in.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
@@ -46,22 +50,36 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
     try:
         with nullcontext() if verbose else _silent_core():
+            _check_access(address)
             ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
-    except (ConnectionError, AuthenticationError) as problem:
-        raise ConfigError(f"no Ray cluster answers at {address!r}: {_why(problem)}") from problem
+    except AuthenticationError as problem:
+        raise ConfigError(f"{problem.message}: {_PUT_TOKEN}") from problem
+    except (ConnectionError, RpcError) as problem:
+        raise ConfigError(f"no Ray cluster answers at {address!r}: {str(problem).rstrip('.')}") from problem
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
 
 
-def _why(problem: ConnectionError | AuthenticationError) -> str:
-    """Return why a cluster did not let us in, and what to set: Ray says the same of a wrong address and no token."""
-    reason = problem.message if isinstance(problem, AuthenticationError) else str(problem).rstrip(".")
-    token = "the cluster's token in RAY_AUTH_TOKEN or ~/.ray/auth_token (`ray get-auth-token` prints it on the head)"
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
-        return f"{reason}; put {token}"
-    return f"{reason}; if it asks for a token, set RAY_AUTH_MODE=token and put {token}"
+def _check_access(address: str) -> None:
+    """Ask the cluster at `address` whether it lets us in. Raises ConfigError that says what to set if it does not.
+
+    `ray.init` tries 20 times, which takes up to a quarter of an hour, and then does not say that a token is missing.
+    """
+    if address in ("local", "auto") or "://" in address:
+        return
+    ensure_token_if_auth_enabled(create_token_if_missing=False)  # the client would abort a process without a token
+    try:
+        GcsClient(address=address)
+    except AuthenticationError as problem:
+        if is_token_auth_enabled():
+            raise ConfigError(f"the Ray cluster at {address!r} refuses this token: {_PUT_TOKEN}") from problem
+        raise ConfigError(
+            f"the Ray cluster at {address!r} asks for a token: set RAY_AUTH_MODE=token and {_PUT_TOKEN}"
+        ) from problem
+    except ValueError as problem:
+        raise ConfigError(f"address of a Ray cluster must be HOST:PORT, got {address!r}") from problem
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""Whether a pool fits on a cluster, counted on paper, and patience with a cluster that others use."""
+"""Whether a cluster lets us in, whether a pool fits on it, counted on paper, and patience where others use it."""
 
 import pytest
 import ray
+from ray.exceptions import AuthenticationError, RpcError
 
-from jobs.pipeline.cluster import plan_pool, wait_for_room
+from jobs.pipeline import cluster
+from jobs.pipeline.cluster import connect, plan_pool, wait_for_room
 from jobs.pipeline.dataset import Pool
 from rerank.errors import ConfigError, UnavailableError
 
@@ -76,3 +78,28 @@ def test_a_cluster_that_others_use_is_waited_for_and_then_given_up(monkeypatch):
 )
 def test_a_pool_in_words(pool, said):
     assert str(pool) == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "has_mode", "complaint"),
+    [
+        (AuthenticationError("no"), False, "cluster at 'head:1' asks for a token: set RAY_AUTH_MODE=token and put "),
+        (
+            AuthenticationError("no"),
+            True,
+            "cluster at 'head:1' refuses this token: put the token that `ray",
+        ),
+        (RpcError("Timed out."), True, "no Ray cluster answers at 'head:1': Timed out$"),
+        (ValueError("Invalid"), True, "address of a Ray cluster must be HOST:PORT, got 'head:1'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_says_what_to_set(monkeypatch, answer, has_mode, complaint):
+    def ask(*, address: str) -> None:
+        raise answer
+
+    monkeypatch.setattr(cluster, "GcsClient", ask)
+    monkeypatch.setattr(cluster, "ensure_token_if_auth_enabled", lambda *, create_token_if_missing: None)
+    monkeypatch.setattr(cluster, "is_token_auth_enabled", lambda: has_mode)
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("the cluster was not asked before"))
+    with pytest.raises(ConfigError, match=complaint):
+        connect(address="head:1", verbose=True)
