@@ -74,7 +74,7 @@ def candidate_sets(table: pa.Table, *, schema: pa.Schema, owner: RowOwner) -> It
     Candidates are ordered by first-stage score if they have one, then by position in the input. Rows of one query_id in
     two partitions are two sets.
     """
-    table = _complete(table, schema).combine_chunks()
+    table = with_schema(table, schema).combine_chunks()
     is_text = table.column(IS_TEXT).to_numpy()
     order, offsets = _clustered(table, np.flatnonzero(~is_text), owner.partitions)
     query_texts = _in_order(table, np.flatnonzero(is_text))
@@ -107,7 +107,7 @@ def _nested(rows: pa.Table, offsets: Offsets, query_texts: pa.Table, *, schema: 
     return queries.append_column(CANDIDATES, list_column(candidates, offsets))
 
 
-def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the table with all columns of the schema, those that it lacks filled with nulls."""
     return pa.table(
         [
@@ -120,7 +120,7 @@ def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _split(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
     """Split a partition into rows and texts, both in input order."""
-    table = _complete(table, schema)
+    table = with_schema(table, schema)
     is_text = table.column(IS_TEXT).to_numpy()
     return _in_order(table, np.flatnonzero(~is_text)), _in_order(table, np.flatnonzero(is_text))
 

@@ -17,7 +17,7 @@ from ray.data import Dataset
 from jobs.console import plural, say
 from jobs.input.candidates import Input, counted
 from jobs.input.join import KEY_HASH, PAIRS_PER_ROW_GROUP, RowOwner, RunJoin
-from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents
+from jobs.input.nest import candidate_sets, shuffled_schemas, with_documents, with_schema
 from jobs.input.sample import spaced
 from jobs.input.source import Source, reopen_source
 from rerank.errors import OutputError, RerankError
@@ -54,13 +54,14 @@ def group_by_query(join: RunJoin, folder: Location) -> Source:
     """Group the rows into candidate sets and write them to `folder`, which must be empty. Raises OutputError."""
     folder.filesystem.create_dir(folder.path, recursive=True)
     shared, partitions, schemas = ray.put(join), _partitions(join), shuffled_schemas(join)
-    rows = _table(shared, "rows", join.rows)
+    rows = _table(shared, "rows", join.rows, schemas[0])
     if join.corpus is not None and join.queries is not None:
-        rows = rows.union(_table(shared, "documents", join.corpus)).repartition(partitions, keys=[KEY_HASH])
+        documents = _table(shared, "documents", join.corpus, schemas[0])
+        rows = rows.union(documents).repartition(partitions, keys=[KEY_HASH])
         rows = rows.map_batches(
-            with_documents, fn_kwargs={"schema": schemas[0]}, batch_size=None, batch_format="pyarrow"
+            _with_documents, fn_kwargs={"schemas": schemas}, batch_size=None, batch_format="pyarrow"
         )
-        rows = rows.union(_table(shared, "queries", join.queries))
+        rows = rows.union(_table(shared, "queries", join.queries, schemas[1]))
     written = rows.repartition(partitions, keys=[KEY_HASH]).map_batches(
         _write,
         fn_kwargs={"folder": folder, "schema": schemas[-1], "owner": join.owner},
@@ -89,18 +90,27 @@ def _bytes_in_memory(source: Source) -> int:
     return max(encoded, int(per_row * sum(group.rows for group in source.row_groups)))
 
 
-def _table(shared: Any, name: str, source: Source) -> Dataset:
+def _table(shared: Any, name: str, source: Source, schema: pa.Schema) -> Dataset:
     items = [{"number": number} for number in range(len(source.row_groups))]
     return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        _read, fn_kwargs={"shared": shared, "name": name}, batch_size=1, batch_format="pyarrow"
+        _read, fn_kwargs={"shared": shared, "name": name, "schema": schema}, batch_size=1, batch_format="pyarrow"
     )
 
 
-def _read(numbers: pa.Table, *, shared: Any, name: str) -> Iterator[pa.Table]:
-    """Task body: read one row group of one table, slice by slice."""
+def _read(numbers: pa.Table, *, shared: Any, name: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Task body: read one row group of one table, slice by slice.
+
+    All blocks of a shuffle have its `schema`: Ray (2.60) cannot join blocks of two schemas that lie on two nodes, or of
+    which some are small.
+    """
     join = ray.get(shared)
     for number in numbers.column("number").to_pylist():
-        yield from _READERS[name](join, number)
+        yield from (with_schema(table, schema) for table in _READERS[name](join, number))
+
+
+def _with_documents(rows: pa.Table, *, schemas: list[pa.Schema]) -> Iterator[pa.Table]:
+    """Task body: look up the documents of one partition; the tables have the schema of the next shuffle."""
+    yield from (with_schema(table, schemas[1]) for table in with_documents(rows, schema=schemas[0]))
 
 
 def _write(rows: pa.Table, *, folder: Location, schema: pa.Schema, owner: RowOwner) -> pa.Table:

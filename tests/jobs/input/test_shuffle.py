@@ -13,7 +13,7 @@ from typer.testing import Result
 from jobs.formats.columns import Layout
 from jobs.input import shuffle
 from jobs.input.candidates import open_input
-from jobs.input.join import open_unclustered
+from jobs.input.join import open_run, open_unclustered
 from jobs.input.shuffle import group_by_query
 from rerank.errors import ConfigError, InputError
 from rerank.paths import locate
@@ -60,6 +60,21 @@ def test_a_shuffle_groups_as_one_process_does(
         assert len({group.path for group in source.row_groups}) > 1
         rows = [row for group in source.row_groups for table in source.read(group) for row in table.to_pylist()]
         assert by_query(rows) == by_query(group_without_ray(join))
+
+
+@pytest.mark.usefixtures("shared_driver")
+def test_small_blocks_are_joined_with_large_ones(tmp_path: Path) -> None:
+    """Ray keeps blocks below 100 kB elsewhere than others, and shuffles the two apart."""
+    doc_ids, scores = [f"d{at}" for at in range(9)], [9.0 - at for at in range(9)]
+    run = pa.table({"query_id": ["q"] * 9, "doc_id": doc_ids, "score": scores})
+    corpus = pa.table({"doc_id": [f"d{at}" for at in range(200)], "text": [f"{at} " * 1_000 for at in range(200)]})
+    for name, table in (("run", run), ("corpus", corpus), ("queries", pa.table({"query_id": ["q"], "query": ["Q"]}))):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    places = {name: str(tmp_path / f"{name}.parquet") for name in ("corpus", "queries")}
+    join = open_run(str(tmp_path / "run.parquet"), **places, renames={}, limit=None)
+    source = group_by_query(join, locate(str(tmp_path / "out")))
+    (row,) = [row for group in source.row_groups for table in source.read(group) for row in table.to_pylist()]
+    assert [candidate["text"][:2] for candidate in row["candidates"]] == [f"{at} " for at in range(9)]
 
 
 def test_a_run_with_its_texts_is_ranked(
