@@ -87,13 +87,13 @@ def _known(pairs: RankedPairs, judge: Judge) -> dict[str, Any]:
 def _read_whole(uri: str, source: str | None, query_ids: Sequence[str]) -> tuple[RankedPairs, dict[str, Any]]:
     """Read the pairs and the manifest of these queries.
 
-    Raises InputError if --top-k or --min-score left pairs out: what was left out cannot be judged.
+    Raises InputError if options of the run left pairs out: what was left out cannot be judged.
     """
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
-            f"{uri}: was cut by --top-k or --min-score, but tuning needs all candidates: run it again without these "
-            "options (pairs in the score store are not scored again)"
+            f"{uri}: was cut by --top-k, --min-score or what the last stage keeps, but tuning needs all candidates: run it "
+            "again without these (pairs in the score store are not scored again)"
         )
     return read_ranked(uri, source=source, only=query_ids)
 

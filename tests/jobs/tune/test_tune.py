@@ -210,7 +210,7 @@ def test_refusals_are_one_sentence(tmp_path: Path) -> None:
             (ranked, "--qrels", tmp_path / "other.qrels"),
             "no query has judgements; the judgements are for queries such as x",
         ),
-        ((cut, "--qrels", qrels), "was cut by --top-k or --min-score, but tuning needs all"),
+        ((cut, "--qrels", qrels), "was cut by --top-k, --min-score or what the last stage keeps, but tuning"),
         ((ranked, "--qrels", qrels, "--source", tmp_path / "gone.parquet"), "no such file or directory"),
     ):
         refused = command(*arguments)
