@@ -92,8 +92,8 @@ def _read_whole(uri: str, source: str | None, query_ids: Sequence[str]) -> tuple
     location = locate(uri)
     if is_cut(location, read_manifest(location)):
         raise InputError(
-            f"{uri}: was cut by --top-k, --min-score or what the last stage keeps, but tuning needs all candidates: run it "
-            "again without these (pairs in the score store are not scored again)"
+            f"{uri}: was cut by --top-k, --min-score or what the last stage keeps, but tuning needs all candidates: "
+            "run it again without these (pairs in the score store are not scored again)"
         )
     return read_ranked(uri, source=source, only=query_ids)
 
