@@ -105,6 +105,8 @@ def _settled_manifest(output: Location, deadline: float) -> bytes | None:
 def _manifest_bytes(output: Location) -> bytes | None:
     try:
         content: bytes = Folder(output.filesystem, output.path).read(MANIFEST).to_pybytes()
+    except FileNotFoundError:  # another run may have written it again since
+        return None
     except OSError as problem:
         if output.join(MANIFEST).info().type == fs.FileType.NotFound:
             return None

@@ -19,6 +19,7 @@ from jobs.pipeline.staging import ERRORS, PartReport, WrittenFile
 from rerank import read_ranked
 from rerank.errors import InputError
 from rerank.paths import Location, locate
+from rerank.store.folder import Folder
 from rerank.tables.published import MANIFEST, read_unchanged
 from tests.jobs.pipeline.interrupted import kill_while_publishing
 
@@ -98,6 +99,22 @@ def test_a_result_that_changes_between_listing_and_reading_is_read_again(output:
 
     assert read_unchanged(output, read) == ["2", "2"]
     assert len(calls) == 3
+
+
+def test_a_manifest_that_comes_back_while_it_is_looked_for_is_no_error(
+    output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace(output, 0, parts=2)
+    read, looks = Folder.read, []
+
+    def read_late(folder: Folder, name: str) -> pa.Buffer:
+        looks.append(name)
+        if looks == [MANIFEST]:
+            raise FileNotFoundError(name)  # deleted, and in its place again at the next look
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", read_late)
+    assert runs_read(output) == {"0": 2}
 
 
 def test_an_error_that_no_replacement_explains_is_raised(output: Location) -> None:
