@@ -110,6 +110,8 @@ def _parse_model(entry: Mapping[str, Any], source: str) -> ServedModel | ServedC
     """Split an entry into the settings of the scorer and those of its replicas; one with `stages` is a cascade."""
     if "stages" in entry:
         return parse_config(ServedCascade, dict(entry), source=source)
+    if "scorer" in entry:
+        raise ConfigError(f"{source}: unknown setting 'scorer': the settings of the model stand beside its name")
     scorer = {
         key: value for key, value in entry.items() if belongs(key, _SCORER_SETTINGS, beside=ServedModel.model_fields)
     }

@@ -71,6 +71,11 @@ def test_special_tokens_and_content_are_settings_of_each_model():
         ({"models": [{"max_lenght": 3}]}, r"models\[0\]: unknown setting 'max_lenght': did you mean 'max_length'"),
         ({"models": [{"max_replica": 3}]}, r"models\[0\]: unknown setting 'max_replica': did you mean 'max_replicas'"),
         ({"models": [{"max_length": 3}]}, r"models\[0\]: max_length: .* 8"),
+        (
+            {"models": [{"scorer": {"max_length": 99}}]},
+            r"models\[0\]: unknown setting 'scorer': the settings of the model",
+        ),
+        ({"scorer": {"max_length": 99}}, "arguments: unknown setting 'scorer'"),
         ({"models": []}, "models"),
         ({"models": "docs-mini"}, "models: must be a list of settings"),
         ({"models": [{"name": "a"}, {"name": "b", "aliases": ["a"]}]}, "two models are called 'a'"),
