@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rerank.arrays import IntArray, offsets_of
-from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
+from rerank.ranking.candidates import (
+    CANDIDATES,
+    CandidateSets,
+    combined,
+    keep_columns,
+    list_column,
+    list_rows,
+    struct_rows,
+)
 from rerank.ranking.output_columns import REJECTED, USAGE
 from rerank.ranking.vectors import VECTORS
 
@@ -167,7 +175,7 @@ def _rows(sets: CandidateSets) -> Rows:
 
 def _list_rows(queries: pa.Table, name: str) -> Rows:
     """Return the entries of a column of lists of structs as a table, and the query of each."""
-    return _rows(CandidateSets.from_table(pa.table({CANDIDATES: queries.column(name)})))
+    return _rows(CandidateSets(queries, *list_rows(queries.column(name))))
 
 
 def _rows_before(queries: pa.Table, name: str) -> Rows | None:
@@ -176,9 +184,7 @@ def _rows_before(queries: pa.Table, name: str) -> Rows | None:
 
 
 def _usage_rows(queries: pa.Table) -> Rows:
-    structs = combined(queries.column(USAGE))
-    rows = pa.Table.from_arrays(structs.flatten(), names=[field.name for field in structs.type])
-    return rows, np.arange(queries.num_rows, dtype=np.int32)
+    return struct_rows(combined(queries.column(USAGE))), np.arange(queries.num_rows, dtype=np.int32)
 
 
 def _joined(parts: Sequence[Rows | None], queries: int) -> pa.Array:

@@ -38,12 +38,9 @@ class CandidateSets:
         kind = table.schema.field(CANDIDATES).type if CANDIDATES in table.column_names else None
         if kind is None or not (_is_list(kind) and pa.types.is_struct(kind.value_type)):
             raise InputError(f"candidates must be list<struct<doc_id, text, …>>, got {kind or table.column_names}")
-        lists = combined(table.column(CANDIDATES))
-        lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-        structs = lists.flatten()
-        candidates = pa.Table.from_arrays(structs.flatten(), names=[field.name for field in structs.type])
+        candidates, offsets = list_rows(table.column(CANDIDATES))
         queries = table.drop_columns([CANDIDATES])
-        return cls(_without_views(queries), _without_views(candidates), offsets_of(lengths))
+        return cls(_without_views(queries), _without_views(candidates), offsets)
 
     def to_table(self) -> pa.Table:
         """Return the candidate sets as one table, the inverse of `from_table`."""
@@ -98,8 +95,7 @@ class CandidateSets:
 
     def take(self, pairs: npt.NDArray[np.integer]) -> "CandidateSets":
         """Return the same queries with only these candidates, which must be in the order of the queries."""
-        counts = np.bincount(self.query_of[pairs], minlength=len(self))
-        return replace(self, candidates=self.candidates.take(pa.array(pairs)), offsets=offsets_of(counts))
+        return replace(self, candidates=self.candidates.take(pa.array(pairs)), offsets=offsets_of(self.count(pairs)))
 
     def with_candidates(self, candidates: pa.Table) -> "CandidateSets":
         """Return the same candidate sets with other candidate columns."""
@@ -116,6 +112,21 @@ def list_column(rows: pa.Table, offsets: Offsets) -> pa.Array:
     if offsets[-1] > np.iinfo(np.int32).max:
         return pa.LargeListArray.from_arrays(pa.array(offsets), structs)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), structs)
+
+
+def list_rows(lists: pa.ChunkedArray) -> tuple[pa.Table, Offsets]:
+    """Return the structs of all lists as rows, and the offsets of the lists, the inverse of `list_column`.
+
+    A null list is empty.
+    """
+    array = combined(lists)
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    return struct_rows(array.flatten()), offsets_of(lengths)
+
+
+def struct_rows(structs: pa.StructArray) -> pa.Table:
+    """Return structs as rows; their fields are the columns."""
+    return pa.Table.from_arrays(structs.flatten(), names=[field.name for field in structs.type])
 
 
 def combined(column: pa.ChunkedArray) -> pa.Array:

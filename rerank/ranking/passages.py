@@ -11,10 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rerank.arrays import FloatArray, IntArray, offsets_of
-from rerank.ranking.candidates import CandidateSets, combined, keep_columns, list_column, text_column
+from rerank.ranking.candidates import CandidateSets, keep_columns, list_column, list_rows, text_column
 from rerank.ranking.reject import Codes, Reason
 
 PASSAGES = "_passages"  # column of queries: the passages of all their candidates
@@ -28,10 +27,7 @@ def pairs_of(sets: CandidateSets) -> CandidateSets:
     """Return what a prepared block pairs with its queries: its passages if it has any, otherwise its candidates."""
     if PASSAGES not in sets.queries.column_names:
         return sets
-    lists = combined(sets.queries.column(PASSAGES))
-    passages = lists.flatten()
-    rows = pa.Table.from_arrays(passages.flatten(), names=[field.name for field in passages.type])
-    return CandidateSets(sets.queries, rows, offsets_of(pc.list_value_length(lists).to_numpy()))
+    return CandidateSets(sets.queries, *list_rows(sets.queries.column(PASSAGES)))
 
 
 def with_pairs(sets: CandidateSets, pairs: CandidateSets) -> CandidateSets:
