@@ -10,6 +10,7 @@ import pyarrow as pa
 from jobs.bench.options import Lengths
 from jobs.bench.turns import in_turns
 from rerank.config import ScorerConfig
+from rerank.encoding.pairs import EncodedPairs
 from rerank.prepare import encode
 from rerank.ranking.candidates import CANDIDATES, CandidateSets
 from rerank.reranker import Reranker
@@ -28,7 +29,7 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     reranker = Reranker(config)
     sets = CandidateSets.from_table(table)
     texts = texts_of(sets)
-    encoded = encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder)
+    encoded = encode_all(sets, reranker)
     # Texts that are encoded by themselves are computed once each, whatever the pairs.
     by_themselves = isinstance(reranker.engine, TextEngine)
     lengths = np.concatenate([encoded.queries.lengths, encoded.documents.lengths]) if by_themselves else encoded.lengths
@@ -63,6 +64,11 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
         }
         for place, ((name, _), took) in enumerate(zip(runs, np.median(seconds, axis=0).tolist(), strict=True))
     ]
+
+
+def encode_all(sets: CandidateSets, reranker: Reranker) -> EncodedPairs:
+    """Return all pairs of candidate sets as token ids, in the order of `texts_of`."""
+    return encode(sets, np.arange(sets.pair_count, dtype=np.int32), reranker.encoder)
 
 
 def texts_of(sets: CandidateSets) -> Sequence[tuple[str, str]]:

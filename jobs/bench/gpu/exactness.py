@@ -6,27 +6,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 
 from jobs.bench.options import Lengths
-from jobs.bench.scoring import synthetic_sets, texts_of
+from jobs.bench.rivals.of_texts import LIBRARIES, RETURNED
+from jobs.bench.scoring import encode_all, synthetic_sets, texts_of
 from jobs.console import say
 from rerank.arrays import FloatArray
 from rerank.config import ScorerConfig
-from rerank.encoding.pairs import EncodedPairs
-from rerank.engines import Kind, kind_of
-from rerank.ranking.candidates import CandidateSets
+from rerank.engines import kind_of
+from rerank.ranking.candidates import CANDIDATES, CandidateSets
 from rerank.reranker import Reranker
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 _FLOAT32 = 1e-3  # products of a GPU are summed in another order
 _HALF = 2.0  # times the error of the library in the same precision, on the same device
-_LIBRARIES: dict[Kind, tuple[Any, dict[str, bool]]] = {
-    Kind.LATE_INTERACTION: (MultiVectorEncoder, {}),
-    Kind.VECTOR: (SentenceTransformer, {"convert_to_tensor": True}),
-}
 _QUERIES = ("How do I return a parcel?", "numéro de suivi", "追跡番号")
 
 
@@ -58,17 +55,20 @@ def check_models(work: Path, device: str) -> list[dict[str, Any]]:
     """Return a row for each model and precision: the largest errors of a logit, ours and the library's."""
     from tests.models import CORPUS
 
-    pairs = [(query, document) for query in _QUERIES for document in CORPUS]
-    rows = []
+    candidates = [{"doc_id": str(place), "text": text} for place, text in enumerate(CORPUS)]
+    rows = [{"query_id": query, "query": query, CANDIDATES: candidates} for query in _QUERIES]
+    sets = CandidateSets.from_table(pa.Table.from_pylist(rows))
+    pairs = texts_of(sets)
+    results = []
     for name, folder in models(work):
         say(f"comparing scores: {name}")
         expected = library_logits(folder, "cpu", "float32", pairs)
         for dtype in _DTYPES:
             reranker = Reranker(ScorerConfig(model=str(folder), device=device, dtype=dtype))
-            error = _largest(reranker.engine.score(encoded(reranker, pairs)).logits, expected)
+            error = _largest(reranker.engine.score(encode_all(sets, reranker)).logits, expected)
             library_error = _largest(library_logits(folder, device, dtype, pairs), expected)
             most = _FLOAT32 if dtype == "float32" else _HALF * library_error + _FLOAT32
-            rows.append(
+            results.append(
                 {
                     "model": name,
                     "kind": kind_of(reranker.config).value,
@@ -80,18 +80,18 @@ def check_models(work: Path, device: str) -> list[dict[str, Any]]:
                     "passed": error <= most,
                 }
             )
-    return rows
+    return results
 
 
 def check_batches(work: Path, device: str) -> list[dict[str, Any]]:
     """Return how much the logits of the bundled model depend on the company of a pair: not at all if deterministic."""
-    pairs = texts_of(CandidateSets.from_table(synthetic_sets(Lengths.NQ, 200)))
+    sets = CandidateSets.from_table(synthetic_sets(Lengths.NQ, 200))
     rows = []
     for deterministic in (True, False):
         reranker = Reranker(ScorerConfig(device=device, deterministic=deterministic))
-        together = encoded(reranker, pairs)
+        together = encode_all(sets, reranker)
         logits = reranker.engine.score(together).logits
-        alone = [reranker.engine.score(together.take(np.array([row]))).logits[0] for row in range(0, len(pairs), 10)]
+        alone = [reranker.engine.score(together.take(np.array([row]))).logits[0] for row in range(0, len(together), 10)]
         difference = _largest(logits[::10], np.array(alone))
         rows.append(
             {
@@ -106,9 +106,9 @@ def check_batches(work: Path, device: str) -> list[dict[str, Any]]:
 
 def check_memory(device: str) -> list[dict[str, Any]]:
     """Return whether a batch that is too large for the device's memory is halved until it fits, with equal logits."""
-    pairs = texts_of(CandidateSets.from_table(synthetic_sets(Lengths.NQ, 4_000)))
+    sets = CandidateSets.from_table(synthetic_sets(Lengths.NQ, 4_000))
     reranker = Reranker(ScorerConfig(device=device, batch_tokens=2**24))
-    block = encoded(reranker, pairs)
+    block = encode_all(sets, reranker)
     expected = reranker.engine.score(block).logits
     peak = torch.cuda.max_memory_allocated(device)
     total = torch.cuda.get_device_properties(device).total_memory
@@ -121,24 +121,14 @@ def check_memory(device: str) -> list[dict[str, Any]]:
     return [{"peak_bytes": peak, "budget_bytes": peak // 4, "difference": difference, "passed": difference < 0.1}]
 
 
-def encoded(reranker: Reranker, pairs: Sequence[tuple[str, str]]) -> EncodedPairs:
-    """Return pairs of texts as token ids."""
-    queries, documents = (list(dict.fromkeys(texts)) for texts in zip(*pairs, strict=True))
-    query_of = np.array([queries.index(query) for query, _ in pairs], dtype=np.int32)
-    place_of = {document: place for place, document in enumerate(documents)}
-    document_of = np.array([place_of[document] for _, document in pairs], dtype=np.int32)
-    return reranker.encoder.encode(queries, documents, query_of, document_of)
-
-
 def library_logits(folder: Path, device: str, dtype: Dtype, pairs: Sequence[tuple[str, str]]) -> FloatArray:
     """Return the logits that sentence-transformers gives, float32 [pairs]."""
     options = {"device": device, "model_kwargs": {"dtype": getattr(torch, dtype)}}
     kind = kind_of(ScorerConfig(model=str(folder)))
-    if kind not in _LIBRARIES:
+    if kind not in LIBRARIES:
         scores: Any = CrossEncoder(str(folder), **options).predict(list(pairs), activation_fn=torch.nn.Identity())
     else:
-        load, returned = _LIBRARIES[kind]
-        library = load(str(folder), **options)
+        library, returned = LIBRARIES[kind](str(folder), **options), RETURNED[kind]
         queries, documents = (list(texts) for texts in zip(*pairs, strict=True))
         scores = library.similarity_pairwise(
             library.encode_query(queries, **returned), library.encode_document(documents, **returned)

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from jobs.bench.gpu.exactness import encoded
 from jobs.bench.language_model import make_language_model
 from jobs.bench.options import Lengths
-from jobs.bench.scoring import measure, synthetic_sets, texts_of
+from jobs.bench.scoring import encode_all, measure, synthetic_sets, texts_of
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.batches.runner import BatchRunner
@@ -52,15 +51,15 @@ def measure_shape(shape: Shape, work: Path, device: str, *, rounds: int, traces:
     """Return a row for our engine and one for each rival. Where our share of the peak is low, a trace is written."""
     folder = work / shape.name
     table = synthetic_sets(Lengths.NQ, shape.pairs)
-    texts = texts_of(CandidateSets.from_table(table))
+    sets = CandidateSets.from_table(table)
     if shape.architecture == LANGUAGE_MODEL:
-        make_language_model(folder, [document for _, document in texts], **shape.settings)
+        make_language_model(folder, [document for _, document in texts_of(sets)], **shape.settings)
     else:
         make_model(shape, folder)
     config = ScorerConfig(model=str(folder), device=device, max_length=512)
     rows = [{"model": shape.name, **row} for row in measure(table, config, rounds=rounds)]
     reranker = Reranker(config)
-    pairs = encoded(reranker, texts)
+    pairs = encode_all(sets, reranker)
     rows[0] |= host_time(reranker, pairs)
     if rows[0]["flops_share"] < _TRACED_BELOW and pick_device(device).type == "cuda":
         trace(reranker, pairs, traces / f"trace-{shape.name}.json")

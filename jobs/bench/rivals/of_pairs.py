@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.bench.rivals.as_classifier import as_classifier
-from jobs.bench.rivals.of_texts import text_rivals
+from jobs.bench.rivals.of_texts import LIBRARIES, text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
 from rerank.engines import Kind, kind_of, load_encoder
@@ -49,7 +49,7 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     """
     disable_progress_bar()
     kind = kind_of(config)
-    if kind in {Kind.LATE_INTERACTION, Kind.VECTOR}:
+    if kind in LIBRARIES:
         return [Rival(rival.name, rival.score) for rival in text_rivals(config)]
     device = pick_device(config.device)
     fastest = pick_dtype("auto", device)
@@ -150,8 +150,7 @@ def _counting(name: str, model: torch.nn.Module, score: Callable[[Texts], None])
 
 def flops_of(config: ScorerConfig, lengths: IntArray) -> float:
     """Return the floating-point operations of a forward pass over rows of these lengths, without padding."""
-    kinds: dict[Kind, Any] = {Kind.LATE_INTERACTION: MultiVectorEncoder, Kind.VECTOR: SentenceTransformer}
-    model = kinds.get(kind_of(config), CrossEncoder)(config.location, device="cpu")[0].model
+    model = LIBRARIES.get(kind_of(config), CrossEncoder)(config.location, device="cpu")[0].model
     weights = sum(weight.numel() for name, weight in model.named_parameters() if not _UNUSED.search(name))
     wide = lengths.astype(np.float64)
     products = 4 * model.config.num_hidden_layers * model.config.hidden_size * np.square(wide).sum()

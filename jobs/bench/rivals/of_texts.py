@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from rerank.config import ScorerConfig
 from rerank.engines import Kind, kind_of
 from rerank.engines.device.choices import pick_device, pick_dtype
+
+LIBRARIES: dict[Kind, Any] = {Kind.LATE_INTERACTION: MultiVectorEncoder, Kind.VECTOR: SentenceTransformer}
+# Options of its methods that encode: lists of arrays, or one tensor, whatever its `similarity_pairwise` takes.
+RETURNED: dict[Kind, dict[str, bool]] = {Kind.LATE_INTERACTION: {}, Kind.VECTOR: {"convert_to_tensor": True}}
 
 
 class LibraryTexts:
@@ -15,13 +20,11 @@ class LibraryTexts:
 
     def __init__(self, config: ScorerConfig, dtype: torch.dtype) -> None:
         """Load the model."""
-        import sentence_transformers
-
-        is_late = kind_of(config) is Kind.LATE_INTERACTION
-        kind = sentence_transformers.MultiVectorEncoder if is_late else sentence_transformers.SentenceTransformer
+        kind = kind_of(config)
+        load, returned = LIBRARIES[kind], RETURNED[kind]
         self.name = f"encode and similarity_pairwise {str(dtype).removeprefix('torch.')}"
-        self._model: Any = kind(config.location, device=str(pick_device(config.device)), model_kwargs={"dtype": dtype})
-        self._options = {"show_progress_bar": False} | ({} if is_late else {"convert_to_tensor": True})
+        self._model: Any = load(config.location, device=str(pick_device(config.device)), model_kwargs={"dtype": dtype})
+        self._options = {"show_progress_bar": False} | returned
         self._tokens = 0
         self._model[0].register_forward_pre_hook(self._count)
 

@@ -13,7 +13,7 @@ from jobs.bench.gpu.exactness import check_batches, check_models
 from jobs.bench.gpu.speed import Shape, measure_shape, trace
 from jobs.bench.gpu.wheels import add_wheels
 from jobs.bench.options import Lengths
-from jobs.bench.scoring import synthetic_sets, texts_of
+from jobs.bench.scoring import encode_all, synthetic_sets
 from rerank.config import ScorerConfig
 from rerank.ranking.candidates import CandidateSets
 from rerank.reranker import Reranker
@@ -56,8 +56,8 @@ def test_speeds_are_measured_and_written(tmp_path):
 
 def test_a_trace_names_the_kernels(tmp_path):
     reranker = Reranker(ScorerConfig(device="cpu"))
-    pairs = texts_of(CandidateSets.from_table(synthetic_sets(Lengths.SHORT, 100)))
-    trace(reranker, exactness.encoded(reranker, pairs), tmp_path / "trace.json")
+    sets = CandidateSets.from_table(synthetic_sets(Lengths.SHORT, 100))
+    trace(reranker, encode_all(sets, reranker), tmp_path / "trace.json")
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     kernels = json.loads((tmp_path / "trace.kernels.json").read_text())
     assert 0 < len(kernels) <= 20 and kernels[0].keys() == {"name", "calls", "device_ms"}
