@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from rerank.errors import InputError, OutputError
 from rerank.paths import Location
 
-_PACKED = (".gz", ".bz2", ".zst")
+PACKED = (".gz", ".bz2", ".zst")
 
 
 def read_lines(location: Location, *, errors: str = "strict") -> Iterator[tuple[int, str]]:
@@ -38,4 +38,4 @@ def write_text(location: Location, content: str) -> None:
 def suffix_of(uri: str) -> str:
     """Return the suffix that names a file's format, in lower case: `.trec` for run.trec.gz."""
     path = PurePosixPath(uri.rstrip("/").lower())
-    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
+    return path.with_suffix("").suffix if path.suffix in PACKED else path.suffix

@@ -9,14 +9,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from jobs.formats.parquet import list_files, root_of
-from jobs.formats.text import suffix_of
+from jobs.formats.text import PACKED, suffix_of
 from jobs.formats.text_tables.delimited import read_delimited
 from jobs.formats.text_tables.json_lines import read_json_lines
 from jobs.formats.trec import RUN_SUFFIXES, read_run_lines
 from rerank.errors import ConfigError, InputError
 from rerank.paths import Location
-
-_PACKED = ("", ".gz", ".zst", ".bz2")
 
 
 class TextFormat(StrEnum):
@@ -36,7 +34,7 @@ _SUFFIXES = {
     ".tsv": TextFormat.TSV,
 }
 TEXT_SUFFIXES = ", ".join(_SUFFIXES)
-_LISTED = tuple(f"{suffix}{packed}" for suffix in _SUFFIXES for packed in _PACKED)
+_LISTED = tuple(f"{suffix}{packed}" for suffix in _SUFFIXES for packed in ("", *PACKED))
 
 
 @dataclass(frozen=True, slots=True)
