@@ -1,8 +1,8 @@
 """What the scorer is compared with: other libraries with the same weights, and the device's peak speed."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
@@ -16,7 +16,9 @@ from sentence_transformers import CrossEncoder
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.bench.rivals.as_classifier import as_classifier
+from jobs.bench.rivals.exported import exported_rivals
 from jobs.bench.rivals.of_texts import LIBRARIES, text_rivals
+from jobs.bench.rivals.rival import Rival, Texts, fastest_batch
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
 from rerank.engines import Kind, kind_of, load_encoder
@@ -29,19 +31,11 @@ _DEFAULT_BATCH = 32
 _UNUSED = re.compile("embed|lm_head")  # parameters that are looked up, or of which two rows are used
 _BATCHES = {"cpu": (8, 32, 128), "cuda": (32, 128, 512)}
 
-Texts = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """Another library. `score` scores pairs and returns the tokens that went through the model, padding included."""
-
-    name: str
-    score: Callable[[Texts], int]
-
 
 def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
-    """Return the rivals: `CrossEncoder.predict` in several settings, and FlagEmbedding and rerankers if installed.
+    """Return the rivals: `CrossEncoder.predict` in several settings, and other libraries that are installed.
+
+    Those are ONNX Runtime and OpenVINO on a CPU (`rerank[bench]`), FlagEmbedding and rerankers.
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
     on `sample`. A language model has `predict` in the fastest precision, and the same weights as a decoder classifier.
@@ -58,12 +52,14 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
         return [predict, _decoder_classifier(config)] if is_plain_decoder(config) else [predict]
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
     models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
-    best = _best_batch(models[-1], sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
+    best = fastest_batch(partial(_score, models[-1]), sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
     predicts = [_predict(model, dtype, _DEFAULT_BATCH) for model, dtype in zip(models, dtypes, strict=True)]
     if best != _DEFAULT_BATCH:
         predicts.append(_predict(models[-1], dtypes[-1], best))
+    exported = exported_rivals(models[0], sample) if device.type == "cpu" and kind is Kind.CLASSIFIER else []
     makers = {"FlagEmbedding": _flag_reranker, "rerankers": _rerankers}
-    return predicts + [make(config, import_module(name)) for name, make in makers.items() if find_spec(name)]
+    others = [make(config, import_module(name)) for name, make in makers.items() if find_spec(name)]
+    return predicts + exported + others
 
 
 def _load_cross_encoder(config: ScorerConfig, dtype: torch.dtype) -> CrossEncoder:
@@ -75,21 +71,13 @@ def _load_cross_encoder(config: ScorerConfig, dtype: torch.dtype) -> CrossEncode
     )
 
 
-def _best_batch(model: CrossEncoder, sample: Texts, batches: Sequence[int]) -> int:
-    def seconds(batch: int) -> float:
-        started = perf_counter()
-        model.predict(list(sample), batch_size=batch, show_progress_bar=False)
-        return perf_counter() - started
-
-    seconds(batches[0])
-    return min(batches, key=lambda batch: min(seconds(batch) for _ in range(2)))
+def _score(model: CrossEncoder, pairs: Texts, batch: int) -> None:
+    model.predict(list(pairs), batch_size=batch, show_progress_bar=False)
 
 
 def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
-    def score(pairs: Texts) -> None:
-        model.predict(list(pairs), batch_size=batch, show_progress_bar=False)
-
-    return _counting(f"predict {str(dtype).removeprefix('torch.')}, batch {batch}", model[0], score)
+    name = f"predict {str(dtype).removeprefix('torch.')}, batch {batch}"
+    return _counting(name, model[0], partial(_score, model, batch=batch))
 
 
 def _decoder_classifier(config: ScorerConfig) -> Rival:
