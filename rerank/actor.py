@@ -25,7 +25,7 @@ from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 from rerank.reranker import Reranker
 from rerank.store import ScoreStore, look_up_recent
 from rerank.tables.prepared import look_up_again
-from rerank.types import EncodeRequest, EncodeResult, RerankRequest, RerankResult
+from rerank.types import BatchReport, EncodeRequest, EncodeResult, RerankRequest, RerankResult
 
 _MOST_TOKENS = 65_536  # of the texts of a request that get a vector for each token: 32 MiB of vectors 128 wide
 
@@ -54,6 +54,7 @@ class RerankActor:
         preload: bool = True,
         max_waiting_pairs: int = 16_384,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        on_batch: Callable[[BatchReport], None] | None = None,
     ) -> None:
         """Load the model of `config`. Raises ModelError or ConfigError.
 
@@ -69,7 +70,8 @@ class RerankActor:
         - `finish_block`: what becomes of a ranked block before it is returned, for a stage of a cascade
 
         For `rerank` and `encode`: `max_waiting_pairs` and `max_waiting_bytes`, the number of unfinished pairs, and the
-        bytes of their texts, above which requests are refused. A text to encode counts as a pair.
+        bytes of their texts, above which requests are refused. A text to encode counts as a pair. `on_batch` is called
+        after each batch.
 
         `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
         has to be scored, which may be never.
@@ -90,6 +92,7 @@ class RerankActor:
             batch_tokens=config.batch_tokens,
             max_waiting_pairs=max_waiting_pairs,
             max_waiting_bytes=max_waiting_bytes,
+            on_batch=on_batch,
         )
         # Load in the thread that scores requests: OpenMP keeps one team of threads per computing thread, and small
         # batches take a tenth longer once two teams have more threads than there are cores.

@@ -180,13 +180,44 @@ class RankedDocument:
     best_passage: Passage | None = None
 
 
+class BatchTiming(NamedTuple):
+    """A batch that held pairs of a request: seconds from the request's arrival to its start and to its end.
+
+    `pairs` are those of the request in the batch, `batch_pairs` those of all requests.
+    """
+
+    start_s: float
+    end_s: float
+    pairs: int
+    batch_pairs: int
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that a request spent being tokenised, waiting for its first batch, and from then to its last result."""
+    """Seconds that a request spent being tokenised, waiting for its first batch, and from then to its last result.
+
+    `arrived_at` is when the actor got the request, in seconds since 1970. `stages` are the timings of each stage of a
+    cascade, which has neither `arrived_at` nor `batches` of its own.
+    """
 
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     score_s: float = 0.0
+    arrived_at: float = 0.0
+    batches: tuple[BatchTiming, ...] = ()
+    stages: tuple["Timings", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """A batch that an engine has computed, or failed to; a text to encode counts as a pair.
+
+    `waiting_pairs` are the pairs of all requests that are unfinished after it.
+    """
+
+    pairs: int
+    seconds: float
+    waiting_pairs: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -26,7 +27,9 @@ from serve.http.endpoint import Server
 from serve.keys import ENVIRONMENT, ApiKeys, keys_from_environment
 from serve.models import Models, Scorer
 from serve.settings import ServedModel, Settings, parse_settings
-from serve.telemetry.ray_metrics import RaySink
+from serve.telemetry.metrics import LocalSink, count_retry
+from serve.telemetry.ray_metrics import BatchReporter, RaySink
+from serve.telemetry.tracing import start_tracing
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
 _REQUESTS = 256  # ongoing requests per replica of a model; as many more wait before Serve refuses requests
@@ -47,8 +50,13 @@ class Ingress:
         api_keys = ApiKeys(settings.keys_file, fixed=fixed) if settings.keys_file or fixed else None
         if api_keys is None:
             check_address(_bound_host())
-        scorers = {name: DeploymentScorer(handle) for name, handle in deployments.items()}
-        self._server = Server(served_models(settings, scorers), settings.limits, api_keys, RaySink())
+        sink, local = RaySink(), LocalSink()
+        scorers = {
+            name: DeploymentScorer(handle, on_retry=partial(count_retry, name, (sink, local)))
+            for name, handle in deployments.items()
+        }
+        models = served_models(settings, scorers)
+        self._server = Server(models, settings.limits, api_keys, sink, local, start_tracing())
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -126,7 +134,7 @@ def _deploy(model: ServedModel, timeout_s: float) -> Application:
         max_queued_requests=_REQUESTS,
     )
     waiting = {"max_waiting_pairs": model.max_waiting_pairs, "max_waiting_bytes": model.max_waiting_bytes}
-    return deployment.bind(model.scorer, **waiting)
+    return deployment.bind(model.scorer, on_batch=BatchReporter(model.name), **waiting)
 
 
 def _log_to_stdout() -> None:

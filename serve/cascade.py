@@ -123,5 +123,10 @@ def _below(ranked: Sequence[RankedDocument], others: Sequence[RankedDocument]) -
     return [replace(each, score=min(each.score, score), logit=min(each.logit, logit)) for each in others]
 
 
-def _sum(first: Timings, second: Timings) -> Timings:
-    return Timings(first.tokenize_s + second.tokenize_s, first.queue_s + second.queue_s, first.score_s + second.score_s)
+def _sum(total: Timings, stage: Timings) -> Timings:
+    return Timings(
+        total.tokenize_s + stage.tokenize_s,
+        total.queue_s + stage.queue_s,
+        total.score_s + stage.score_s,
+        stages=(*(total.stages or (total,)), stage),
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
@@ -126,8 +127,9 @@ class DeploymentScorer:
     nothing.
     """
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
+    def __init__(self, handle: DeploymentHandle, *, on_retry: Callable[[], None] = lambda: None) -> None:
+        """Take the model's handle; `on_retry` is called for each request that is sent again."""
+        self._handle, self._on_retry = handle, on_retry
         self._controller = ThreadPoolExecutor(1, thread_name_prefix="controller")  # it may not answer
         self._refusal: _Refusal | None = None
         self._deaths = _Deaths()
@@ -173,12 +175,16 @@ class DeploymentScorer:
         try:
             return await self._send(method, request)
         except (_ReplicaDiedError, EngineLostError) as lost:
-            _log_retry(method, lost)
+            self._note_retry(method, lost)
             async with self._free_for_suspects:
                 return await self._send_elsewhere(method, request, getattr(lost, "replica", None))
         except UnavailableError as lost:
-            _log_retry(method, lost)
+            self._note_retry(method, lost)
             return await self._send(method, request)
+
+    def _note_retry(self, method: str, lost: RerankError) -> None:
+        _log_retry(method, lost)
+        self._on_retry()
 
     async def _send_elsewhere(self, method: str, request: Request, dead: str | None) -> Any:
         """Send a request until it reaches another replica than the dead one, which Serve may take for alive a while."""

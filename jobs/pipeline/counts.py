@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from ray.util.metrics import Counter, Gauge
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from xxhash import xxh3_64_hexdigest
 
@@ -21,6 +22,12 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 _STAGE_PAIRS = "pairs_of_stage_"  # and its number: what it scored or looked up
 _REJECTED = "pairs_rejected"
 _DONE = ("pairs_ranked", _REJECTED, "queries_without_candidates")  # the input counts such a query as one pair
+_COUNTERS = {
+    "pairs_scored": "Pairs scored by a model, in all stages.",
+    "store_hits": "Pairs whose logits were looked up in the score store.",
+    _REJECTED: "Pairs that could not be scored.",
+    "engine_seconds": "Seconds that the engines of all actors computed.",
+}
 
 
 def peak_memory() -> int:
@@ -49,13 +56,38 @@ class Counts:
         return [int(self.sums[name]) for name in names]
 
 
+class JobMetrics:
+    """The metrics of a running job, at the Prometheus endpoint of the node that the counts actor runs on."""
+
+    def __init__(self, job: str) -> None:
+        """Label the metrics with Ray's id of this job."""
+        self._job = {"job_id": job}
+        self._counters = {name: Counter(f"rerank_job_{name}", text, ("job_id",)) for name, text in _COUNTERS.items()}
+        self._expected = Gauge("rerank_job_pairs_expected", "Pairs of the input.", ("job_id",))
+        self._done = Gauge("rerank_job_pairs_done", "Pairs ranked or rejected until now.", ("job_id",))
+
+    def add(self, counts: dict[str, float]) -> None:
+        """Add counts to the counters; Ray raises an error for an amount of 0."""
+        for name in self._counters.keys() & counts.keys():
+            if counts[name] > 0:
+                self._counters[name].inc(counts[name], self._job)
+
+    def progress(self, *, done: int, expected: int) -> None:
+        """Set the gauges; Ray forgets one that is not set again within 20 seconds."""
+        self._done.set(done, self._job)
+        self._expected.set(expected, self._job)
+
+
 class CountsActor:
     """Adds up what the workers report; lives in the cluster as a Ray actor.
 
-    A block that is ranked again, because a node was lost, counts once.
+    A block that is ranked again, because a node was lost, counts once. Exports the metrics of `job`, Ray's id of it;
+    none if it is None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job: str | None = None) -> None:
+        self._metrics = None if job is None else JobMetrics(job)
+        self._expected = 0
         self._sums: dict[str, float] = {}
         self._blocks: set[str] = set()
         self._scored: dict[str, int] = {}  # by worker: pairs of the block that it works on
@@ -66,6 +98,12 @@ class CountsActor:
         for name, value in counts.items():
             known = self._sums.get(name, 0)
             self._sums[name] = max(known, value) if name == PEAK else known + value
+        if self._metrics is not None:
+            self._metrics.add(counts)
+
+    def expect(self, pairs: int) -> None:
+        """Note how many pairs the input has, for the metrics."""
+        self._expected = pairs
 
     def add_scored(self, worker: str, pairs: int) -> None:
         """Count pairs of the block that a worker scores; 0 says that it begins with a block."""
@@ -82,6 +120,8 @@ class CountsActor:
 
     def counts(self) -> Counts:
         """Return what was reported until now."""
+        if self._metrics is not None:
+            self._metrics.progress(done=self._done(), expected=self._expected)
         began, before = self._began or (None, 0)
         return Counts(
             done=self._done(),
@@ -109,6 +149,10 @@ class CountsReporter:
     def __call__(self, counts: dict[str, float]) -> None:
         """Report these counts."""
         self.counts_actor.add.remote({**counts, PEAK: peak_memory()})
+
+    def expect(self, pairs: int) -> None:
+        """Report how many pairs the input has."""
+        self.counts_actor.expect.remote(pairs)
 
     def scored(self, pairs: int) -> None:
         """Report that so many more pairs of a block were scored; see `RerankActor`, which calls it.
@@ -147,7 +191,7 @@ def start_counting() -> CountsReporter:
     # On the driver's node: the counts are lost with the actor's node, but the run ends with the driver's anyway.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     start = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
-    return CountsReporter(start(CountsActor).remote())
+    return CountsReporter(start(CountsActor).remote(ray.get_runtime_context().get_job_id()))
 
 
 def count(table: pa.Table) -> dict[str, float]:

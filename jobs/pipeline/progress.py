@@ -23,6 +23,7 @@ _WINDOW_SECONDS = 60.0  # the rate is that of the last minute
 @contextmanager
 def progress(reporter: CountsReporter, *, total_pairs: int) -> Iterator[None]:
     """Show on stderr what was reported, while the block runs."""
+    reporter.expect(total_pairs)
     stop = Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
     thread = Thread(target=show, args=(reporter, total_pairs, stop), daemon=True)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, NoReturn, TypeVar
 
 from rerank.arrays import FloatArray
@@ -27,7 +27,7 @@ from rerank.encoding.texts import Texts
 from rerank.engines import ThreadLanes
 from rerank.engines.device.cores import lower_priority
 from rerank.errors import DeadlineError, EngineLostError, InputError
-from rerank.types import EncodeRequest, RerankRequest, Timings
+from rerank.types import BatchReport, BatchTiming, EncodeRequest, RerankRequest, Timings
 
 Value = TypeVar("Value")
 
@@ -71,6 +71,7 @@ class Batcher:
         batch_tokens: int | None = None,
         max_waiting_pairs: int = 16_384,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        on_batch: Callable[[BatchReport], None] | None = None,
     ) -> None:
         """Tokenise requests by `encode` and score their pairs by `score`, in the engine's `lanes` if it has any.
 
@@ -78,11 +79,11 @@ class Batcher:
         `batch_tokens` fixes the tokens of a batch; None: they adapt to the engine's speed. Requests are refused if
         there would be more than `max_waiting_pairs` unfinished pairs, or texts of more than `max_waiting_bytes`; a text
         to encode counts as a pair. `encode` and `encode_texts` call their second argument before each chunk of work,
-        and pass on what that raises.
+        and pass on what that raises. `on_batch` is called after each batch, also one that failed.
         """
         self._encode, self._score = encode, score
         self._encode_texts, self._vectors = encode_texts, vectors
-        self._lanes = lanes
+        self._lanes, self._on_batch = lanes, on_batch
         self._throughput = ThroughputEstimate(batch_tokens)
         self._admissions = Admissions(max_pairs=max_waiting_pairs, max_bytes=max_waiting_bytes)
         self._queue: deque[QueuedRequest[Any]] = deque()
@@ -143,7 +144,7 @@ class Batcher:
     async def _tokenize_and_wait(
         self, tokenize: Callable[[Checkpoint], Work], admitted: AdmittedRequest
     ) -> tuple[QueuedRequest[Work], Timings]:
-        arrived = perf_counter()
+        arrived, arrived_at = perf_counter(), time()
         tokenizing = asyncio.create_task(self._tokenize(tokenize, admitted))
         self._tokenizing.add(tokenizing)
         tokenizing.add_done_callback(self._tokenizing.discard)
@@ -159,8 +160,13 @@ class Batcher:
             with suppress(ValueError):  # it is still in the queue if the caller left or the time is up
                 self._queue.remove(queued)
         ended = perf_counter()
-        timings = Timings(queued.queued_at - arrived, queued.started_at - queued.queued_at, ended - queued.started_at)
-        return queued, timings
+        return queued, Timings(
+            queued.queued_at - arrived,
+            queued.started_at - queued.queued_at,
+            ended - queued.started_at,
+            arrived_at,
+            tuple(BatchTiming(start - arrived, end - arrived, *pairs) for start, end, *pairs in queued.batches),
+        )
 
     async def _tokenize(self, tokenize: Callable[[Checkpoint], Work], admitted: AdmittedRequest) -> Work | None:
         """Return the pairs or texts of a request, None if its caller left before they were complete."""
@@ -183,14 +189,19 @@ class Batcher:
                 if not self._running and not lanes.is_faster_in_parallel(ceil(tokens / lane_tokens)):
                     batch_lanes = None
             self._has_all_cores = batch_lanes is None
-            task = asyncio.create_task(self._run(next_batch(self._queue, budget), batch_lanes))
+            batch = next_batch(self._queue, budget)
+            task = asyncio.create_task(self._run(batch, batch_lanes))
             self._running.add(task)
-            task.add_done_callback(self._end)
+            task.add_done_callback(partial(self._end, batch, perf_counter()))
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end(self, batch: Batch, started: float, task: asyncio.Task[None]) -> None:
+        """Start what follows a batch, and report it: the requests that it finished wait no more by now."""
         self._running.discard(task)
         self._has_all_cores = False
         self._start_batches()
+        if self._on_batch is not None:
+            pairs = sum(len(rows) for _, rows in batch)
+            self._on_batch(BatchReport(pairs, perf_counter() - started, self.waiting_pairs))
 
     async def _run(self, batch: Batch, lanes: ThreadLanes | None) -> None:
         """Score a batch in one of the lanes, or without lanes on all cores."""
@@ -209,9 +220,10 @@ class Batcher:
             request.started_at = request.started_at or started
         loop, threads = asyncio.get_running_loop(), lanes.threads if lanes else self._engine
         results, tokens = await loop.run_in_executor(threads, compute, batch, self._score, self._vectors)
-        size = sum(len(rows) for _, rows in batch)
-        self._throughput.update(size, tokens, perf_counter() - started, lanes=lanes.count if lanes else 1)
+        size, ended = sum(len(rows) for _, rows in batch), perf_counter()
+        self._throughput.update(size, tokens, ended - started, lanes=lanes.count if lanes else 1)
         for request, rows in batch:
+            request.batches.append((started, ended, len(rows), size))
             request.store(rows, results[request])
 
     async def _score_separately(self, batch: Batch, lanes: ThreadLanes | None, error: Exception) -> None:

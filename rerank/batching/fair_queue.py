@@ -40,6 +40,7 @@ class QueuedRequest(Generic[Work]):
     started_at: float = 0.0  # when its first batch started; 0: not yet
     taken: int = 0
     computed: int = 0
+    batches: list[tuple[float, float, int, int]] = field(default_factory=list)  # start, end, own pairs, all pairs
 
     @classmethod
     def of(cls, work: Work, admitted: AdmittedRequest) -> "QueuedRequest[Work]":

@@ -22,6 +22,7 @@ from serve.keys import ApiKeys
 from serve.models import Models
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
+from serve.telemetry.tracing import Tracing
 from serve.wires import ParsedEncode, ParsedRequest, RankingResponse, VectorsResponse, Wire
 from serve.wires.read import check_counts
 from serve.wires.table import wire_of
@@ -29,6 +30,7 @@ from serve.wires.table import wire_of
 _log = logging.getLogger("rerank.serve")
 
 WARNING_HEADER = "X-Rerank-Warning"  # for every protocol; those with `meta` have it there, too
+_TRACE_CONTEXT = ("traceparent", "tracestate")
 _CLIENT_LEFT = 499  # the client closed the connection; nginx's status for that
 _FEW_DOCUMENTS = 200  # the response to more takes more than a millisecond
 _SWITCH_S = 0.0005  # how long a thread that reads a large body may keep the interpreter from the event loop
@@ -44,13 +46,17 @@ def _threads() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What all paths share. Without `api_keys` every request is allowed; `sink` and `local` receive the metrics."""
+    """What all paths share. Without `api_keys` every request is allowed; `sink` and `local` receive the metrics.
+
+    `tracing` makes traces of requests; None: there are none.
+    """
 
     models: Models
     limits: Limits = field(default_factory=Limits)
     api_keys: ApiKeys | None = None
     sink: Sink | None = None
     local: LocalSink = field(default_factory=LocalSink)
+    tracing: Tracing | None = None
     held: HeldBytes = field(default_factory=HeldBytes)
     threads: ThreadPoolExecutor = field(default_factory=_threads)  # for what would keep the event loop too long
 
@@ -59,12 +65,14 @@ class Server:
         return None if self.api_keys is None else self.api_keys.check(request.headers.get("authorization"))
 
     def close(self, record: RequestRecord, failure: ErrorResponse | None, status: int) -> None:
-        """Log and measure a finished request."""
+        """Log, measure and trace a finished request."""
         self.held.release(record)
         record.close(status, failure.code if failure else None)
         for sink in self._sinks:
             measure(record, sink)
         self.measure_keys()
+        if self.tracing is not None:
+            self.tracing.trace(record)
 
     def measure_keys(self) -> None:
         """Measure the state of the keys file."""
@@ -96,6 +104,7 @@ class Endpoint:
         """Return the response to a request; failures become error bodies, never stack traces."""
         proxy_id = request.headers.get("x-request-id")  # Serve's proxy sets it, and adds it to the response itself
         record = RequestRecord(proxy_id or f"rerank-{uuid.uuid4().hex}", self._path)
+        record.trace_context = {name: request.headers[name] for name in _TRACE_CONTEXT if name in request.headers}
         wire, failure = self._wire, None
         try:
             record.key_name = self._server.check_key(request)

@@ -1,5 +1,6 @@
 """The Prometheus metrics of the server; sinks store or forward their values."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -10,6 +11,7 @@ COUNTERS = {
     "rerank_requests": ("Requests by path, model and status.", ("path", "model", "status")),
     "rerank_documents": ("Documents ranked, and texts encoded.", ("model",)),
     "rerank_tokens": ("Tokens read, special tokens included.", ("model",)),
+    "rerank_retries": ("Requests sent once more, because a replica lost them.", ("model",)),
 }
 HISTOGRAMS = {
     "rerank_request_seconds": ("Seconds from the first byte of the request body to the response.", ("path", "model")),
@@ -47,6 +49,12 @@ def measure(record: RequestRecord, sink: Sink) -> None:
         sink.add("rerank_tokens", record.tokens, model)
     for stage, seconds in record.stages.items():
         sink.observe("rerank_stage_seconds", seconds, {**model, "stage": stage})
+
+
+def count_retry(model: str, sinks: Sequence[Sink]) -> None:
+    """Count a request that is sent to a model once more."""
+    for sink in sinks:
+        sink.add("rerank_retries", 1, {"model": model})
 
 
 class LocalSink:

@@ -2,10 +2,11 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time
 
-from rerank.types import EncodeResult, RerankResult
+from rerank.types import EncodeResult, RerankResult, Timings
 
 _access = logging.getLogger("rerank.access")
 
@@ -14,10 +15,15 @@ STAGES = ("tokenize", "queue", "score")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request, without its texts and API key. `stages` holds seconds."""
+    """One request, without its texts and API key.
+
+    `trace_context` are its headers `traceparent` and `tracestate`: https://www.w3.org/TR/trace-context/. `stages` holds
+    seconds, and `timings` are the model's own.
+    """
 
     request_id: str
     path: str
+    trace_context: Mapping[str, str] = field(default_factory=dict)
     key_name: str | None = None  # never the API key itself
     model: str | None = None  # the public name, once the model is found
     documents: int = 0  # or texts to encode
@@ -26,12 +32,14 @@ class RequestRecord:
     status: int = 200
     error: str | None = None  # the error's code
     stages: dict[str, float] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
+    arrived_at: float = field(default_factory=time)  # in seconds since 1970
     started: float = field(default_factory=perf_counter)
     seconds: float = 0.0
 
     def computed(self, result: RerankResult | EncodeResult) -> None:
         """Record the tokens and timings of a ranking, or of vectors."""
-        self.tokens = result.tokens
+        self.tokens, self.timings = result.tokens, result.timings
         for stage in STAGES:
             self.stages[stage] = getattr(result.timings, f"{stage}_s")
 

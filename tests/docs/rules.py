@@ -1,6 +1,7 @@
 """What is checked of a command without running it: that it exists, and knows the options that it is given."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import takewhile
@@ -13,6 +14,7 @@ from ray.serve.scripts import cli as serve_cli
 from typer.main import get_command
 
 from jobs.cli import app
+from serve.telemetry.tracing import ENDPOINTS
 from tests.docs.pages import ROOT, split
 
 RERANK: Any = get_command(app)
@@ -44,14 +46,22 @@ def check(words: Sequence[str]) -> None:
             _check_ray(rest)
         case ["serve", *rest]:
             _parse(serve_cli, rest)
-            assert rest[1].endswith(".app:build") or (ROOT / rest[1]).exists(), f"no application {rest[1]}"
+            for application in rest[1:2]:
+                assert application.endswith(".app:build") or (ROOT / application).exists(), f"no {application}"
         case ["make", *targets]:
             known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(targets) <= set(known), f"make knows {known}"
         case ["export", assignment]:
             _check_variable(assignment)
-        case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file]:
+        case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file] | ["python", file, *_]:
             assert (ROOT / file).exists(), f"no file {file}"
+        case ["pip", "install", "-c", "constraints.txt", extra]:
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert extra in {f".[{name}]" for name in extras}, f"no extra {extra}"
+        case ["promtool", "check", "config", file] | ["promtool", "test", "rules", file]:
+            assert (ROOT / file).exists(), f"no file {file}"
+        case ["prometheus", option]:
+            assert (ROOT / option.removeprefix("--config.file=")).exists(), f"no file {option}"
         case ["kubectl", "create", "secret", "generic", name, _]:
             assert f"secretName: {name}" in (ROOT / "serve/rayservice.yaml").read_text()
         case ["source", ".venv/bin/activate"]:
@@ -89,7 +99,7 @@ def _check_ray(words: list[str]) -> None:
 def _check_variable(assignment: str) -> None:
     name = assignment.partition("=")[0]
     known = (ROOT / "serve/rayservice.yaml").read_text()
-    assert name == AUTH_MODE_ENV_VAR or name in known, f"nobody reads {name}"
+    assert name in (AUTH_MODE_ENV_VAR, *ENDPOINTS) or name in known, f"nobody reads {name}"
 
 
 def _parse(command: Any, words: list[str]) -> None:

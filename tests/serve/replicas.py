@@ -23,6 +23,9 @@ from rerank.errors import EngineLostError
 STAND_IN = "stand-in"
 """The model whose replicas need no torch and no transformers, which would take seconds to import."""
 
+OTHER_STAND_IN = "other-stand-in"
+"""Another such model, which gives other logits."""
+
 BATCH_S = 0.25
 BREAK = "lose your engine, whoever first can make the file "
 
@@ -32,8 +35,9 @@ class StandInEngine:
 
     lanes = None
 
-    def __init__(self) -> None:
-        self.description = {"model": STAND_IN, "engine": STAND_IN, "device": "cpu", "dtype": "float32"}
+    def __init__(self, model: str) -> None:
+        self.description = {"model": model, "engine": STAND_IN, "device": "cpu", "dtype": "float32"}
+        self.modulus = 997 if model == STAND_IN else 991
         self.is_lost = False
 
     def score(self, pairs: EncodedPairs) -> Scores:
@@ -43,16 +47,16 @@ class StandInEngine:
         time.sleep(BATCH_S)
         ids, _, offsets = pairs.join(np.arange(len(pairs)))
         sums = np.add.reduceat(ids.astype(np.int64), offsets[:-1])
-        return Scores((sums % 997 / 100 - 5).astype(np.float32), len(ids))
+        return Scores((sums % self.modulus / 100 - 5).astype(np.float32), len(ids))
 
 
 class Replica(RerankActor):
     """Loses its engine when a query says so, if it is the first of the replicas to read that query."""
 
     def __init__(self, config: ScorerConfig, **options: Any) -> None:
-        if config.model == STAND_IN:
+        if config.model in (STAND_IN, OTHER_STAND_IN):
             tokenizer = Tokenizer.from_file(f"{ScorerConfig().location}/tokenizer.json")
-            options |= {"engine": StandInEngine(), "encoder": Encoder(tokenizer, max_length=256)}
+            options |= {"engine": StandInEngine(config.model), "encoder": Encoder(tokenizer, max_length=256)}
         super().__init__(config, **options)
 
     async def rerank(self, request):

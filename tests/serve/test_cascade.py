@@ -73,11 +73,11 @@ def test_three_stages() -> None:
 
 
 def test_each_document_keeps_its_own_query_and_timings_are_added() -> None:
-    second = ShortScorer(timings=Timings(1, 2, 3))
+    first, second = LengthScorer(timings=Timings(1, 1, 1, 100)), ShortScorer(timings=Timings(1, 2, 3, 101))
     queries = tuple(f"query of {text}" for text in DOCUMENTS)
-    result = rank(cascade(LengthScorer(timings=Timings(1, 1, 1)), second), RerankRequest(queries, DOCUMENTS))
+    result = rank(cascade(first, second), RerankRequest(queries, DOCUMENTS))
     assert second.asked[0].query == ("query of eeeee", "query of dddd", "query of ccc")
-    assert result.timings == Timings(2, 3, 4)
+    assert result.timings == Timings(2, 3, 4, stages=(first.timings, second.timings))
 
 
 FAILURES = [UnavailableError("away"), OverloadedError("full"), ModelError("NaN"), DeadlineError("late")]

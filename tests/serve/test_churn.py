@@ -8,8 +8,8 @@ import ray
 from ray import serve as ray_serve
 
 from tests.processes import sigterm_kept
-from tests.serve.churn import NAME, asking, kill, replicas, running, wait_for
-from tests.serve.replicas import BREAK, STAND_IN, build
+from tests.serve.churn import NAME, asking, kill, replicas, running, scores_of, wait_for
+from tests.serve.replicas import BREAK, OTHER_STAND_IN, STAND_IN, build
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -86,13 +86,22 @@ def test_replicas_come_with_load_and_go_without_it(http):
     assert max(timeline) == 3
 
 
-def test_a_redeploy_with_another_setting_fails_no_request(http):
+def test_a_redeploy_with_another_model_and_setting_fails_no_request(http):
+    """One name gets another model: each answer is wholly that of the old model or of the new one."""
     before = running("steady") | running("elastic")
+    steady_model, elastic_model = ARGUMENTS["models"]
+    models = [{**steady_model, "model": OTHER_STAND_IN}, elastic_model]
+    limits = {**LIMITS, "documents": 20}
     with asking(http, BODIES, clients=1) as steady, asking(http, ELASTIC, clients=1) as elastic:
-        ray_serve.run(build({**ARGUMENTS, "limits": {**LIMITS, "documents": 20}}), name=NAME, route_prefix=f"/{NAME}")
+        steady.model_may_change = True
+        ray_serve.run(build({"models": models, "limits": limits}), name=NAME, route_prefix=f"/{NAME}")
         steady.wait_for_more(5)
         elastic.wait_for_more(5)
     assert set(steady.statuses) == set(elastic.statuses) == {200}
+    of_new_model = [scores_of(http.post("/v1/rerank", json=body)) for body in BODIES]
+    assert steady.changed
+    for row, scores in steady.changed:
+        assert scores == pytest.approx(of_new_model[row], abs=1e-5)
     assert not before & (running("steady") | running("elastic"))
     refused = http.post("/v1/rerank", json={**BODIES[0], "documents": TEXTS * 7})
     assert refused.json()["message"] == "documents must hold at most 20 entries, got 21"

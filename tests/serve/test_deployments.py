@@ -115,8 +115,11 @@ NO_DEATHS = (ObjectLostError, ReplicaUnavailableError, RpcError, TaskCancelledEr
 
 @pytest.mark.parametrize("gone", GONE, ids=lambda gone: type(gone).__name__)
 def test_what_a_replica_leaves_unanswered_is_asked_once_more(gone: Exception) -> None:
-    result, handle = ask(gone, RESULT)
-    assert result is RESULT and len(handle.responses) == 2
+    retries: list[int] = []
+    handle = Handle([gone, RESULT])
+    scorer = DeploymentScorer(handle, on_retry=lambda: retries.append(1))
+    assert asyncio.run(scorer.rerank(REQUEST)) is RESULT
+    assert len(handle.responses) == 2 and retries == [1]
     error, handle = ask(gone, gone, RESULT)
     is_a_death = not isinstance(gone, NO_DEATHS) and type(gone) is not RuntimeError
     assert isinstance(error, KilledWorkersError if is_a_death else UnavailableError)

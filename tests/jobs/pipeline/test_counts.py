@@ -1,6 +1,7 @@
 """Counts of a run while it runs: a block counts once, whatever becomes of those who rank it."""
 
 import pytest
+from ray.util.metrics import Metric
 
 from jobs.pipeline import counts
 from jobs.pipeline.counts import PEAK, CountsActor, block_digest
@@ -33,6 +34,26 @@ def test_pairs_count_as_they_are_scored_and_once_with_their_block() -> None:
     assert actor.counts().done == 50
     actor.add_block("a", "1", {"pairs_ranked": 100})
     assert actor.counts().done == 100
+
+
+def test_counts_and_progress_are_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: dict[str, list[tuple[float, dict[str, str]]]] = {}
+
+    def record(metric: Metric, value: float, tags: dict[str, str]) -> None:
+        recorded.setdefault(metric.info["name"], []).append((value, tags))
+
+    monkeypatch.setattr(Metric, "_record", record)
+    actor = CountsActor("0100")
+    actor.expect(200)
+    actor.add_block("a", "1", {"pairs_ranked": 90, "pairs_rejected": 0, "store_hits": 30, "pairs_scored": 60})
+    actor.counts()
+    job = {"job_id": "0100"}
+    assert recorded == {
+        "rerank_job_store_hits": [(30, job)],
+        "rerank_job_pairs_scored": [(60, job)],
+        "rerank_job_pairs_done": [(90, job)],
+        "rerank_job_pairs_expected": [(200, job)],
+    }
 
 
 def test_a_worker_that_dies_begins_its_block_anew() -> None:

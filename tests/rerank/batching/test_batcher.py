@@ -13,7 +13,7 @@ from rerank.batching.batcher import Batcher
 from rerank.batching.merge import merge
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.reading import Checkpoint
-from rerank.types import RerankRequest
+from rerank.types import BatchReport, RerankRequest
 from tests.rerank.batching.requests import Engine, encode, queued, request, run
 
 
@@ -178,6 +178,39 @@ def test_timings_add_up():
         assert timings.queue_s >= 0.05
         assert timings.tokenize_s + timings.queue_s + timings.score_s <= time.perf_counter() - started
         await tasks[0]
+
+    run(scenario())
+
+
+def test_a_request_knows_the_batches_that_held_its_pairs():
+    async def scenario():
+        engine, before = Engine(free=False), time.time()
+        batcher = Batcher(encode, engine.score, batch_tokens=200)  # 20 pairs
+        _, large, small = await queued(batcher, engine, request(1, 30), request(2, 4))
+        engine.go.release(100)
+        timings = (await large).timings
+        assert [(batch.pairs, batch.batch_pairs) for batch in timings.batches] == [(16, 20), (14, 14)]
+        (first, second) = timings.batches
+        assert before <= timings.arrived_at <= time.time()
+        assert timings.tokenize_s + timings.queue_s == pytest.approx(first.start_s, abs=1e-6)
+        assert first.start_s <= first.end_s <= second.start_s <= second.end_s
+        assert [batch.pairs for batch in (await small).timings.batches] == [4]
+
+    run(scenario())
+
+
+def test_batches_are_reported_with_what_waits_after_them():
+    async def scenario():
+        reports: list[BatchReport] = []
+        engine = Engine(free=False)
+        batcher = Batcher(encode, engine.score, batch_tokens=200, on_batch=reports.append)
+        tasks = await queued(batcher, engine, request(1, 30), request(2, 4))
+        engine.poison = {1029}
+        engine.go.release(100)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert [(report.pairs, report.waiting_pairs) for report in reports] == [(1, 34), (20, 30), (14, 0)]
+        assert all(report.seconds > 0 for report in reports)
 
     run(scenario())
 
