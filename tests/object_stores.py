@@ -8,6 +8,8 @@ import hashlib
 import hmac
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,26 +29,21 @@ _TO_START_S = 20
 
 @contextmanager
 def google_store() -> Iterator[tuple[str, str]]:
-    """Yield what stands before and after a path in the URI of an object, see `uri`."""
-    emulator = pytest.importorskip("gcp_storage_emulator.server")
-    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="data")
-    server.start()
-    try:
-        endpoint = "{}:{}".format(*server._api._httpd.server_address)
-        yield "gs://anonymous@data/", f"?scheme=http&endpoint_override={endpoint}&retry_limit_seconds=10"
-    finally:
-        server.stop()
+    """Yield what stands before and after a path in the URI of an object."""
+    pytest.importorskip("gcp_storage_emulator")
+    port = _free_port()
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory", "--default-bucket", "data"]
+    with _listening([*command, "--host", "127.0.0.1", "--port", str(port)], port):
+        yield "gs://anonymous@data/", f"?scheme=http&endpoint_override=127.0.0.1:{port}&retry_limit_seconds=10"
 
 
 @contextmanager
 def azure_store(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield what stands before and after a path in the URI of an object; the store's files lie in `folder`."""
     program = shutil.which("azurite-blob") or pytest.skip("needs Azurite: npm install --global azurite")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program, "--location", folder, "--blobPort", port, "--silent", "--skipApiVersionCheck"]
-    with started([*map(str, command), "--disableTelemetry"]):
-        _wait_for(port)
+    port = _free_port()
+    options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
+    with _listening([program, *options, "--blobPort", str(port)], port):
         authority = f"127.0.0.1:{port}"
         fs.AzureFileSystem(
             _ACCOUNT,
@@ -59,16 +56,25 @@ def azure_store(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"abfs://{_ACCOUNT}@{authority}/data/", f"?enable_tls=false&{_shared_access_signature()}"
 
 
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + _TO_START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _listening(command: list[str], port: int) -> Iterator[None]:
+    """Run a server until the end of the block, which begins when the server takes connections."""
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + _TO_START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        yield
 
 
 def _shared_access_signature() -> str:
