@@ -42,7 +42,8 @@ RUN --mount=from=project,source=/wheels,target=/wheels pip install --no-deps /wh
 FROM system AS runtime
 # Shells that are started as login shells, as `ray up` and KubeRay do, set PATH anew.
 RUN echo "export PATH=/opt/rerank/bin:\$PATH" > /etc/profile.d/rerank.sh \
- && useradd --uid 1000 --gid users --create-home --shell /bin/bash ray
+ && useradd --uid 1000 --gid users --create-home --shell /bin/bash ray \
+ && install --directory --owner ray --group users /home/ray/.ray
 COPY constraints.txt /etc/rerank/
 COPY serve/container.yaml /etc/rerank/serve.yaml
 ENV PATH=/opt/rerank/bin:$PATH PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0

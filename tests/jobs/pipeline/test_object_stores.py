@@ -1,5 +1,6 @@
 """Runs with input, output and score store on emulators of Google's and Azure's object stores. S3: test_s3.py."""
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,22 @@ def uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield lambda path: f"{before}{path}{after}"
 
 
+def ended(config: RunConfig, engine: EndingEngine) -> str:
+    """Return the message of the error that ends a run, and keep nothing of the error, which holds on to actors."""
+    try:
+        run(config, engine=engine)
+    except ModelError as problem:
+        return str(problem)
+    finally:
+        gc.collect()
+    return ""
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("shared_driver")
 def test_a_run_that_ends_half_way_goes_on_where_it_was(uri: Uri, tmp_path: Path) -> None:
     config = RunConfig(uri("in"), uri("out"), block_pairs=5, actors=1)
-    with pytest.raises(ModelError, match="no more"):
-        run(config, engine=EndingEngine(log=str(tmp_path / "log")))
+    assert ended(config, EndingEngine(log=str(tmp_path / "log"))) == "no more"
     assert locate(config.output).join("_manifest.json").info().type == fs.FileType.NotFound
 
     summary = run(config, engine=FaultyEngine())
@@ -68,7 +79,7 @@ def test_a_run_that_ends_half_way_goes_on_where_it_was(uri: Uri, tmp_path: Path)
     assert ordered(ranked).equals(ordered(pq.read_table(tmp_path / "out")))
 
 
-@pytest.mark.parametrize("at", range(0, 18, 3))
+@pytest.mark.parametrize("at", [4, 12])
 def test_a_run_that_is_killed_while_it_publishes_loses_nothing(uri: Uri, at: int) -> None:
     output = locate(uri(f"killed-{at}"))
     assert kill_while_publishing(output, at, earlier=True)
