@@ -13,7 +13,8 @@ from rerank.errors import InputError
 # is a copy.
 OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 HUB = "py::fsspec+hf"
-_SECRET = re.compile(r"(?<=://)([^:/@]+):[^/@]*@")
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^/@]*@")
+_SECRET_OPTION = re.compile(r"(?<=[?&])(sig|client_secret)=[^&]*")  # of Azure: a shared access signature, a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,20 @@ class Location:
         """Return whether a file, a folder or nothing is here. Raises InputError if the filesystem cannot be reached."""
         try:
             return self.filesystem.get_file_info(self.path)
-        except (OSError, ValueError) as problem:  # ValueError: a repository of the Hub whose name cannot be one
+        # ValueError: a repository of the Hub whose name cannot be one. ArrowException: Azure that refuses a login.
+        except (OSError, ValueError, pa.ArrowException) as problem:
             raise InputError(f"{self.uri}: cannot be reached: {problem}") from problem
+
+    def move(self, target: "Location") -> None:
+        """Give this file the name `target`, on the same filesystem. Raises OSError.
+
+        On an object store it is copied, then deleted.
+        """
+        try:
+            self.filesystem.move(self.path, target.path)
+        except NotImplementedError:  # by PyArrow, for Azure accounts without a hierarchical namespace
+            self.filesystem.copy_file(self.path, target.path)
+            self.filesystem.delete_file(self.path)
 
     def missing_bucket(self) -> str | None:
         """Return the name of the object store's bucket if it does not exist, else None. Raises InputError."""
@@ -53,7 +66,7 @@ def locate(uri: str) -> Location:
     """
     if "://" not in uri:
         return Location(uri, fs.LocalFileSystem(), Path(uri).expanduser().absolute().as_posix())
-    shown = _SECRET.sub(r"\1:***@", uri)
+    shown = _SECRET_OPTION.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", uri))
     try:
         filesystem, path = fs.FileSystem.from_uri(_in_one_request(uri))
     except (pa.ArrowException, OSError, ValueError, ImportError) as problem:

@@ -179,7 +179,7 @@ def _move(names: Sequence[str], staged: set[str], folder: Location, output: Loca
         if filesystem.get_file_info(place.path_of(name)).type == fs.FileType.NotFound:
             place.join(name).create()
     for name in sorted(staged):
-        filesystem.move(folder.join(name).path, output.join(name).path)
+        folder.join(name).move(output.join(name))
     for name in folders:
         place.join(name).flush()
     place.flush()
@@ -209,7 +209,7 @@ def _remove_earlier(output: Location, names: Sequence[str]) -> None:
         if entry.base_name == REPORT or entry.base_name.startswith(("part-", TEMPORARY)):
             filesystem.delete_file(entry.path)
         elif entry.base_name == ERRORS and not any(name.startswith(ERRORS) for name in names):
-            filesystem.delete_dir(entry.path)
+            Folder(filesystem, entry.path).delete_all()
         elif entry.base_name == ERRORS:
             for error_file in Folder(filesystem, entry.path).listing():
                 if f"{ERRORS}/{error_file.base_name}" not in kept:

@@ -38,12 +38,22 @@ class Folder:
 
     def listing(self, *, recursive: bool = False) -> list[fs.FileInfo]:
         """Return the files and folders in this folder, or also those in its folders; nothing if it does not exist."""
+        # PyArrow lists a folder of Google Cloud Storage only if an empty object marks it, but always the files in it.
+        has_unlisted_folders = self.filesystem.type_name == "gcs"
         # PyArrow looks twice, and raises where the folder was missing at the first look and not at the second.
         with suppress(FileNotFoundError):
-            selector = fs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+            selector = fs.FileSelector(self.path, allow_not_found=True, recursive=recursive or has_unlisted_folders)
             entries: list[fs.FileInfo] = self.filesystem.get_file_info(selector)
-            return entries
+            return self._children(entries) if has_unlisted_folders and not recursive else entries
         return []
+
+    def _children(self, entries: list[fs.FileInfo]) -> list[fs.FileInfo]:
+        """Return what lies directly in this folder, according to all files below it."""
+        children: dict[str, fs.FileInfo] = {}
+        for entry in entries:
+            name, _, below = entry.path.removeprefix(f"{self.path}/").partition("/")
+            children[name] = fs.FileInfo(self.path_of(name), fs.FileType.Directory) if below else entry
+        return list(children.values())
 
     def create(self) -> None:
         """Make this folder unless it is there. A new folder is durable when this returns. Raises OSError."""

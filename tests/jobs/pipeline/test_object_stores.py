@@ -1,0 +1,110 @@
+"""Runs with input, output and score store on emulators of Google's and Azure's object stores. S3: test_s3.py."""
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from jobs.input.source import open_source
+from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.output import check_output
+from rerank.encoding.pairs import EncodedPairs
+from rerank.engines import Scores
+from rerank.errors import InputError, ModelError, OutputError
+from rerank.paths import locate
+from rerank.store.folder import Folder
+from tests.fakes import candidate_sets
+from tests.jobs.faulty import FaultyEngine
+from tests.jobs.pipeline.interrupted import check_after_kill, kill_while_publishing
+from tests.jobs.processes import ordered
+from tests.object_stores import azure_store, google_store
+
+ROWS = [(f"q{q}", "how does it sort?", [(f"d{d}", f"item {d} " * (q + d)) for d in range(1, 6)]) for q in range(8)]
+PAIRS = 40
+
+
+@dataclass(frozen=True)
+class EndingEngine(FaultyEngine):
+    """Ends the run after three blocks."""
+
+    def score(self, pairs: EncodedPairs) -> Scores:
+        if Path(self.log).exists() and Path(self.log).read_text().count("end") == 3:
+            raise ModelError("no more")
+        return super().score(pairs)
+
+
+Uri = Callable[[str], str]
+
+
+@pytest.fixture(scope="module", params=["gs", "abfs"])
+def uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uri]:
+    """Give the URI of a path in the bucket `data`, which holds `in/`."""
+    store = google_store() if request.param == "gs" else azure_store(tmp_path_factory.mktemp("azure"))
+    with store as (before, after):
+        for number in range(2):
+            place = locate(f"{before}in/part-{number}.parquet{after}")
+            part = candidate_sets(ROWS[4 * number : 4 * number + 4])
+            pq.write_table(part, place.path, filesystem=place.filesystem, row_group_size=1)
+        yield lambda path: f"{before}{path}{after}"
+
+
+def ended(config: RunConfig, engine: EndingEngine) -> str:
+    """Return the message of the error that ends a run, and keep nothing of the error, which holds on to actors."""
+    try:
+        run(config, engine=engine)
+    except ModelError as problem:
+        return str(problem)
+    finally:
+        gc.collect()
+    return ""
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("shared_driver")
+def test_a_run_that_ends_half_way_goes_on_where_it_was(uri: Uri, tmp_path: Path) -> None:
+    config = RunConfig(uri("in"), uri("out"), block_pairs=5, actors=1)
+    assert ended(config, EndingEngine(log=str(tmp_path / "log"))) == "no more"
+    assert locate(config.output).join("_manifest.json").info().type == fs.FileType.NotFound
+
+    summary = run(config, engine=FaultyEngine())
+    assert (summary["store_hits"], summary["pairs_scored"]) == (15, PAIRS - 15)
+    place = locate(config.output)
+    ranked = pq.read_table(place.path, filesystem=place.filesystem)
+    run(RunConfig(config.source, str(tmp_path / "out")), engine=FaultyEngine())
+    assert ordered(ranked).equals(ordered(pq.read_table(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("at", [4, 12])
+def test_a_run_that_is_killed_while_it_publishes_loses_nothing(uri: Uri, at: int) -> None:
+    output = locate(uri(f"killed-{at}"))
+    assert kill_while_publishing(output, at, earlier=True)
+    check_after_kill(output)
+
+
+def test_splits_read_the_same(uri: Uri) -> None:
+    source = open_source(uri("in"))
+    read = pa.concat_tables([table for group in source.row_groups for table in source.read(group)])
+    assert read.to_pylist() == candidate_sets(ROWS).to_pylist()
+
+
+def test_a_folder_without_a_marker_is_deleted(uri: Uri) -> None:
+    """An object store has no folders: `a` is there only because `a/b` is."""
+    place = locate(uri("folder"))
+    folder = Folder(place.filesystem, place.path)
+    folder.write("a/b", b"content")
+    folder.join("a").delete_all()
+    assert folder.listing() == []
+    folder.join("a").delete_all()
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(uri: Uri) -> None:
+    output = uri("out").replace("/data/", "/nowhere/").replace("@data/", "@nowhere/")
+    with pytest.raises(OutputError, match="there is no bucket 'nowhere'"):
+        check_output(locate(output), overwrite=False)
+    with pytest.raises(InputError, match="no such file or directory"):
+        open_source(output)
