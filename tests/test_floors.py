@@ -35,7 +35,7 @@ HOUSE = {
         ["evaluation", "run", "plan", "bench"],
         ["evaluate", "tune", "train"],
         ["report"],
-        ["demo"],
+        ["demo", "compare"],
         ["cli"],
     ],
     "serve": [
