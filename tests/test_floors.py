@@ -41,6 +41,7 @@ HOUSE = {
     "serve": [
         ["errors", "cluster"],
         ["keys", "models", "telemetry", "wires", "deployments"],
+        ["shadow"],
         ["http", "cascade"],
         ["settings"],
         ["app"],
