@@ -49,7 +49,7 @@ def _head(summary: Summary) -> Iterable[str]:
 
 def _agreement(differences: Differences, summary: Summary) -> Iterable[str]:
     yield "<h2>How far do the orders agree?</h2>"
-    yield table(("", *agreement_columns(summary)), agreement_rows(summary))
+    yield table(("over the queries", *agreement_columns(summary)), agreement_rows(summary))
     yield figure(
         figures.distributions([("queries", differences.overlaps, "one")], label=f"top {TOP} overlap"),
         f"How many queries share how much of their top {TOP}.",

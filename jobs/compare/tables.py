@@ -26,7 +26,7 @@ def show(console: Console, summary: Summary) -> None:
     for line in counts(summary):
         console.print(line, markup=False)
     console.print()
-    table = Table("", box=None, pad_edge=False)
+    table = Table("over the queries", box=None, pad_edge=False)
     for name in agreement_columns(summary):
         table.add_column(name, justify="right", no_wrap=True)
     for row in agreement_rows(summary):
@@ -76,9 +76,9 @@ def counts(summary: Summary) -> list[str]:
 
 
 def agreement_columns(summary: Summary) -> list[str]:
-    """Return the names of the columns after the first one: the mean and the quantiles."""
+    """Return the names of the columns after the first one: the mean, and quantiles over the queries."""
     quantiles = summary["kendall_tau"]["quantiles"]
-    return ["mean", *("median" if at == "0.5" else f"{float(at):.0%} below" for at in quantiles)]
+    return ["mean", *("median" if at == "0.5" else f"{float(at) * 100:g} %" for at in quantiles)]
 
 
 def agreement_rows(summary: Summary) -> list[list[str]]:
