@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 # Processes that run the tests; each starts a Ray of its own, and wants a core and about 4 GB of memory.
 WORKERS ?= 2
 
-.PHONY: demo test test-clients gpu-wheels check docs setup clean
+.PHONY: demo test chaos test-clients gpu-wheels check docs setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
 
 test: $(VENV)/.installed ## every test, a file or a group of files at a time in each of WORKERS=2 processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+chaos: $(VENV)/.installed ## ten minutes of random kills while jobs run and clients ask a server; SEED=N repeats their order
+	$(BIN)/python -m tests.chaos --seconds 600 $(if $(SEED),--seed $(SEED))
 
 test-clients: $(VENV)/.installed ## the real rerank SDKs against a server, each in an environment of its own
 	$(BIN)/python tests/serve/clients/run.py

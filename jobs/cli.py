@@ -7,6 +7,7 @@ import typer
 
 from jobs import evaluate, store
 from jobs.bench import command as bench
+from jobs.compare.command import register as register_compare
 from jobs.demo.command import demo as run_demo
 from jobs.exits import exit_codes
 from jobs.inspect import inspect
@@ -28,6 +29,7 @@ def root() -> None:
 
 app.command("run")(run)
 evaluate.register(app)
+register_compare(app)
 register_tune(app)
 register_report(app)
 app.command("plan")(plan)

@@ -57,7 +57,9 @@ def evaluate(
         if baseline_renames and baseline is None:
             raise ConfigError("--column baseline.… renames columns of the --baseline, but no --baseline is given")
         judge = Judge(
-            read_qrels(require_qrels(qrels), qrels_format), measures or MEASURES, only=_queries_of(run, baseline)
+            read_qrels(require_qrels(qrels), qrels_format),
+            measures or MEASURES,
+            only=queries_of_limited_runs(run, baseline),
         )
         other = read_run(baseline, baseline_format, baseline_renames) if baseline is not None else None
         summary = assess(judge, read_run(run, run_format, run_renames), other)
@@ -67,7 +69,7 @@ def evaluate(
             show(results_console(), summary)
 
 
-def _queries_of(*runs: str | None) -> frozenset[str] | None:
+def queries_of_limited_runs(*runs: str | None) -> frozenset[str] | None:
     """Return the queries that all runs with --limit read; None if there is no such run."""
     read = [queries for uri in runs if uri is not None and (queries := queries_of_limited(uri)) is not None]
     return frozenset.intersection(*read) if read else None

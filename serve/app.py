@@ -23,10 +23,12 @@ from serve.cascade import CascadeScorer, CascadeStage
 from serve.cluster import check_access
 from serve.deployments import DeploymentScorer
 from serve.http.api import create_api
+from serve.http.blanks import rank_texts
 from serve.http.endpoint import Server
 from serve.keys import ENVIRONMENT, ApiKeys, keys_from_environment
 from serve.models import Models, Scorer
 from serve.settings import ServedModel, Settings, parse_settings
+from serve.shadow import Shadow
 from serve.telemetry.metrics import LocalSink, count_retry
 from serve.telemetry.ray_metrics import BatchReporter, RaySink
 from serve.telemetry.tracing import start_tracing
@@ -55,8 +57,8 @@ class Ingress:
             name: DeploymentScorer(handle, on_retry=partial(count_retry, name, (sink, local)))
             for name, handle in deployments.items()
         }
-        models = served_models(settings, scorers)
-        self._server = Server(models, settings.limits, api_keys, sink, local, start_tracing())
+        models, shadows = served_models(settings, scorers), shadows_of(settings, scorers)
+        self._server = Server(models, settings.limits, api_keys, sink, local, start_tracing(), shadows)
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -103,6 +105,17 @@ def served_models(settings: Settings, deployed: Mapping[str, Scorer]) -> Models:
             with_passages.add(cascade.name)
     by_name = {model.name: scorers[model.name] for model in settings.models}
     return Models(by_name, aliases, frozenset(may_sleep), frozenset(with_passages))
+
+
+def shadows_of(settings: Settings, deployed: Mapping[str, Scorer]) -> dict[str, Shadow]:
+    """Return the shadows by the public name of the model that they follow."""
+    names = {alias: model.name for model in settings.deployed for alias in (model.name, *model.aliases)}
+    shadows = {}
+    for model in settings.deployed:
+        if model.shadow is not None:
+            name = names[model.shadow.model]
+            shadows[model.name] = Shadow(model.name, name, partial(rank_texts, deployed[name]), model.shadow.share)
+    return shadows
 
 
 def check_address(host: str | None) -> None:

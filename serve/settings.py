@@ -17,6 +17,15 @@ _ORIGIN = r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s]+)$"  # as browsers send it: withou
 _SCORER_SETTINGS = frozenset(ScorerConfig.model_fields)
 
 
+class ServedShadow(BaseModel):
+    """The shadow of a served model: the name or alias of another one, and the share of the requests that it scores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    share: float = Field(default=0.1, gt=0, le=1)
+
+
 class ServedModel(BaseModel):
     """A served model: its scorer, its public names, and its replicas."""
 
@@ -35,6 +44,7 @@ class ServedModel(BaseModel):
     max_waiting_bytes: int = Field(default=MAX_WAITING_BYTES, ge=1)  # per replica: the texts of those pairs
     num_cpus: float = Field(default=1, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)  # None: 1 if the cluster has GPUs, else 0
+    shadow: ServedShadow | None = None  # another model that scores a share of the requests, and answers none
 
 
 class ServedStage(BaseModel):
@@ -103,6 +113,8 @@ def parse_settings(args: Mapping[str, Any]) -> Settings:
     _check_names(settings)
     for cascade in settings.cascades:
         _check_cascade(cascade, settings)
+    for model in settings.deployed:
+        _check_shadow(model, settings)
     return settings
 
 
@@ -131,7 +143,7 @@ def _check_names(settings: Settings) -> None:
 def _check_cascade(cascade: ServedCascade, settings: Settings) -> None:
     """Raise ConfigError for a cascade whose stages are not served, are cascades, or do not fit together."""
     source = f"models: cascade {cascade.name!r}"
-    public = {alias: model.name for model in settings.models for alias in (model.name, *model.aliases)}
+    public = _public_names(settings)
     served = {model.name for model in settings.deployed}
     for stage in cascade.stages:
         name = public.get(stage.model)
@@ -142,6 +154,29 @@ def _check_cascade(cascade: ServedCascade, settings: Settings) -> None:
         if name not in served:
             raise ConfigError(f"{source}: stage {stage.model!r} is a cascade itself, accepted are {_quoted(served)}")
     check_stages([StagePlan(public[stage.model], stage.keep) for stage in cascade.stages], source=source)
+
+
+def _check_shadow(model: ServedModel, settings: Settings) -> None:
+    """Raise ConfigError for a shadow that is not served, is a cascade, or has a shadow itself."""
+    if model.shadow is None:
+        return
+    name, source = model.shadow.model, f"models: {model.name!r}: shadow {model.shadow.model!r}"
+    public = _public_names(settings).get(name)
+    others = {other.name: other for other in settings.deployed if other.name != model.name}
+    accepted = _quoted(other.name for other in others.values() if other.shadow is None) or "none of the models here"
+    if public == model.name:
+        raise ConfigError(f"{source} is the model itself, accepted are {accepted}")
+    if public is None:
+        raise ConfigError(f"{source} is not served here, accepted are {accepted}")
+    if public not in others:
+        raise ConfigError(f"{source} is a cascade, accepted are {accepted}")
+    if others[public].shadow is not None:
+        raise ConfigError(f"{source} has a shadow itself, accepted are {accepted}")
+
+
+def _public_names(settings: Settings) -> dict[str, str]:
+    """Return the public name of each model by its names and aliases."""
+    return {alias: model.name for model in settings.models for alias in (model.name, *model.aliases)}
 
 
 def _quoted(names: Iterable[str]) -> str:

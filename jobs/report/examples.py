@@ -56,6 +56,10 @@ class Texts:
                 self.source = place
                 break
 
+    def excerpt(self, query_id: str, doc_id: str) -> str | None:
+        """Return the beginning of a document's text, None if it is not known."""
+        return _head(self.documents.get((query_id, doc_id)))
+
     def _read(self, place: str, renames: Mapping[str, str], query_ids: Sequence[str]) -> None:
         location = locate(place)
         renames = fitting(location, renames)
@@ -79,8 +83,8 @@ def example(pairs: RankedPairs, row: int, texts: Texts, qrels: Qrels, values: tu
 
     def shown(at: int, ranks: Any, others: Any) -> Shown:
         doc_id = doc_ids[at]
-        text = texts.documents.get((query_id, doc_id))
-        return Shown(doc_id, _head(text), float(scores[at]), int(ranks[at]), int(others[at]), judged.get(doc_id))
+        text = texts.excerpt(query_id, doc_id)
+        return Shown(doc_id, text, float(scores[at]), int(ranks[at]), int(others[at]), judged.get(doc_id))
 
     return Example(
         query_id,

@@ -104,11 +104,13 @@ def changes(differences: Values, measure: str) -> str:
     return on.figure(f"Change in {measure} of each query", marks)
 
 
-def distributions(series: Sequence[tuple[str, npt.NDArray[np.floating], str]]) -> str:
-    """Histograms of scores from 0 to 1, one below the other: name, scores and colour class of each."""
+def distributions(
+    series: Sequence[tuple[str, npt.NDArray[np.floating], str]], *, label: str = "relevance score"
+) -> str:
+    """Histograms of values from 0 to 1, one below the other: name, values and colour class of each."""
     height, gap = 64.0, 26.0
     on = plot((0, 1), (0, 1), height=(height + gap) * len(series), left=20)
-    marks = bottom_axis(on, [(on.x(at), f"{at:g}") for at in ticks(0, 1)], "relevance score")
+    marks = bottom_axis(on, [(on.x(at), f"{at:g}") for at in ticks(0, 1)], label)
     edges = np.linspace(0, 1, _BINS + 1)
     for row, (name, scores, kind) in enumerate(series):
         counts = np.histogram(scores, edges)[0]
@@ -121,7 +123,7 @@ def distributions(series: Sequence[tuple[str, npt.NDArray[np.floating], str]]) -
                 title = f"{left:.3f} to {right:.3f}: {count:,} ({count / len(scores):.1%})"
                 tall = max(1.0, up(count))
                 marks.append(bar(on.x(left) + 0.5, floor - tall, on.x(right) - on.x(left) - 1, tall, kind, title))
-    return on.figure("Distribution of relevance scores", marks)
+    return on.figure(f"Distribution of the {label}", marks)
 
 
 def movement(shares: Values, labels: Sequence[str]) -> str:

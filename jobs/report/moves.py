@@ -8,6 +8,7 @@ import numpy as np
 from jobs.evaluation.measures import Values
 from jobs.evaluation.ranked import RankedPairs
 from jobs.tune.settings import DEPTHS
+from rerank.arrays import IntArray
 
 _BUCKETS = (1, 2, 4, 6, 11, 21, 51, 101, 201, 501)
 _TOP = 10
@@ -33,21 +34,28 @@ def moves_of(pairs: RankedPairs) -> Moves:
     """Count the moves over all queries."""
     ranks, before = pairs.ranks, pairs.source_rank
     deepest = pairs.longest
-    starts = [start for start in _BUCKETS if start <= deepest]
-    counts = np.zeros((len(starts), len(starts)))
-    np.add.at(counts, (_bucket(before, starts), _bucket(ranks, starts)), 1)
+    labels, shares = movement_of(before, ranks)
     top = ranks <= _TOP
     depths = [*(depth for depth in DEPTHS if depth < deepest), deepest]
     within = [float(np.mean(before[top] <= depth)) if top.any() else 0.0 for depth in depths]
     old_top = before <= _TOP
     return Moves(
-        _labels(starts, deepest),
-        counts / np.maximum(1, counts.sum(axis=0)),
+        labels,
+        shares,
         depths,
         np.array(within),
         float(np.mean(before[ranks == 1] != 1)) if len(ranks) else 0.0,
         float((top & old_top).sum() / max(1, top.sum())),
     )
+
+
+def movement_of(before: IntArray, after: IntArray) -> tuple[list[str], Values]:
+    """Return buckets of ranks, and `shares` as in `Moves`, for documents with these ranks before and after."""
+    deepest = int(max(before.max(initial=0), after.max(initial=0)))
+    starts = [start for start in _BUCKETS if start <= deepest]
+    counts = np.zeros((len(starts), len(starts)))
+    np.add.at(counts, (_bucket(before, starts), _bucket(after, starts)), 1)
+    return _labels(starts, deepest), counts / np.maximum(1, counts.sum(axis=0))
 
 
 def overlap(pairs: RankedPairs) -> Values:

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 
 from jobs.console import plural
-from jobs.evaluation.compare import Comparison, p_text
 from jobs.report import figures
 from jobs.report.examples import Example, Shown
 from jobs.report.findings import Findings, Judged
-from jobs.report.parts import count, figure, stage_section, table
+from jobs.report.parts import count, document, figure, quality, stage_section, table
 from jobs.tune.tables import amount, duration, money
 
 _OPEN = 2  # examples of each kind that are unfolded
@@ -19,18 +17,12 @@ _OPEN = 2  # examples of each kind that are unfolded
 
 def render(found: Findings) -> str:
     """Return the whole HTML file, without scripts and external resources."""
-    style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
     body = "".join(
         part
         for section in (_head, _help, _depth, _scores, _moves, _examples, _rejections, _foot)
         for part in section(found)
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Reranking report: {escape(found.output)}</title><style>{style}</style></head>"
-        f"<body><main>{body}</main></body></html>\n"
-    )
+    return document(f"Reranking report: {found.output}", body)
 
 
 def _head(found: Findings) -> Iterable[str]:
@@ -78,17 +70,10 @@ def _help(found: Findings) -> Iterable[str]:
         return
     yield "<h2>Does it help?</h2>"
     if judged.comparisons:
-        rows = judged.comparisons
-        yield table(
-            ("", "before", "after", "difference", "95 % interval", "p", "won", "lost", "same"), map(_cells, rows)
-        )
-        yield figure(
-            figures.intervals(rows),
+        yield quality(
+            judged.comparisons,
+            judged.changes,
             "Reranking helps where the interval is right of the line. If it crosses the line, it may be chance.",
-        )
-        yield figure(
-            figures.changes(judged.changes, judged.measure),
-            f"Each query's change in {judged.measure}, sorted from the largest gain to the largest loss.",
         )
     else:
         values = ((row["measure"], f"{row['after']:.4f}") for row in judged.summary["measures"])
@@ -224,20 +209,6 @@ def _foot(found: Findings) -> Iterable[str]:
     mark = found.manifest.get("fingerprint")
     yield f"<footer>{escape(versions)}" + (f"<br>model fingerprint {escape(mark)}" if mark else "")
     yield (f"<br>texts from {escape(found.texts_from)}" if found.texts_from else "") + "</footer>"
-
-
-def _cells(row: Comparison) -> tuple[str, ...]:
-    counts = tuple(f"{count:,}" for count in (row.won, row.lost, row.unchanged))
-    interval = f"{row.low:+.4f} to {row.high:+.4f}"
-    return (
-        row.measure,
-        f"{row.before:.4f}",
-        f"{row.after:.4f}",
-        f"{row.difference:+.4f}",
-        interval,
-        p_text(row.p_value),
-        *counts,
-    )
 
 
 def _score(value: float) -> str:

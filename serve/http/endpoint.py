@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -20,6 +21,7 @@ from serve.http.codec import SMALL_BYTES, decode, encode, sends_msgpack, wants_j
 from serve.http.limits import Deadline, HeldBytes, Limits, check_limits, check_texts, read_bytes
 from serve.keys import ApiKeys
 from serve.models import Models
+from serve.shadow import Shadow
 from serve.telemetry.metrics import LocalSink, Sink, measure
 from serve.telemetry.request_record import RequestRecord
 from serve.telemetry.tracing import Tracing
@@ -57,6 +59,7 @@ class Server:
     sink: Sink | None = None
     local: LocalSink = field(default_factory=LocalSink)
     tracing: Tracing | None = None
+    shadows: Mapping[str, Shadow] = field(default_factory=dict)  # by the public name of the model that they follow
     held: HeldBytes = field(default_factory=HeldBytes)
     threads: ThreadPoolExecutor = field(default_factory=_threads)  # for what would keep the event loop too long
 
@@ -68,7 +71,7 @@ class Server:
         """Log, measure and trace a finished request."""
         self.held.release(record)
         record.close(status, failure.code if failure else None)
-        for sink in self._sinks:
+        for sink in self.sinks:
             measure(record, sink)
         self.measure_keys()
         if self.tracing is not None:
@@ -76,11 +79,12 @@ class Server:
 
     def measure_keys(self) -> None:
         """Measure the state of the keys file."""
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.set("rerank_keys_file_errors", self.api_keys.file_errors if self.api_keys else 0)
 
     @property
-    def _sinks(self) -> tuple[Sink, ...]:
+    def sinks(self) -> tuple[Sink, ...]:
+        """Return the receivers of metrics."""
         return (self.local,) if self.sink is None else (self.local, self.sink)
 
 
@@ -182,7 +186,11 @@ class Endpoint:
         def render() -> Response:
             return self._encode(request, parsed.render(ranked), 200, headers, is_large=is_large)
 
-        return await self._call(render, is_large=is_large or record.documents > _FEW_DOCUMENTS)
+        response = await self._call(render, is_large=is_large or record.documents > _FEW_DOCUMENTS)
+        if shadow := self._server.shadows.get(name):
+            offered = (record.request_id, parsed.request, result, self._server.sinks)
+            response.background = BackgroundTask(shadow.offer, *offered)
+        return response
 
     async def _encode_texts(
         self, request: Request, parsed: ParsedEncode, record: RequestRecord, deadline: Deadline

@@ -12,15 +12,42 @@ COUNTERS = {
     "rerank_documents": ("Documents ranked, and texts encoded.", ("model",)),
     "rerank_tokens": ("Tokens read, special tokens included.", ("model",)),
     "rerank_retries": ("Requests sent once more, because a replica lost them.", ("model",)),
+    "rerank_shadow_requests": (
+        "Requests in the share of a shadow by outcome: scored, dropped because it was busy, or failed.",
+        ("model", "shadow", "outcome"),
+    ),
 }
 HISTOGRAMS = {
     "rerank_request_seconds": ("Seconds from the first byte of the request body to the response.", ("path", "model")),
     "rerank_stage_seconds": ("Seconds in a stage: tokenize, queue or score.", ("model", "stage")),
+    "rerank_shadow_top_10_overlap": (
+        "Share of the top 10 of an answer that the shadow has in its top 10, too.",
+        ("model", "shadow"),
+    ),
+    "rerank_shadow_discordant_pairs": (
+        "Share of the document pairs of an answer that the shadow orders differently: Kendall's tau is 1 - 2 times it.",
+        ("model", "shadow"),
+    ),
+    "rerank_shadow_logit_difference": (
+        "Mean absolute difference between the logits of an answer and those of the shadow.",
+        ("model", "shadow"),
+    ),
 }
 GAUGES = {
     "rerank_keys_file_errors": "Lines of the keys file that are not valid and ignored; 1 if the file cannot be read.",
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_OTHER_BUCKETS = {
+    "rerank_shadow_top_10_overlap": _SHARES,
+    "rerank_shadow_discordant_pairs": _SHARES,
+    "rerank_shadow_logit_difference": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+}
+
+
+def buckets_of(histogram: str) -> tuple[float, ...]:
+    """Return the upper bounds of a histogram's buckets, all above 0 as Ray requires: in seconds unless listed."""
+    return _OTHER_BUCKETS.get(histogram, BUCKETS)
 
 
 class Sink(Protocol):
@@ -30,8 +57,8 @@ class Sink(Protocol):
         """Add to a counter."""
         ...
 
-    def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Add a duration to a histogram."""
+    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+        """Add a value to a histogram."""
         ...
 
     def set(self, name: str, value: float) -> None:
@@ -66,7 +93,7 @@ class LocalSink:
             name: Counter(name, text, labels, registry=self._registry) for name, (text, labels) in COUNTERS.items()
         }
         self._histograms = {
-            name: Histogram(name, text, labels, registry=self._registry, buckets=BUCKETS)
+            name: Histogram(name, text, labels, registry=self._registry, buckets=buckets_of(name))
             for name, (text, labels) in HISTOGRAMS.items()
         }
         self._gauges = {name: Gauge(name, text, registry=self._registry) for name, text in GAUGES.items()}
@@ -75,9 +102,9 @@ class LocalSink:
         """Add to a counter."""
         self._counters[name].labels(**labels).inc(amount)
 
-    def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Add a duration to a histogram."""
-        self._histograms[name].labels(**labels).observe(seconds)
+    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+        """Add a value to a histogram."""
+        self._histograms[name].labels(**labels).observe(value)
 
     def set(self, name: str, value: float) -> None:
         """Set a gauge."""

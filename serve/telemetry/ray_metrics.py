@@ -6,7 +6,7 @@ from functools import cache
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from rerank.types import BatchReport
-from serve.telemetry.metrics import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS
+from serve.telemetry.metrics import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS, buckets_of
 
 _PAIRS_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
 
@@ -19,7 +19,7 @@ class RaySink:
             name: Counter(name, description=text, tag_keys=labels) for name, (text, labels) in COUNTERS.items()
         }
         self._histograms = {
-            name: Histogram(name, description=text, boundaries=list(BUCKETS), tag_keys=labels)
+            name: Histogram(name, description=text, boundaries=list(buckets_of(name)), tag_keys=labels)
             for name, (text, labels) in HISTOGRAMS.items()
         }
         self._gauges = {name: Gauge(name, description=text) for name, text in GAUGES.items()}
@@ -29,9 +29,9 @@ class RaySink:
         if amount > 0:
             self._counters[name].inc(amount, labels)
 
-    def observe(self, name: str, seconds: float, labels: dict[str, str]) -> None:
-        """Add a duration to a histogram."""
-        self._histograms[name].observe(seconds, labels)
+    def observe(self, name: str, value: float, labels: dict[str, str]) -> None:
+        """Add a value to a histogram."""
+        self._histograms[name].observe(value, labels)
 
     def set(self, name: str, value: float) -> None:
         """Set a gauge."""

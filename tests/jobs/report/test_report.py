@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,41 +19,8 @@ from jobs.report.command import register
 from jobs.report.draw import ticks
 from jobs.report.examples import extremes
 from jobs.report.moves import moves_of, overlap
+from tests.jobs.pages import Page
 from tests.jobs.runs import CRANFIELD, write_candidates, write_qrels, write_ranked
-
-VOID = {"meta", "br", "rect", "line", "circle", "path"}
-
-
-class Page(HTMLParser):
-    """Checks that what is opened is closed, and keeps what a reader sees."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.headings: list[str] = []
-        self.words: list[str] = []
-        self.feed(content)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: object) -> None:
-        assert tag in VOID
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-            if self.open[-1:] == ["h2"]:
-                self.headings.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def command(*arguments: str | Path) -> Result:
