@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from time import time
+from time import process_time, time
 from typing import NamedTuple
 
 import numpy as np
@@ -13,28 +13,30 @@ import numpy as np
 from jobs.bench.memory import descendants
 from rerank.errors import ConfigError
 
-_PERIOD_S = 1.0
+_PERIOD_S = 2.0
 _PROC = Path("/proc")
 
 
 class CpuSample(NamedTuple):
-    """CPU seconds until this time: of our processes, and of all processes of the machine."""
+    """CPU seconds until this time: of our processes, of all processes of the machine, and of this process alone."""
 
     at: float
     ours: float
     machine: float
+    driver: float
 
 
 class CpuUse(NamedTuple):
-    """CPU cores in use, on average: by our processes, and by the other ones of the machine."""
+    """CPU cores in use, on average: by our processes, by the other ones of the machine, and by this process alone."""
 
     ours: float
     others: float
+    driver: float
 
 
 @contextmanager
 def sampled_cpu() -> Iterator[list[CpuSample]]:
-    """Yield a list that grows by a sample each second. Raises ConfigError outside Linux."""
+    """Yield a list that grows by a sample every two seconds. Raises ConfigError outside Linux."""
     if not (_PROC / "self" / "stat").exists():
         raise ConfigError("CPU seconds can only be measured on Linux: this system has no /proc/PID/stat")
     samples: list[CpuSample] = []
@@ -44,7 +46,7 @@ def sampled_cpu() -> Iterator[list[CpuSample]]:
         ended: dict[int, float] = {}  # the last value of each process, for one that ends must not take it away
         while not is_over.is_set():
             ended |= {pid: _cpu_seconds(pid, ended.get(pid, 0.0)) for pid in {os.getpid(), *descendants(os.getpid())}}
-            samples.append(CpuSample(time(), sum(ended.values()), _machine_seconds()))
+            samples.append(CpuSample(time(), sum(ended.values()), _machine_seconds(), process_time()))
             is_over.wait(_PERIOD_S)
 
     thread = Thread(target=sample, daemon=True)
@@ -58,10 +60,11 @@ def sampled_cpu() -> Iterator[list[CpuSample]]:
 
 def cpu_between(samples: list[CpuSample], began: float, ended: float) -> CpuUse:
     """Return the cores that were in use between two times."""
-    at, ours, machine = (np.array(column) for column in zip(*samples, strict=True))
-    used = float(np.diff(np.interp([began, ended], at, ours))[0]) / (ended - began)
-    of_all = float(np.diff(np.interp([began, ended], at, machine))[0]) / (ended - began)
-    return CpuUse(used, max(0.0, of_all - used))
+    at, *columns = (np.array(column) for column in zip(*samples, strict=True))
+    ours, machine, driver = (
+        float(np.diff(np.interp([began, ended], at, column))[0]) / (ended - began) for column in columns
+    )
+    return CpuUse(ours, max(0.0, machine - ours), driver)
 
 
 def _cpu_seconds(pid: int, otherwise: float) -> float:

@@ -75,6 +75,7 @@ def measure(folder: Path, workload: Workload, *, engines: int, pairs: int) -> Ro
         "cores": cpu.ours,
         "cores_of_others": cpu.others,
         "cpu_ms_per_pair": 1_000 * cpu.ours / measured.pairs_per_second,
+        "driver_ms_per_block": 1_000 * cpu.driver * workload.block_pairs / measured.pairs_per_second,
         "prepare_ms_per_pair": 1_000
         * (summary["seconds"]["prepare"] + summary["seconds"]["read"])
         / summary["pairs_ranked"],
