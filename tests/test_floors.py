@@ -32,10 +32,10 @@ HOUSE = {
         ["formats", "store", "inspect", "config_file"],
         ["input"],
         ["pipeline"],
-        ["evaluation", "run", "plan", "bench"],
+        ["evaluation", "run", "plan"],
         ["evaluate", "tune", "train"],
         ["report"],
-        ["demo", "compare"],
+        ["demo", "compare", "bench"],
         ["cli"],
     ],
     "serve": [

@@ -2,6 +2,8 @@
 
 import typer
 
+from jobs.bench.cluster.command import cluster
+from jobs.bench.cluster.store import store
 from jobs.bench.durability import durability
 from jobs.bench.job import job
 from jobs.bench.language_model import language_model
@@ -24,5 +26,7 @@ app.command("serve")(serve)
 app.command("soak")(soak)
 app.command("tokenize")(tokenize)
 app.command("durability")(durability)
+app.command("store")(store)
+app.command("cluster")(cluster)
 app.command("passages")(passages)
 app.command("language-model")(language_model)

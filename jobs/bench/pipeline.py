@@ -36,8 +36,9 @@ _NO_TEMPLATE = PairTemplate(((), (), ()), (0, 0, 0, 0, 0))
 
 @dataclass(frozen=True)
 class FreeEncoder:
-    """An encoder that reads no text: every pair has 0 tokens."""
+    """An encoder that reads no text: every document has `tokens` tokens, and a query has none."""
 
+    tokens: int = 0
     template: PairTemplate = _NO_TEMPLATE
     row_template: PairTemplate = _NO_TEMPLATE
     instruction_place: InstructionPlace = InstructionPlace.QUERY
@@ -56,19 +57,18 @@ class FreeEncoder:
         checkpoint: Checkpoint = never_stop,
         instructions: Instructions = None,
     ) -> EncodedPairs:
-        """Return pairs without tokens."""
+        """Return pairs of documents that are all the same."""
         none = np.zeros(len(query_of), dtype=np.int32)
-        return EncodedPairs(
-            self.template, _empty(len(queries)), _empty(len(documents)), query_of, document_of, none, none
-        )
+        texts = (_zeros(len(queries), 0), _zeros(len(documents), self.tokens))
+        return EncodedPairs(self.template, *texts, query_of, document_of, none, none + np.int32(self.tokens))
 
     def token_starts(self, texts: Sequence[str], most: int, checkpoint: Checkpoint = never_stop) -> list[Offsets]:
         """Return no tokens for any text."""
         return [np.empty(0, dtype=np.int64)] * len(texts)
 
 
-def _empty(rows: int) -> Ragged:
-    return Ragged(np.empty(0, dtype=np.int32), np.zeros(rows + 1, dtype=np.int64))
+def _zeros(rows: int, tokens: int) -> Ragged:
+    return Ragged(np.zeros(rows * tokens, dtype=np.int32), np.arange(rows + 1, dtype=np.int64) * tokens)
 
 
 @dataclass(frozen=True)
@@ -134,17 +134,17 @@ def _measure(folder: Path, pairs: int) -> dict[str, Any]:
     }
 
 
-def write_pairs(path: Path, pairs: int) -> None:
-    """Write candidate sets in the `pairs` layout: 100 candidates per query, texts of 200 random words."""
+def write_pairs(path: Path, pairs: int, *, words_per_text: int = _WORDS, row_group: int = _ROW_GROUP) -> None:
+    """Write candidate sets in the `pairs` layout: 100 candidates per query, texts of random words."""
     rng = np.random.default_rng(0)
     words = pa.array([f"word{number}" for number in range(_VOCABULARY)])
     schema = pa.schema([(name, pa.string()) for name in ("query_id", "query", "doc_id", "text")])
     with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, pairs, _ROW_GROUP):
-            rows = min(_ROW_GROUP, pairs - start)
+        for start in range(0, pairs, row_group):
+            rows = min(row_group, pairs - start)
             query = (start + np.arange(rows)) // _CANDIDATES
-            drawn = words.take(pa.array(rng.integers(0, _VOCABULARY, rows * _WORDS)))
-            texts = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * _WORDS), drawn)
+            drawn = words.take(pa.array(rng.integers(0, _VOCABULARY, rows * words_per_text)))
+            texts = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * words_per_text), drawn)
             ids = pa.array(query).cast(pa.string())
             columns = {
                 "query_id": ids,

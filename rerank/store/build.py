@@ -1,62 +1,62 @@
-"""Build a snapshot: read each part once, write it to the local disk, and merge all of them range by range."""
+"""Build the buckets of a snapshot: sort the parts by bucket onto the local disk, then merge bucket after bucket."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from rerank.arrays import offsets_of
-from rerank.store.entries import Entries, EntriesFiles, map_entries, merge
+import numpy as np
+
+from rerank.store.buckets import Buckets, bucket_count, first_hashes, write_bucket
+from rerank.store.entries import RECORD, Entries, as_records, concatenate, distinct, from_records
 from rerank.store.folder import Folder
 from rerank.store.parts import Damage, Part, read_part
 
 _READERS = 16
-_BYTES_AT_ONCE = 256 << 20
-_SCRATCH = "scratch"
+_BYTES_AT_ONCE = 128 << 20
 
 
 class Built(NamedTuple):
-    """What was built: the number of pairs, and the parts that had to be left out."""
+    """What was built: the number of pairs in each bucket, and the parts that had to be left out."""
 
-    pairs: int
+    lengths: list[int]
     damaged: list[Damage]
 
 
 def build(
-    target: Path, folder: Folder, parts: Sequence[Part], *, fingerprint: str, base: Entries | None = None
+    target: Path, folder: Folder, parts: Sequence[Part], *, fingerprint: str, base: Buckets | None = None
 ) -> Built:
-    """Merge `base` and parts into .npy files in `target`, which survive a power cut once this returns.
+    """Merge `base` and parts into buckets in `target`, which survive a power cut once this returns.
 
-    Needs about 0.6 GB of memory whatever the size of the store: 256 MiB of parts being read, or one range being merged.
-    Needs 24 bytes of disk per pair for the result, and temporarily as many for each pair of the new parts.
+    Needs about 0.6 GB of memory whatever the size of the store: 128 MiB of parts being sorted, or one bucket being
+    merged. Needs 24 bytes of disk per pair for the result, and temporarily as many for each pair of the new parts.
     Raises FileNotFoundError if a compaction has deleted a part.
     """
-    lengths: list[int] = []
+    known = base.pairs if base else 0
+    new = sum(part.size for part in parts) // RECORD.itemsize
+    count = max(bucket_count(known + new), len(base) if base else 1)
     damaged: list[Damage] = []
-    scratch = target / _SCRATCH
-    with EntriesFiles(scratch) as unmerged:
-        for part in _read(folder, parts, fingerprint):
-            if isinstance(part, Damage):
-                damaged.append(part)
-            else:
-                unmerged.append(part)
-                lengths.append(part.pairs)
-    runs = [base] if base is not None else []
-    runs += _split(map_entries(scratch, pairs=sum(lengths)), lengths)
-    with EntriesFiles(target, durable=True) as merged:
-        for entries in merge(runs):
-            merged.append(entries)
-    shutil.rmtree(scratch)
-    return Built(merged.pairs, damaged)
+    for contents in _read(folder, parts, fingerprint):
+        damaged += [content for content in contents if isinstance(content, Damage)]
+        _sort_by_bucket(target, [content for content in contents if isinstance(content, Entries)], count)
+    lengths = []
+    for number in range(count):
+        unmerged = _unmerged(target, number)
+        runs = [base.range(number, count)] if base else []
+        if unmerged.exists():
+            runs.append(from_records(np.fromfile(unmerged, dtype=RECORD)))
+            unmerged.unlink()
+        entries = distinct(concatenate(runs)) if runs else from_records(np.empty(0, dtype=RECORD))
+        write_bucket(target, number, entries)
+        lengths.append(entries.pairs)
+    return Built(lengths, damaged)
 
 
-def _read(folder: Folder, parts: Sequence[Part], fingerprint: str) -> Iterator[Entries | Damage]:
+def _read(folder: Folder, parts: Sequence[Part], fingerprint: str) -> Iterator[list[Entries | Damage]]:
     """Read the parts concurrently, for an object store responds slowly but in parallel; yield them in order."""
     with ThreadPoolExecutor(_READERS) as pool:
         for batch in _batches(parts):
-            yield from pool.map(lambda part: read_part(folder, part, fingerprint=fingerprint), batch)
+            yield list(pool.map(lambda part: read_part(folder, part, fingerprint=fingerprint), batch))
 
 
 def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -73,5 +73,17 @@ def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _split(entries: Entries, lengths: list[int]) -> list[Entries]:
-    return [entries.take(slice(start, stop)) for start, stop in pairwise(offsets_of(lengths).tolist())]
+def _sort_by_bucket(target: Path, runs: Sequence[Entries], count: int) -> None:
+    """Append the distinct pairs of these runs to the file of their bucket; of equal hashes the first run's."""
+    if not runs:
+        return
+    entries = distinct(concatenate(runs))
+    cuts = np.append(np.searchsorted(entries.high, first_hashes(count)), entries.pairs)
+    records = as_records(entries)
+    for number in np.flatnonzero(np.diff(cuts)).tolist():
+        with _unmerged(target, number).open("ab") as file:
+            file.write(records[cuts[number] : cuts[number + 1]].data)
+
+
+def _unmerged(target: Path, number: int) -> Path:
+    return target / f"unmerged-{number:05d}"

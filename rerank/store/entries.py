@@ -1,9 +1,6 @@
-"""Stored pairs as parallel arrays: sorted, merged, and kept in .npy files that all processes of a node can map."""
+"""Stored pairs as parallel arrays, and as records of 24 bytes."""
 
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +9,8 @@ import numpy.typing as npt
 from rerank.arrays import FloatArray, IntArray
 from rerank.store.keys import Hashes
 
-_DTYPES = {"high": np.uint64, "low": np.uint64, "logit": np.float32, "tokens": np.int32}
-_PAIRS_PER_RANGE = 4_000_000
+RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("logit", "<f4"), ("tokens", "<i4")])
+"""The columns of entries and their types; its size is that of one pair, in bytes."""
 
 
 class Entries(NamedTuple):
@@ -51,79 +48,27 @@ def concatenate(runs: Sequence[Entries]) -> Entries:
 
 def distinct(entries: Entries) -> Entries:
     """Return the entries sorted by hash; of equal hashes the first is kept."""
-    rows = np.argsort(entries.high, kind="stable")  # a merge sort: fast on runs that are sorted already
+    rows = np.argsort(entries.high)  # not stable, but 2.5 times faster than the sort that is
+    high = entries.high[rows]
+    tied = high[1:] == high[:-1]
+    if not tied.any():
+        return entries.take(rows)
+    places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+    of_ties = rows[places]
+    rows[places] = of_ties[np.lexsort((of_ties, entries.low[of_ties], entries.high[of_ties]))]
     ordered = entries.take(rows)
-    tied = ordered.high[1:] == ordered.high[:-1]
-    if np.any(tied & (ordered.low[1:] != ordered.low[:-1])):
-        ordered = entries.take(np.lexsort((entries.low, entries.high)))
-        tied = ordered.high[1:] == ordered.high[:-1]
     repeated = np.flatnonzero(tied & (ordered.low[1:] == ordered.low[:-1])) + 1
-    return ordered if not len(repeated) else ordered.take(np.delete(np.arange(ordered.pairs), repeated))
+    return ordered.take(np.delete(np.arange(ordered.pairs), repeated))
 
 
-def merge(runs: Sequence[Entries], *, pairs_per_range: int = _PAIRS_PER_RANGE) -> Iterator[Entries]:
-    """Merge sorted runs: yield their distinct entries in pieces of ascending hashes; equal hashes: the first run's.
-
-    Hashes are evenly distributed, so that ranges of equal width hold about equally many pairs. Needs the memory of one
-    range (about 60 bytes per pair), however many pairs the runs hold.
-    """
-    total = sum(run.pairs for run in runs)
-    ranges = max(1, -(-total // pairs_per_range))
-    bounds = np.arange(1, ranges, dtype=np.uint64) * np.uint64((2**64 - 1) // ranges)
-    cuts = [[0, *np.searchsorted(run.high, bounds).tolist(), run.pairs] for run in runs]
-    for piece in range(ranges if total else 0):
-        yield distinct(
-            concatenate([run.take(slice(cut[piece], cut[piece + 1])) for run, cut in zip(runs, cuts, strict=True)])
-        )
+def as_records(entries: Entries) -> npt.NDArray[np.void]:
+    """Return the entries as records, shape [pairs]."""
+    records = np.empty(entries.pairs, dtype=RECORD)
+    for name, column in entries._asdict().items():
+        records[name] = column
+    return records
 
 
-class EntriesFiles:
-    """Four .npy files in a folder that grow with each `append` and are complete once closed.
-
-    `durable` files survive a power cut from then on.
-    """
-
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._durable = durable
-        self._files = {name: (folder / f"{name}.npy").open("wb") for name in _DTYPES}
-        self.pairs = 0
-        self._write_headers()
-
-    def append(self, entries: Entries) -> None:
-        """Add entries at the end."""
-        for name, column in entries._asdict().items():
-            self._files[name].write(np.ascontiguousarray(column, dtype=_DTYPES[name]).data)
-        self.pairs += entries.pairs
-
-    def __enter__(self) -> "EntriesFiles":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._write_headers()
-        for file in self._files.values():
-            if self._durable:
-                file.flush()
-                os.fsync(file.fileno())
-            file.close()
-
-    def _write_headers(self) -> None:
-        # numpy pads the header, so that the length in it can be overwritten by a larger one.
-        for name, file in self._files.items():
-            file.seek(0)
-            header = {"descr": np.dtype(_DTYPES[name]).str, "fortran_order": False, "shape": (self.pairs,)}
-            np.lib.format.write_array_header_1_0(file, header)
-
-
-def map_entries(folder: Path, *, pairs: int) -> Entries:
-    """Return the entries in a folder of .npy files, memory-mapped: the processes of a node share one copy.
-
-    Raises FileNotFoundError if a file is missing, and ValueError or EOFError if one does not hold `pairs` values.
-    """
-    arrays = [np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _DTYPES]
-    for array, (name, dtype) in zip(arrays, _DTYPES.items(), strict=True):
-        if array.shape != (pairs,) or array.dtype != dtype:
-            raise ValueError(f"{folder}/{name}.npy: holds {array.dtype} {array.shape}, expected {pairs} of {dtype}")
-    return Entries(*arrays)
+def from_records(records: npt.NDArray[np.void]) -> Entries:
+    """Return records as entries."""
+    return Entries(*(np.ascontiguousarray(records[name]) for name in Entries._fields))

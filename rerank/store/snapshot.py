@@ -1,4 +1,4 @@
-"""Snapshots: the parts of a store as sorted arrays on the local disk, built once per node and shared by its workers."""
+"""Snapshots: the parts of a store in sorted buckets on the local disk, built once per node, shared by its workers."""
 
 import fcntl
 import getpass
@@ -14,28 +14,29 @@ from typing import IO
 from xxhash import xxh3_128_hexdigest
 
 from rerank.errors import InputError, OutputError
+from rerank.store.buckets import Buckets
 from rerank.store.build import build
-from rerank.store.entries import Entries, map_entries
 from rerank.store.keys import Hashes
-from rerank.store.lookup import StoredScores, find
+from rerank.store.lookup import StoredScores
 from rerank.store.parts import Damage, Part
 from rerank.store.store import ScoreStore
 
-# Written last and deleted first: if it exists, the arrays are complete, unless something other than us damaged them.
+# Written last and deleted first: if it exists, the buckets are complete, unless something other than us damaged them.
 _CONTENT = "parts.json"
 _BUILDING = "_build-"
 _ATTEMPTS = 5
-_DAMAGE = (FileNotFoundError, ValueError, KeyError, TypeError, EOFError)  # of JSON and of .npy files
+_DAMAGE = (FileNotFoundError, ValueError, KeyError, TypeError)  # of JSON and of buckets
+_FORMAT = 2  # part of a snapshot's name, because programs that know another format may use the folder too
 
 
 class Snapshot:
-    """The distinct pairs of some parts of a store, memory-mapped.
+    """The distinct pairs of some parts of a store, in buckets that are memory-mapped at first use.
 
     `parts` are the parts that it holds, `damaged` those that could not be read.
     """
 
-    def __init__(self, entries: Entries, parts: Sequence[Part], damaged: Sequence[Damage], lease: IO[str]) -> None:
-        self.entries = entries
+    def __init__(self, buckets: Buckets, parts: Sequence[Part], damaged: Sequence[Damage], lease: IO[str]) -> None:
+        self.buckets = buckets
         self.parts = tuple(parts)
         self.damaged = list(damaged)
         self._lease = lease  # as long as it is open, no process deletes these files
@@ -79,17 +80,17 @@ class Snapshot:
             content = json.load(lease)
             parts = [Part(name, size) for name, size in content["parts"]]
             damaged = [Damage(*damage) for damage in content["damaged"]]
-            return cls(map_entries(version, pairs=content["pairs"]), parts, damaged, lease)
+            return cls(Buckets(version, content["buckets"]), parts, damaged, lease)
         except _DAMAGE:
             lease.close()
             return None
 
     def __len__(self) -> int:
-        return self.entries.pairs
+        return self.buckets.pairs
 
     def lookup(self, pair_hashes: Hashes) -> StoredScores:
         """Return the stored values of pairs with these hashes, shape [pairs, 2]."""
-        return find(self.entries, pair_hashes)
+        return self.buckets.lookup(pair_hashes)
 
 
 def _default_cache() -> Path:
@@ -97,7 +98,7 @@ def _default_cache() -> Path:
 
 
 def _name(parts: Sequence[Part]) -> str:
-    return xxh3_128_hexdigest(json.dumps([[part.name, part.size] for part in sorted(parts)]).encode())
+    return xxh3_128_hexdigest(json.dumps([_FORMAT, *([part.name, part.size] for part in sorted(parts))]).encode())
 
 
 def _build(version: Path, store: ScoreStore, parts: Sequence[Part]) -> Snapshot:
@@ -108,11 +109,11 @@ def _build(version: Path, store: ScoreStore, parts: Sequence[Part]) -> Snapshot:
     new = [part for part in parts if part not in known]
     target = Path(tempfile.mkdtemp(dir=version.parent, prefix=_BUILDING))
     try:
-        built = build(target, store.folder, new, fingerprint=store.fingerprint, base=base.entries if base else None)
+        built = build(target, store.folder, new, fingerprint=store.fingerprint, base=base.buckets if base else None)
         damaged_names = {Path(damage.path).name for damage in built.damaged}
         held = [[part.name, part.size] for part in parts if part.name not in damaged_names]
         with (target / _CONTENT).open("w", encoding="utf-8") as marker:
-            json.dump({"pairs": built.pairs, "parts": held, "damaged": built.damaged}, marker)
+            json.dump({"buckets": built.lengths, "parts": held, "damaged": built.damaged}, marker)
             marker.flush()
             os.fsync(marker.fileno())
         _delete(version)

@@ -81,7 +81,7 @@ def compact(store: ScoreStore, *, pairs_per_part: int = _PAIRS_PER_PART) -> Comp
             snapshot = Snapshot.open(store, Path(scratch), parts=before)
             if len(snapshot.parts) > -(-len(snapshot) // pairs_per_part):
                 for start in range(0, len(snapshot), pairs_per_part):
-                    store.write(snapshot.entries.take(slice(start, start + pairs_per_part)))
+                    store.write(snapshot.buckets.rows(start, start + pairs_per_part))
                 for part in snapshot.parts:
                     store.folder.delete(part.name)
         _delete_abandoned(store)

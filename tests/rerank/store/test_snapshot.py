@@ -88,7 +88,7 @@ def test_old_snapshots_go_once_nobody_reads_them(store, tmp_path):
 def test_what_a_killed_builder_left_is_cleared_away(store, tmp_path):
     abandoned = tmp_path / FINGERPRINT / "_build-x"
     abandoned.mkdir(parents=True)
-    (abandoned / "high.npy").write_bytes(b"half")
+    (abandoned / "bucket-00000").write_bytes(b"half")
     save(store, random_hashes(10))
     assert len(Snapshot.open(store, tmp_path)) == 10
     assert not abandoned.exists()

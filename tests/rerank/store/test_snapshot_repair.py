@@ -1,5 +1,6 @@
 """Snapshots that are damaged, or whose builder was killed: the next process builds them again."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rerank.store.buckets
 from rerank.store import ScoreStore, Snapshot
 from tests.rerank.store.test_store import FINGERPRINT, random_hashes, save
 
@@ -30,12 +32,13 @@ def _truncate(path: Path) -> None:
 
 
 DAMAGE = {
-    "no array": lambda folder: (folder / "logit.npy").unlink(),
-    "truncated array": lambda folder: _truncate(folder / "low.npy"),
-    "empty array": lambda folder: (folder / "high.npy").write_bytes(b""),
-    "array without its header": lambda folder: (folder / "high.npy").write_bytes(bytes(4096)),
-    "array of another snapshot": lambda folder: np.save(folder / "tokens.npy", np.zeros(7, dtype=np.int32)),
-    "array of other values": lambda folder: np.save(folder / "logit.npy", np.zeros(300)),
+    "no bucket": lambda folder: (folder / "bucket-00003").unlink(),
+    "truncated bucket": lambda folder: _truncate(folder / "bucket-00002"),
+    "empty bucket": lambda folder: (folder / "bucket-00000").write_bytes(b""),
+    "bucket of another snapshot": lambda folder: (folder / "bucket-00001").write_bytes(bytes(24)),
+    "three buckets": lambda folder: (folder / "parts.json").write_text(
+        json.dumps(json.loads((folder / "parts.json").read_text()) | {"buckets": [100, 100, 100]})
+    ),
     "empty parts.json": lambda folder: (folder / "parts.json").write_bytes(b""),
     "half of parts.json": lambda folder: _truncate(folder / "parts.json"),
     "parts.json without parts": lambda folder: (folder / "parts.json").write_text("{}"),
@@ -66,6 +69,12 @@ def check_twice(store: ScoreStore, cache: Path) -> None:
     assert folders_in(cache) == [version_of(smaller)]
 
 
+@pytest.fixture
+def four_buckets(monkeypatch) -> None:
+    monkeypatch.setattr("rerank.store.buckets._PAIRS_PER_BUCKET", 50)
+
+
+@pytest.mark.usefixtures("four_buckets")
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_snapshot_is_built_again(store, tmp_path, kind):
     save(store, HASHES)
@@ -75,6 +84,7 @@ def test_a_damaged_snapshot_is_built_again(store, tmp_path, kind):
     check(store, tmp_path)
 
 
+@pytest.mark.usefixtures("four_buckets")
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_snapshot_is_not_extended(store, tmp_path, kind):
     save(store, HASHES[:200], np.arange(200))
@@ -95,9 +105,9 @@ def test_a_builder_may_be_killed_at_every_operation(store, tmp_path):
         save(store, HASHES[start : start + 100], np.arange(start, start + 100))
         open_ones.append(Snapshot.open(store, cache))
     assert len(folders_in(cache)) == 3
-    _truncate(version_of(open_ones[-1]) / "low.npy")
+    _truncate(version_of(open_ones[-1]) / "bucket-00000")
     (cache / FINGERPRINT / "_build-x").mkdir()
-    (cache / FINGERPRINT / "_build-x" / "high.npy").write_bytes(b"half")
+    (cache / FINGERPRINT / "_build-x" / "bucket-00000").write_bytes(b"half")
 
     spawn = multiprocessing.get_context("spawn")  # a process without threads, which may fork
     results = spawn.SimpleQueue()
@@ -118,6 +128,7 @@ def _kill_everywhere(uri: str, caches: Path, results) -> None:
     """Put the number of operations on the queue, and those from which the next process does not go on."""
     import pandas  # noqa: F401  # once: PyArrow would import it in each fork
 
+    rerank.store.buckets._PAIRS_PER_BUCKET = 100
     store, failed = ScoreStore(uri, FINGERPRINT), []
     for operation in count(1):
         cache = caches / str(operation)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rerank.errors import InputError
 from rerank.store import ScoreStore, Snapshot, open_stores
-from rerank.store.entries import Entries, concatenate, distinct, merge
+from rerank.store.entries import Entries, concatenate, distinct
 
 FINGERPRINT = "f" * 32
 # Few high halves, so that many hashes collide in them; the edges of the types among them.
@@ -60,19 +60,18 @@ def test_lookup_is_a_dictionary(tmp_path_factory, stored, asked, cuts):
     assert np.array_equal(found.logits, [expected.get(pair_hash, np.nan) / 2 for pair_hash in asked], equal_nan=True)
 
 
-@given(st.lists(HASHES, max_size=6), st.integers(1, 50))
-def test_merging_in_ranges_is_sorting_at_once(hashes, pairs_per_range):
+@given(st.lists(HASHES, max_size=6))
+def test_distinct_entries_are_sorted_and_the_first_of_equal_hashes_stays(hashes):
     runs = [
-        distinct(Entries.of(as_hashes(run), np.full(len(run), number), np.arange(len(run))))
-        for number, run in enumerate(hashes)
+        Entries.of(as_hashes(run), np.full(len(run), number), np.arange(len(run))) for number, run in enumerate(hashes)
     ]
-    pieces = list(merge(runs, pairs_per_range=pairs_per_range))
-    expected = {}
-    for run in runs:
-        for high, low, logit, tokens in zip(*(column.tolist() for column in run), strict=True):
-            expected.setdefault((high, low), (logit, tokens))
-    merged = [] if not pieces else list(zip(*(column.tolist() for column in concatenate(pieces)), strict=True))
-    assert merged == [(*pair_hash, *value) for pair_hash, value in sorted(expected.items())]
+    expected: dict[tuple[int, int], tuple[float, int]] = {}
+    for number, run in enumerate(hashes):
+        for place, pair_hash in enumerate(run):
+            expected.setdefault(pair_hash, (number, place))
+    entries = distinct(concatenate([Entries.of(as_hashes([]), [], []), *runs]))
+    found = list(zip(*(column.tolist() for column in entries), strict=True))
+    assert found == [(*pair_hash, *value) for pair_hash, value in sorted(expected.items())]
 
 
 def test_an_empty_store_knows_nothing(store, tmp_path):
