@@ -43,7 +43,9 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
     Raises ModelError or ConfigError.
     """
     resolving = [
-        ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(_scorer_of(stage))
+        ray.remote(resolve_and_ship)
+        .options(num_gpus=pool.gpus, resources=dict(pool.resources))
+        .remote(_scorer_of(stage))
         for stage, pool in zip(stages, pools, strict=True)
     ]
     start_ray_data()  # meanwhile
@@ -59,7 +61,7 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
 
 def _scorer_of(stage: StageConfig) -> ScorerConfig:
     """Return the settings of the stage's model; without GPUs of its own it must not take one that it happens to see."""
-    if stage.gpus == 0 and stage.scorer.device == "auto":
+    if stage.pool.gpus == 0 and stage.scorer.device == "auto":
         return stage.scorer.model_copy(update={"device": "cpu"})
     return stage.scorer
 
