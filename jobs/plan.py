@@ -146,7 +146,9 @@ def make_plan(
     on_gpu = reranker.engine.description["device"].startswith("cuda")
     check_readable(opened.source, Kind(identity.kind))
     vector_bytes = opened.source.vector_bytes if isinstance(opened.source, Source) else 0
-    target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes))
+    target = pairs_per_split(
+        pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes, pairs=opened.pairs, actors=actors)
+    )
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     prepared = CandidateSets.from_table(
         prepare(

@@ -169,7 +169,14 @@ def _on_cluster(
     lookups = [_open_lookup(config, stage.model) for stage in loaded]
     source = ensure_grouped(job_input, staging.folder.join(GATHERED))
     blocks = [
-        pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0, vector_bytes=source.vector_bytes) for pool in pools
+        pairs_per_block(
+            config.block_pairs,
+            on_gpu=pool.gpus > 0,
+            vector_bytes=source.vector_bytes,
+            pairs=source.pairs,
+            actors=pool.most,
+        )
+        for pool in pools
     ]
     splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
@@ -208,8 +215,9 @@ def _on_cluster(
             prepare_resources=config.prepare_resources,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
         seconds, passages = perf_counter() - started, loaded[-1].scorer.passages
-        ranked_by = [RankedBy(stage.model, stage.pool.size, stage.config.keep) for stage in loaded]
-        return Outcome(sink.reports, ranked_by, reporter.counts().sums, seconds, passages)
+        counts = reporter.counts()
+        ranked_by = [RankedBy(stage.model, stage.actors(counts.actors), stage.config.keep) for stage in loaded]
+        return Outcome(sink.reports, ranked_by, counts.sums, seconds, passages)
 
 
 def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:

@@ -1,6 +1,6 @@
 """What the stages of a job become on a cluster: models that are identified there, with their pools and lookups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ class LoadedStage:
     encoder: PairEncoder | None
     pool: Pool
     number: int = 0
+
+    def actors(self, seen: Mapping[int, int]) -> int:
+        """Return how many actors the stage had; `seen` are those that ranked something, by number of the stage."""
+        return self.pool.size if self.pool.max_size is None else max(1, seen.get(self.number, 0))
 
     def __str__(self) -> str:
         model = f"model {self.model.name} in {self.model.dtype}, at most {self.model.max_length:,} tokens per pair"
