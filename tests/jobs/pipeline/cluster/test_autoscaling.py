@@ -73,6 +73,7 @@ def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     head |= {"autoscaling_config": str(file), "gcs_server_port": port}
     head |= {"env_vars": {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}}
     with pytest.MonkeyPatch.context() as patch, sigterm_kept():
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))  # Ray's monitor imports the provider
         patch.setenv("RAY_FAKE_CLUSTER", "1")
         patch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
         cluster = Cluster(initialize_head=True, head_node_args=head)
