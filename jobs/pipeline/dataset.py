@@ -153,7 +153,10 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
             "encoder": stage.encoder,
         },
         compute=ActorPoolStrategy(
-            min_size=stage.pool.size, max_size=stage.pool.most, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT
+            min_size=_least_actors(stage.pool),
+            max_size=stage.pool.most,
+            initial_size=stage.pool.size,
+            max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT,
         ),
         batch_size=stage.queries_per_block,
         batch_format="pyarrow",
@@ -163,6 +166,16 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
         udf_modifying_row_count=False,
         max_task_retries=_MAX_DEATHS,
     )
+
+
+def _least_actors(pool: Pool) -> int:
+    """Return to how many actors the pool may shrink while they get no blocks.
+
+    Where a node with CPUs is lost, Ray starts its actors again on the others, and they may take the last CPU that the
+    tasks that prepare need: the job would stand still. On one node that cannot happen, and an actor on GPUs finds none.
+    """
+    nodes = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+    return pool.size if pool.gpus or nodes < 2 else 1
 
 
 def _read_and_prepare(
