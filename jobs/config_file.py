@@ -1,5 +1,7 @@
 """`--config FILE`: options of a command in a YAML file, named as the flags are. A flag on the command line wins."""
 
+import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,18 @@ _PASSAGE_FLAGS = {
 _NOT_IN_FILE = frozenset({"config", "stage", "help"})
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads `1:4` as a text. YAML 1.1 has numbers to the base of 60, and would make 64 of it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as in PyYAML
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
 def read_config(context: typer.Context, path: str | None) -> str | None:
     """Make the options in a YAML file the defaults of the command; the callback of its eager option `--config`.
 
@@ -33,13 +47,13 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         context.obj = {STAGES: values.pop(STAGES, None)}
         parameters = (each for each in context.command.params if each.param_type_name == "option")
         names = [str(each.name) for each in parameters if each.name not in _NOT_IN_FILE]
-        context.default_map = {_name(path, key, names): value for key, value in values.items()}
+        context.default_map = {_name(path, key, names): _flag(value) for key, value in values.items()}
     return path
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.load(Path(path).read_text(), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise ConfigError(f"{path}: cannot be read as YAML: {problem}") from problem
     if not isinstance(values, dict):
@@ -67,3 +81,8 @@ def _name(path: str, key: Any, names: list[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"accepted are {', '.join([*names, STAGES])}"
         raise ConfigError(f"{path}: unknown option {key!r}: {hint}")
     return name
+
+
+def _flag(value: Any) -> Any:
+    """Return the value as a flag has it: a mapping becomes JSON."""
+    return json.dumps(value) if isinstance(value, dict) else value

@@ -24,6 +24,7 @@ from jobs.input.source import Source
 from jobs.input.splits import pairs_per_block, pairs_per_split, plan_splits
 from jobs.pipeline.counts import peak_memory
 from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot, resolve
+from jobs.pipeline.stages.pool_settings import pool_settings
 from jobs.pipeline.stages.settings import StageConfig, read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.encoding.pairs import EncodedPairs
@@ -79,7 +80,12 @@ def plan(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="As for the run.")] = False,
     split_special_tokens: Annotated[bool, typer.Option("--split-special-tokens", help="As for the run.")] = False,
     scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,
-    actors: Annotated[int, typer.Option(min=1, help="Number of actors in the run, each as fast as this machine.")] = 1,
+    actors: Annotated[
+        str,
+        typer.Option(
+            metavar="N|MIN:MAX", help="Actors in the run, each as fast as this machine; of a range, MAX counts."
+        ),
+    ] = "1",
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block, as for the run.")] = None,
     usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one actor per hour.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -112,14 +118,15 @@ def plan(
             "split_special_tokens": split_special_tokens,
             "instruction": instruction,
         }
-        stages = read_stages(stage or [], context.obj, settings, actors=actors)
+        pool = pool_settings(actors=actors)
+        stages = read_stages(stage or [], context.obj, settings, pool=pool)
         if stages:
             planned = make_cascade_plan(opened, stages, scores=scores, block_pairs=block_pairs)
         else:
             scorer = parse_config(ScorerConfig, settings, source="flags")
-            planned = make_plan(opened, scorer, scores=scores, actors=actors, block_pairs=block_pairs)
+            planned = make_plan(opened, scorer, scores=scores, actors=pool.most_actors, block_pairs=block_pairs)
         if usd_per_hour is not None:
-            used = planned.get("stages", [{**planned, "actors": actors}])
+            used = planned.get("stages", [{**planned, "actors": pool.most_actors}])
             planned["usd"] = round(sum(each["seconds"] * each["actors"] for each in used) / 3600 * usd_per_hour, 4)
         if as_json:
             typer.echo(json.dumps(planned))
@@ -139,7 +146,9 @@ def make_plan(
     on_gpu = reranker.engine.description["device"].startswith("cuda")
     check_readable(opened.source, Kind(identity.kind))
     vector_bytes = opened.source.vector_bytes if isinstance(opened.source, Source) else 0
-    target = pairs_per_split(pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes))
+    target = pairs_per_split(
+        pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes, pairs=opened.pairs, actors=actors)
+    )
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     prepared = CandidateSets.from_table(
         prepare(
@@ -190,7 +199,7 @@ def make_cascade_plan(
     """
     plans, upcoming = [], opened
     for stage in stages:
-        actors = stage.actors or 1
+        actors = stage.pool.most_actors
         planned = make_plan(upcoming, stage.scorer, scores=scores, actors=actors, block_pairs=block_pairs)
         plans.append({**planned, "actors": actors})
         if stage.keep is not None:

@@ -14,6 +14,7 @@ from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_columns, parse_renames
 from jobs.pipeline.job import RunConfig
 from jobs.pipeline.job import run as run_job
+from jobs.pipeline.stages.pool_settings import parse_resources, pool_settings
 from jobs.pipeline.stages.settings import read_stages
 from rerank.config import BUNDLED, ScorerConfig, parse_config, without_none
 from rerank.errors import ConfigError
@@ -127,7 +128,29 @@ def run(
         int, typer.Option(min=0, help="Bytes of vectors that an actor remembers, of models for single texts.")
     ] = 512 * 2**20,
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Number of actors; one per GPU, or per eight CPUs, if not given.")
+        str | None,
+        typer.Option(
+            metavar="N|MIN:MAX",
+            help="Number of actors, or a range to grow in; one per GPU, or per eight CPUs, if not given.",
+        ),
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(help="GPUs of each actor, such as 0.5; 0 for actors on CPUs.")
+    ] = None,
+    accelerator_type: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run actors on GPUs of this type, such as L4, as Ray names it.")
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Custom Ray resources of each actor: '{\"big_node\": 0.001}'.")
+    ] = None,
+    prepare_resources: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Custom Ray resources of each task that reads and prepares.")
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds to wait for free resources: 120, or 900 where Ray's autoscaler may start nodes."
+        ),
     ] = None,
     block_pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per block; by device if not given.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or this machine if not given.")] = None,
@@ -153,7 +176,8 @@ def run(
             "vector_cache": vector_cache,
             "instruction": instruction,
         }
-        stages = read_stages(stage or [], context.obj, scorer, actors=actors)
+        pool = pool_settings(actors=actors, gpus=gpus_per_actor, resources=resources, accelerator_type=accelerator_type)
+        stages = read_stages(stage or [], context.obj, scorer, pool=pool)
         with redirect_stdout(sys.stderr):  # Ray prints there what died; stdout is for the summary
             summary = run_job(
                 RunConfig(
@@ -178,7 +202,9 @@ def run(
                     scores=scores,
                     use_store=not no_store,
                     overwrite=overwrite,
-                    actors=actors,
+                    pool=pool,
+                    prepare_resources=parse_resources(prepare_resources, option="--prepare-resources"),
+                    patience_s=wait,
                     block_pairs=block_pairs,
                     address=address,
                     verbose=verbose,

@@ -18,6 +18,7 @@ from jobs.bench.turns import further_rate
 from jobs.console import say
 from jobs.exits import exit_codes
 from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.stages.pool_settings import ActorRange, PoolSettings
 from rerank.config import BUNDLED, ScorerConfig, parse_config
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, text_column
 from rerank.ranking.options import RankingOptions
@@ -68,7 +69,8 @@ def measure(
     folder: Path, table: pa.Table, config: ScorerConfig, *, actors: int | None, rounds: int
 ) -> list[dict[str, Any]]:
     """Return medians over the rounds; files are written to `folder`."""
-    base = RunConfig(source=str(folder / "first.parquet"), output="", scorer=config, actors=actors)
+    pool = PoolSettings(actors=ActorRange(actors, actors) if actors else None)
+    base = RunConfig(source=str(folder / "first.parquet"), output="", scorer=config, pool=pool)
     pq.write_table(table, base.source)
     pq.write_table(changed(table), folder / "second.parquet")
     reranker = Reranker(config)

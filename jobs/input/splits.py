@@ -22,6 +22,10 @@ from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason, differing
 # A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
 _PAIRS_PER_BLOCK_GPU = 32_768
 _PAIRS_PER_BLOCK_CPU = 256
+# The last blocks decide when a job ends: an actor that is slower than the others may hold two of them then. So a job of
+# several actors has smaller blocks if there are few for each, down to what packs well.
+_BLOCKS_PER_ACTOR = 32
+_LEAST_PAIRS_PER_BLOCK = 4_096
 _VECTOR_BYTES_PER_BLOCK = 256 << 20  # of vectors that candidates bring: an actor holds some blocks at once
 # A split is one task: all of it is scored again if its actor dies and there is no score store.
 _BLOCKS_PER_SPLIT = 4
@@ -45,9 +49,16 @@ class Split:
     repeated: Sequence[int] = ()
 
 
-def pairs_per_block(requested: int | None, *, on_gpu: bool, vector_bytes: int = 0) -> int:
-    """Return how many pairs an actor gets at once; `vector_bytes` are those of the vectors that a candidate brings."""
+def pairs_per_block(
+    requested: int | None, *, on_gpu: bool, vector_bytes: int = 0, pairs: int = 0, actors: int = 1
+) -> int:
+    """Return how many pairs an actor gets at once, of a job with so many pairs and actors.
+
+    `vector_bytes` are those of the vectors that a candidate brings.
+    """
     usual = _PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU
+    if actors > 1:
+        usual = min(usual, max(_LEAST_PAIRS_PER_BLOCK, pairs // (_BLOCKS_PER_ACTOR * actors)))
     return requested or min(usual, max(1, _VECTOR_BYTES_PER_BLOCK // max(1, vector_bytes)))
 
 

@@ -40,7 +40,8 @@ class Counts:
     """What was reported until now: pairs that are done, those of them that are rejected, and all sums by name.
 
     `scoring_seconds` is the time since a worker had its model loaded and began to score, None before;
-    `done_before_scoring` are the pairs that were done by then, for their scores were looked up.
+    `done_before_scoring` are the pairs that were done by then, for their scores were looked up. `actors` is how many
+    actors ranked a block, by the stage of a cascade, or for stage 0.
     """
 
     done: int = 0
@@ -48,6 +49,7 @@ class Counts:
     scoring_seconds: float | None = None
     done_before_scoring: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    actors: dict[int, int] = field(default_factory=dict)
 
     @property
     def stage_pairs(self) -> list[int]:
@@ -92,6 +94,7 @@ class CountsActor:
         self._blocks: set[str] = set()
         self._scored: dict[str, int] = {}  # by worker: pairs of the block that it works on
         self._began: tuple[float, int] | None = None
+        self._actors: dict[int, set[str]] = {}  # by stage
 
     def add(self, counts: dict[str, float]) -> None:
         """Add these counts to the sums; of the peak of memory the highest is kept."""
@@ -111,9 +114,10 @@ class CountsActor:
             self._began = monotonic(), self._done()
         self._scored[worker] = self._scored.get(worker, 0) + pairs if pairs else 0
 
-    def add_block(self, worker: str, block: str, counts: dict[str, float]) -> None:
+    def add_block(self, worker: str, block: str, counts: dict[str, float], stage: int = 0) -> None:
         """Add the counts of a ranked block, unless they were added before."""
         self._scored.pop(worker, None)
+        self._actors.setdefault(stage, set()).add(worker)
         if block not in self._blocks:
             self._blocks.add(block)
             self.add(counts)
@@ -129,6 +133,7 @@ class CountsActor:
             scoring_seconds=None if began is None else monotonic() - began,
             done_before_scoring=before,
             sums=dict(self._sums),
+            actors={stage: len(workers) for stage, workers in self._actors.items()},
         )
 
     def _done(self) -> int:
@@ -167,7 +172,8 @@ class CountsReporter:
         task_id = ray.get_runtime_context().get_task_id()  # the same when Ray runs the task again
         name = f"{task_id}-{block_digest(ranked)}"
         counts = count(ranked) if self.handover is None else count_stage(ranked, self.handover)
-        self.counts_actor.add_block.remote(_worker(), name, {**counts, PEAK: peak_memory()})
+        stage = 0 if self.handover is None else self.handover.stage
+        self.counts_actor.add_block.remote(_worker(), name, {**counts, PEAK: peak_memory()}, stage)
 
     def counts(self) -> Counts:
         """Return what was reported until now, by this process too."""

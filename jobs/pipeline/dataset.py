@@ -1,8 +1,8 @@
 """The Ray Data pipeline: read and prepare on CPUs, then rank on a pool of actors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -38,15 +38,39 @@ _STAGES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """How many actors to run, and what each of them reserves on the cluster."""
+    """How many actors to run, and what each of them reserves on the cluster: CPUs, GPUs, and custom resources.
+
+    It begins with `size` actors, and grows to `max_size` while there is work and room; None: it does not grow.
+    """
 
     size: int
     cpus: float
     gpus: float
+    max_size: int | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def most(self) -> int:
+        """Return how many actors it may have."""
+        return self.max_size or self.size
+
+    @property
+    def reserved(self) -> dict[str, float]:
+        """Return what each actor reserves, as Ray names it."""
+        counted = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
+        return {name: amount for name, amount in counted.items() if amount}
 
     def __str__(self) -> str:
-        reserved = plural(self.cpus, "CPU") + (f" and {plural(self.gpus, 'GPU')}" if self.gpus else "")
-        return f"{plural(self.size, 'actor')} with {reserved}{' each' if self.size > 1 else ''}"
+        actors = plural(self.size, "actor") if self.max_size is None else f"{self.size:,} to {self.max_size:,} actors"
+        return f"{actors} with {words_of(self.reserved)}{' each' if self.most > 1 else ''}"
+
+
+def words_of(resources: Mapping[str, float]) -> str:
+    """Return resources in words: 1 CPU, 0.5 GPUs and 0.001 accelerator_type:L4."""
+    words = [
+        plural(amount, name) if name in ("CPU", "GPU") else f"{amount:g} {name}" for name, amount in resources.items()
+    ]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +101,13 @@ def rank_dataset(
     block_bytes: int,
     keep_text: bool = False,
     reporter: CountsReporter | None = None,
+    prepare_resources: Mapping[str, float] | None = None,
 ) -> Dataset:
     """Return the lazy dataset of blocks that all stages ranked, one after another.
 
     `Reranker.rank_table` lists its columns, and `Handover` what a cascade adds. Blocks have about `block_bytes` bytes,
-    or more if a stage's `queries_per_block` asks for that.
+    or more if a stage's `queries_per_block` asks for that. Each task that reads and prepares reserves a CPU and the
+    custom resources in `prepare_resources`.
     """
     dataset = ray.data.from_items([asdict(split) for split in splits], override_num_blocks=len(splits))
     dataset.context.target_max_block_size = block_bytes
@@ -100,6 +126,7 @@ def rank_dataset(
             batch_size=1 if is_first else stage.queries_per_block,
             batch_format="pyarrow",
             num_cpus=1,
+            resources=dict(prepare_resources or {}),
             udf_modifying_row_count=is_first,
             max_retries=_MAX_DEATHS,
         )
@@ -125,14 +152,30 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
             "engine": stage.engine,
             "encoder": stage.encoder,
         },
-        compute=ActorPoolStrategy(size=stage.pool.size, max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT),
+        compute=ActorPoolStrategy(
+            min_size=_least_actors(stage.pool),
+            max_size=stage.pool.most,
+            initial_size=stage.pool.size,
+            max_tasks_in_flight_per_actor=_TASKS_IN_FLIGHT,
+        ),
         batch_size=stage.queries_per_block,
         batch_format="pyarrow",
         num_cpus=stage.pool.cpus,
         num_gpus=stage.pool.gpus or None,
+        resources=dict(stage.pool.resources),
         udf_modifying_row_count=False,
         max_task_retries=_MAX_DEATHS,
     )
+
+
+def _least_actors(pool: Pool) -> int:
+    """Return to how many actors the pool may shrink while they get no blocks.
+
+    Where a node with CPUs is lost, Ray starts its actors again on the others, and they may take the last CPU that the
+    tasks that prepare need: the job would stand still. On one node that cannot happen, and an actor on GPUs finds none.
+    """
+    nodes = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+    return pool.size if pool.gpus or nodes < 2 else 1
 
 
 def _read_and_prepare(

@@ -13,7 +13,7 @@ from jobs.input.candidates import Input, check_mixable, check_readable, key_name
 from jobs.input.convert import TextConverter
 from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.cluster import choose_pools, connect, disconnect, wait_for_room
+from jobs.pipeline.cluster import connect, disconnect, secure_pools
 from jobs.pipeline.counts import start_counting
 from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
@@ -21,6 +21,7 @@ from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
 from jobs.pipeline.stages.load import load_stages, pipeline_stages
+from jobs.pipeline.stages.pool_settings import DEFAULT_POOL, PoolSettings
 from jobs.pipeline.stages.settings import StageConfig, check_cascade
 from jobs.pipeline.staging import ATTEMPTS, CONVERTED, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
@@ -57,13 +58,15 @@ class RunConfig:
     partition_by: tuple[str, ...] = ()  # columns that become folders of the output
     trec: str | None = None  # a TREC run file to write beside the output
     options: RankingOptions = field(default_factory=RankingOptions)
-    stages: tuple[StageConfig, ...] = ()  # of a cascade, instead of `scorer` and `actors`
+    stages: tuple[StageConfig, ...] = ()  # of a cascade, instead of `scorer` and `pool`
     stage_logits: bool = False  # write the logits of all stages
     keep_text: bool = False
     scores: str | None = None  # the score store; None: inside the output folder
     use_store: bool = True
     overwrite: bool = False
-    actors: int | None = None
+    pool: PoolSettings = DEFAULT_POOL
+    prepare_resources: dict[str, float] = field(default_factory=dict)  # custom ones, of each task that prepares
+    patience_s: float | None = None  # for free resources, and nodes that an autoscaler starts; None: a default
     block_pairs: int | None = None  # pairs per block; None: by device
     address: str | None = None
     verbose: bool = False
@@ -71,7 +74,7 @@ class RunConfig:
     @property
     def all_stages(self) -> tuple[StageConfig, ...]:
         """Return the stages of a cascade, or the one stage of a single model."""
-        return self.stages or (StageConfig(scorer=self.scorer, actors=self.actors),)
+        return self.stages or (StageConfig(scorer=self.scorer, pool=self.pool),)
 
 
 def run(config: RunConfig, *, engine: Engine | None = None, encoder: PairEncoder | None = None) -> dict[str, Any]:
@@ -158,8 +161,7 @@ def _on_cluster(
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
-    pools = choose_pools(config.all_stages)
-    wait_for_room(*pools)
+    pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
     reporter = start_counting()  # first: its worker starts while the models are looked at
     loaded = load_stages(config.all_stages, pools)
     for found in loaded:
@@ -167,7 +169,14 @@ def _on_cluster(
     lookups = [_open_lookup(config, stage.model) for stage in loaded]
     source = ensure_grouped(job_input, staging.folder.join(GATHERED))
     blocks = [
-        pairs_per_block(config.block_pairs, on_gpu=pool.gpus > 0, vector_bytes=source.vector_bytes) for pool in pools
+        pairs_per_block(
+            config.block_pairs,
+            on_gpu=pool.gpus > 0,
+            vector_bytes=source.vector_bytes,
+            pairs=source.pairs,
+            actors=pool.most,
+        )
+        for pool in pools
     ]
     splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
@@ -203,10 +212,12 @@ def _on_cluster(
             block_bytes=bytes_per_block(blocks[0]),
             keep_text=config.keep_text,
             reporter=reporter,
+            prepare_resources=config.prepare_resources,
         ).write_datasink(sink, ray_remote_args={"num_cpus": _WRITING_CPUS})
         seconds, passages = perf_counter() - started, loaded[-1].scorer.passages
-        ranked_by = [RankedBy(stage.model, stage.pool.size, stage.config.keep) for stage in loaded]
-        return Outcome(sink.reports, ranked_by, reporter.counts().sums, seconds, passages)
+        counts = reporter.counts()
+        ranked_by = [RankedBy(stage.model, stage.actors(counts.actors), stage.config.keep) for stage in loaded]
+        return Outcome(sink.reports, ranked_by, counts.sums, seconds, passages)
 
 
 def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:

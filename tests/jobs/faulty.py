@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 
 from jobs.exits import exit_codes
 from jobs.pipeline import job
 from jobs.pipeline.cluster import connect
 from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.stages.pool_settings import PoolSettings
 from jobs.pipeline.stages.settings import parse_stages
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
@@ -30,13 +34,21 @@ from tests.forked_workers import LIGHT_NODE, give_to_new_nodes
 KILLS, RAISES, LOSES_DEVICE = 40, 41, 42
 
 
+ENGINES, SLOWER = 3, 10
+PATIENCE_S = 60
+
+
 @dataclass(frozen=True)
 class FaultyEngine:
-    """Compute a logit from the tokens alone; write to `log` which process scored how many pairs."""
+    """Compute a logit from the tokens alone; write to `log` which process on which node scored how many pairs.
+
+    One of the `ENGINES` processes that meet in the folder `slow` takes `SLOWER` times as long as the others.
+    """
 
     log: str = os.devnull
     seconds_per_pair: float = 0.0
     is_harmless: bool = False
+    slow: str | None = None
 
     lanes = None
 
@@ -46,7 +58,7 @@ class FaultyEngine:
 
     def score(self, pairs: EncodedPairs) -> Scores:
         self._note("begin", pairs)
-        time.sleep(self.seconds_per_pair * len(pairs))
+        time.sleep(self.seconds_per_pair * len(pairs) * (SLOWER if self.slow and _is_slow(self.slow) else 1))
         faults = set() if self.is_harmless else {KILLS, RAISES, LOSES_DEVICE} & set(pairs.document_lengths.tolist())
         if KILLS in faults:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -60,8 +72,27 @@ class FaultyEngine:
         return Scores((sums % 9973 / 1000 - 5).astype(np.float32), len(ids))
 
     def _note(self, what: str, pairs: EncodedPairs) -> None:
+        if self.log == os.devnull:
+            return
+        node = ray.get_runtime_context().get_node_id()
         with Path(self.log).open("a") as log:
-            log.write(f"{what} {os.getpid()} {len(pairs)} {time.time():.3f}\n")
+            log.write(f"{what} {os.getpid()} {len(pairs)} {time.time():.3f} {node}\n")
+
+
+@cache
+def _is_slow(meeting: str) -> bool:
+    """Wait until `ENGINES` processes have met in this folder; return whether this one is the slow one."""
+    mark = Path(meeting, str(os.getpid()))
+    mark.touch()
+    deadline = time.monotonic() + PATIENCE_S
+    while len(met := list(mark.parent.iterdir())) < ENGINES and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return slow_of(met) == os.getpid()
+
+
+def slow_of(met: Iterable[Path]) -> int:
+    """Return the process id of the slow one of the engines that have met."""
+    return min(int(mark.name) for mark in met)
 
 
 def run_job(spec: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +100,8 @@ def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in spec.items() if name != "engine"}
     if "stages" in settings:
         settings["stages"] = parse_stages(settings["stages"], defaults={})
+    if "pool" in settings:
+        settings["pool"] = PoolSettings.model_validate(settings["pool"])
     return run(RunConfig(**settings), engine=FaultyEngine(**spec["engine"]))
 
 

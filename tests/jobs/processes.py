@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,34 @@ def wait_until_gone(processes: dict[int, str]) -> None:
         time.sleep(0.1)
 
 
+@dataclass(frozen=True)
+class EngineCall:
+    """What an engine noted of a call: in which process, of how many pairs, when, and on which node."""
+
+    process: int
+    pairs: int
+    time: float
+    node: str
+
+
 class Job:
     """A job's process, in a folder of its own; at the end of the block it is killed, and the Ray that it started."""
 
-    def __init__(self, folder: Path, rows: list[Any], *, seconds_per_pair: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rows: list[Any],
+        *,
+        seconds_per_pair: float = 0.0,
+        slow: Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder, self.log, self.output = folder, folder / "log", folder / "out"
         if not (folder / "in.parquet").exists():
             pq.write_table(candidate_sets(rows), folder / "in.parquet", row_group_size=2)
         settings = {"source": str(folder / "in.parquet"), "output": str(self.output), "block_pairs": 64, **settings}
-        self.spec = {**settings, "engine": {"log": str(self.log), "seconds_per_pair": seconds_per_pair}}
+        engine = {"log": str(self.log), "seconds_per_pair": seconds_per_pair, "slow": slow and str(slow)}
+        self.spec = {**settings, "engine": engine}
         self.command = [sys.executable, "-m", "tests.jobs.faulty", json.dumps(self.spec)]
 
     def __enter__(self) -> "Job":
@@ -97,8 +117,12 @@ class Job:
 
     def calls(self, what: str) -> list[tuple[int, int]]:
         """Return (process id, pairs) of each call of the engine that began or ended: `what` is "begin" or "end"."""
+        return [(call.process, call.pairs) for call in self.noted(what)]
+
+    def noted(self, what: str) -> list[EngineCall]:
+        """Return all that is known of each call of the engine that began or ended."""
         lines = [line.split() for line in self.log.read_text().splitlines() if line.startswith(what)]
-        return [(int(process), int(pairs)) for _, process, pairs, _ in lines]
+        return [EngineCall(int(process), int(pairs), float(time), node) for _, process, pairs, time, node in lines]
 
     def scored(self) -> int:
         return sum(pairs for _, pairs in self.calls("end"))

@@ -1,6 +1,6 @@
 """What the stages of a job become on a cluster: models that are identified there, with their pools and lookups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,10 @@ class LoadedStage:
     pool: Pool
     number: int = 0
 
+    def actors(self, seen: Mapping[int, int]) -> int:
+        """Return how many actors the stage had; `seen` are those that ranked something, by number of the stage."""
+        return self.pool.size if self.pool.max_size is None else max(1, seen.get(self.number, 0))
+
     def __str__(self) -> str:
         model = f"model {self.model.name} in {self.model.dtype}, at most {self.model.max_length:,} tokens per pair"
         keep = f", keeps {self.config.keep:,}" if self.config.keep else ""
@@ -43,7 +47,9 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
     Raises ModelError or ConfigError.
     """
     resolving = [
-        ray.remote(resolve_and_ship).options(num_gpus=pool.gpus).remote(_scorer_of(stage))
+        ray.remote(resolve_and_ship)
+        .options(num_gpus=pool.gpus, resources=dict(pool.resources))
+        .remote(_scorer_of(stage))
         for stage, pool in zip(stages, pools, strict=True)
     ]
     start_ray_data()  # meanwhile
@@ -59,7 +65,7 @@ def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[Lo
 
 def _scorer_of(stage: StageConfig) -> ScorerConfig:
     """Return the settings of the stage's model; without GPUs of its own it must not take one that it happens to see."""
-    if stage.gpus == 0 and stage.scorer.device == "auto":
+    if stage.pool.gpus == 0 and stage.scorer.device == "auto":
         return stage.scorer.model_copy(update={"device": "cpu"})
     return stage.scorer
 

@@ -26,6 +26,13 @@ def test_a_block_that_is_ranked_again_counts_once() -> None:
     assert reported.sums["pairs_ranked"] == 180
 
 
+def test_actors_count_by_stage() -> None:
+    actor = CountsActor()
+    for worker, block, stage in (("a", "1", 1), ("b", "2", 1), ("a", "3", 1), ("c", "4", 2)):
+        actor.add_block(worker, block, {"pairs_ranked": 1}, stage)
+    assert actor.counts().actors == {1: 2, 2: 1}
+
+
 def test_pairs_count_as_they_are_scored_and_once_with_their_block() -> None:
     actor = CountsActor()
     for pairs in (0, 25, 25):

@@ -8,21 +8,18 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ray.cluster_utils import Cluster
 
 from jobs.formats.columns import Layout
 from jobs.pipeline.writer import ranked_slices
 from rerank import Reranker
 from rerank.tables.published import STAGING
 from tests.fakes import candidate_sets
-from tests.forked_workers import LIGHT_NODE
 from tests.jobs.faulty import KILLS, LOSES_DEVICE, RAISES, FaultyEngine, main
 from tests.jobs.processes import PATIENCE_S, Job, ordered, titles_below, wait_until_gone
 from tests.jobs.tables import WORDS
@@ -136,27 +133,6 @@ def test_workers_may_be_killed_at_any_time(tmp_path: Path) -> None:
             os.kill(worker, signal.SIGKILL)
         summary = job.finish()
     log.info("killed %s, scored %d of %d", sorted(workers.values()), job.scored(), PAIRS)
-    assert summary["pairs_ranked"] == PAIRS
-    assert job.ranked().equals(expected(ROWS))
-
-
-@pytest.fixture
-def gpu_nodes(shared_nodes: Cluster) -> Iterator[list[Any]]:
-    """Two nodes with a GPU each, which this machine does not have."""
-    options = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20, **LIGHT_NODE}
-    nodes = [shared_nodes.add_node(**options) for _ in range(2)]
-    yield nodes
-    for node in nodes:
-        if node in shared_nodes.list_all_nodes():
-            shared_nodes.remove_node(node)
-
-
-def test_a_node_may_go_away(shared_nodes: Cluster, gpu_nodes: list[Any], tmp_path: Path) -> None:
-    with Job(tmp_path, ROWS, seconds_per_pair=0.01, block_pairs=20, address=shared_nodes.address) as job:
-        job.wait_until(lambda: len({process for process, _ in job.calls("end")}) == 2 and job.scored() > PAIRS / 6)
-        shared_nodes.remove_node(gpu_nodes[1], allow_graceful=False)
-        summary = job.finish()
-    log.info("scored %d of %d", job.scored(), PAIRS)
     assert summary["pairs_ranked"] == PAIRS
     assert job.ranked().equals(expected(ROWS))
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
+from jobs.pipeline.stages.pool_settings import ActorRange, PoolSettings
 from jobs.pipeline.stages.settings import StageConfig, parse_stages, stage_entries
 from rerank.config import ScorerConfig
 from rerank.errors import ConfigError
@@ -30,10 +31,17 @@ def test_a_flag_is_a_model_and_a_number(flag: str, model: str, keep: int | None)
 
 
 def test_a_stage_may_have_all_settings_and_the_defaults_fill_in() -> None:
-    entries = [{"model": "a", "keep": 9, "max_length": 64, "gpus": 0.5}, {"model": "b", "actors": 3}]
-    assert parse_stages(entries, defaults={"dtype": "float32", "max_length": 128}, actors=2) == (
-        StageConfig(scorer=ScorerConfig(model="a", dtype="float32", max_length=64), keep=9, actors=2, gpus=0.5),
-        StageConfig(scorer=ScorerConfig(model="b", dtype="float32", max_length=128), actors=3),
+    entries = [{"model": "a", "keep": 9, "max_length": 64, "gpus": 0.5}, {"model": "b", "actors": "3:8"}]
+    defaults = {"dtype": "float32", "max_length": 128}
+    assert parse_stages(entries, defaults=defaults, pool=PoolSettings(actors=ActorRange(2, 2))) == (
+        StageConfig(
+            scorer=ScorerConfig(model="a", dtype="float32", max_length=64),
+            keep=9,
+            pool=PoolSettings(actors=ActorRange(2, 2), gpus=0.5),
+        ),
+        StageConfig(
+            scorer=ScorerConfig(model="b", dtype="float32", max_length=128), pool=PoolSettings(actors=ActorRange(3, 8))
+        ),
     )
 
 
@@ -50,6 +58,8 @@ def test_a_stage_may_have_all_settings_and_the_defaults_fill_in() -> None:
         ),
         ([{"model": "a", "keep": 0}], "stages: stage 1: keep: input should be greater than or equal to 1, got 0"),
         ([{"model": "a", "keep": 1, "gpus": -1}], "stages: stage 1: gpus: input should be greater"),
+        ([{"model": "a", "actor": 2}], "stages: stage 1: unknown setting 'actor': did you mean 'actors'?"),
+        ([{"model": "a", "actors": "3:2"}], "stages: stage 1: actors: must be N or MIN:MAX with 1 <= MIN <= MAX"),
         ([{"model": "a", "keep": 5}], "stages: a cascade must have at least 2 stages, got 1"),
         ([{"model": "a", "keep": 5}, {"model": "b", "keep": 6}], "stages: stage 2 (b) must keep at most the 5"),
         ([{"model": "a", "keep": 5}, {"model": "a"}], "stages: stages 1 and 2 have the same model 'a'"),
@@ -88,6 +98,10 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         (None, ["--stage-logits"], "rerank: --stage-logits is for a cascade: give --stage twice or more"),
         ("stages: 5", [], "rerank: stages: must be a list of settings"),
         ("stages: [{model: a, keep: 5}, {model: a}]", [], "rerank: stages: stages 1 and 2 have the same model 'a'"),
+        ("stages: [{model: a, keep: 5, actors: 4:1}, {model: b}]", [], "rerank: stages: stage 1: actors: must be N or"),
+        ("actors: 1:0", [], "rerank: flags: actors: must be N or MIN:MAX with 1 <= MIN <= MAX, got '1:0'"),
+        ("resources: {GPU: 1}", [], "rerank: --resources must be a JSON object such as"),
+        ("prepare_resources: {cpu: no}", [], "rerank: --prepare-resources must be a JSON object such as"),
         ("top_q: 5", [], "rerank: config.yaml: unknown option 'top_q': did you mean 'top_k'?"),
         ("stage: [a]", [], "rerank: config.yaml: unknown option 'stage': did you mean 'stages'?"),
         ("source: x", [], "rerank: config.yaml: unknown option 'source'"),
