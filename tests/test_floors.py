@@ -21,6 +21,7 @@ HOUSE = {
         ["sizes", "max_similarity"],
         ["types", "config", "paths", "ranking"],
         ["model_files"],
+        ["bert"],
         ["encoding", "store", "results"],
         ["tables", "engines", "fingerprint"],
         ["isolation", "batching", "prepare"],
