@@ -95,6 +95,14 @@ def length_limit(config: ScorerConfig, tokenizer: Any, settings: Any, most: int 
     return config.max_length or min(int(tokenizer.model_max_length), positions, most or _UNLIMITED)
 
 
+def needs_transformers(config: ScorerConfig) -> bool:
+    """Return whether the tokeniser and configuration of a model are loaded by transformers.
+
+    Raises ModelError if a file is damaged, and UnavailableError if the Hub cannot be reached.
+    """
+    return _load_plain_parts(config) is None
+
+
 def _load_plain_parts(config: ScorerConfig) -> tuple[Any, Any] | None:
     """Return both for a BERT whose files leave nothing to transformers, which takes three seconds to import."""
     settings = bert_settings(config)

@@ -16,15 +16,22 @@ def pick_dtype_name(config: ScorerConfig) -> str:
 
     Raises ConfigError if there is no such device.
     """
+    if (name := dtype_name_of_system(config)) is not None:
+        return name
+    from rerank.engines.device.choices import pick_device, pick_dtype
+
+    return str(pick_dtype(config.dtype, pick_device(config.device))).removeprefix("torch.")
+
+
+def dtype_name_of_system(config: ScorerConfig) -> str | None:
+    """Return the name of that precision if the operating system tells it; None if torch must be asked."""
     if config.device == "cpu" or (config.device == "auto" and _has_no_gpu()):
         if config.dtype in _NAMES:
             return config.dtype
         flags = _cpu_flags()
         if config.dtype == "auto" and flags:
             return "bfloat16" if flags & _BF16 else "float32"
-    from rerank.engines.device.choices import pick_device, pick_dtype
-
-    return str(pick_dtype(config.dtype, pick_device(config.device))).removeprefix("torch.")
+    return None
 
 
 def _has_no_gpu() -> bool:
