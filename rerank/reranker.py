@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rerank.encoding.pairs import EncodedPairs, PairEncoder
 from rerank.encoding.reading import Checkpoint, never_stop
 from rerank.encoding.requests import encode_request, encode_requests
 from rerank.encoding.windows import Splitter
-from rerank.engines import Engine, load_encoder, load_engine
+from rerank.engines import Engine, import_engine, load_encoder, load_engine
 from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
@@ -68,12 +69,21 @@ class Reranker:
         self.splitter = Splitter(self.encoder, self.config.passages) if self.config.passages else None
         self._aggregate: Aggregate = self.config.passages.aggregate if self.config.passages else "max"
         self._engine = engine
+        self._imports: Thread | None = None
         self._seconds_per_pair = inf  # of the last block
+
+    def import_engine(self) -> None:
+        """Begin to import what the engine needs, in a thread, while something else is done before it is used."""
+        if self._engine is None:
+            self._imports = Thread(target=import_engine, args=(self.config,), daemon=True)
+            self._imports.start()
 
     @property
     def engine(self) -> Engine:
         """Return the engine, which is loaded at its first use. Raises ModelError or ConfigError."""
         if self._engine is None:
+            if self._imports is not None:
+                self._imports.join()
             try:
                 engine = load_engine(self.config)
             finally:

@@ -21,6 +21,7 @@ HOUSE = {
         ["sizes", "max_similarity"],
         ["types", "config", "paths", "ranking"],
         ["model_files"],
+        ["bert"],
         ["encoding", "store", "results"],
         ["tables", "engines", "fingerprint"],
         ["isolation", "batching", "prepare"],
@@ -129,6 +130,8 @@ def test_processes_import_only_what_they_use():
         "rerank.actor, rerank.tables.published": {"torch", "transformers", "ray", "pandas"},
         "jobs.pipeline.counts": {"torch", "transformers", "ray.data", "pandas"},
         "jobs.cli": {"torch", "transformers", "scipy", "aiohttp"},
+        "rerank; jobs.pipeline.score_lookup.resolve(rerank.ScorerConfig(device='cpu'))": {"torch", "transformers"},
+        "rerank; rerank.Reranker().rank('query', ['text'])": {"transformers", "torch._dynamo", "scipy", "sympy"},
     }
     code = "import sys\n"
     for modules, names in steps.items():

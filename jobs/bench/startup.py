@@ -23,7 +23,7 @@ _PAIRS = 8
 _BARE_RAY = """
 import ray
 ray.init(address="local", include_dashboard=False, log_to_driver=False)
-ray.get(ray.remote(int).remote())
+ray.get(ray.remote(lambda: None).remote())
 ray.shutdown()
 """
 _FIRST_SCORE = """

@@ -148,6 +148,7 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
             "after_part": score_lookup.parts[-1].name if score_lookup and score_lookup.parts else "",
             "attempts": stage.attempts,
             "preload": False,
+            "expects_pairs": not (score_lookup and score_lookup.parts),  # else all scores may be looked up
             "finish_block": stage.finish_block,
             "engine": stage.engine,
             "encoder": stage.encoder,

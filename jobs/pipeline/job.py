@@ -1,5 +1,6 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cache
 from time import perf_counter
@@ -163,7 +164,8 @@ def _on_cluster(
 ) -> Outcome:
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
     reporter = start_counting()  # first: its worker starts while the models are looked at
-    loaded = load_stages(config.all_stages, pools)
+    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+    loaded = load_stages(config.all_stages, pools, is_local=address == "local")
     for found in loaded:
         check_readable(job_input.source, Kind(found.model.kind))
     lookups = [_open_lookup(config, stage.model) for stage in loaded]

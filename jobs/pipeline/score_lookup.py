@@ -7,6 +7,7 @@ from functools import lru_cache
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.windows import Splitter
+from rerank.errors import RerankError
 from rerank.fingerprint import ModelIdentity, identify, pin
 from rerank.store import Damage, Part, ScoreStore, Snapshot
 
@@ -48,9 +49,9 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     """
     from rerank.engines import kind_of, load_encoder
     from rerank.engines.check_config import check_config
-    from rerank.engines.device.choices import pick_device, pick_dtype
+    from rerank.engines.device.precision import pick_dtype_name
 
-    dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
+    dtype = pick_dtype_name(scorer)
     pinned = pin(scorer).model_copy(update={"dtype": dtype})
     encoder = load_encoder(pinned)
     check_config(pinned)
@@ -66,6 +67,17 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
         text_format=encoder.text_format,
     )
     return pinned, identity, encoder
+
+
+def is_resolved_at_once(scorer: ScorerConfig) -> bool:
+    """Return whether `resolve` takes a moment here, because the model's files and the system tell all that it needs."""
+    from rerank.encoding.tokenizer import needs_transformers
+    from rerank.engines.device.precision import dtype_name_of_system
+
+    try:
+        return dtype_name_of_system(scorer) is not None and not needs_transformers(scorer)
+    except RerankError:
+        return False  # `resolve` says what is wrong
 
 
 def resolve_and_ship(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder | None]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from rerank.bert.settings import bert_settings
+from rerank.bert.tokenizer import load_plain_tokenizer
 from rerank.config import ScorerConfig
 from rerank.encoding.chat_template import slot_of_chat, slot_of_splice
 from rerank.encoding.pair_call import PairCallEncoder
@@ -65,7 +67,12 @@ def _joined(config: ScorerConfig, tokenizer: Tokenizer, max_length: int, prompt:
 
 
 def load_parts(config: ScorerConfig) -> tuple[Any, Any]:
-    """Return the transformers tokeniser and configuration of a model. Raises ModelError if either cannot be used."""
+    """Return the tokeniser and configuration of a model, by transformers where they need it.
+
+    Raises ModelError if either cannot be used.
+    """
+    if (plain := _load_plain_parts(config)) is not None:
+        return plain
     try:
         tokenizer, settings = load_tokenizer(config), load_settings(config)
     except (OSError, ValueError, KeyError) as problem:
@@ -86,6 +93,26 @@ def length_limit(config: ScorerConfig, tokenizer: Any, settings: Any, most: int 
     if config.max_length is not None and config.max_length > positions:
         raise ModelError(f"max_length must be at most {positions}, the positions of the model, got {config.max_length}")
     return config.max_length or min(int(tokenizer.model_max_length), positions, most or _UNLIMITED)
+
+
+def needs_transformers(config: ScorerConfig) -> bool:
+    """Return whether the tokeniser and configuration of a model are loaded by transformers.
+
+    Raises ModelError if a file is damaged, and UnavailableError if the Hub cannot be reached.
+    """
+    return _load_plain_parts(config) is None
+
+
+def _load_plain_parts(config: ScorerConfig) -> tuple[Any, Any] | None:
+    """Return both for a BERT whose files leave nothing to transformers, which takes three seconds to import."""
+    settings = bert_settings(config)
+    if settings is None:
+        return None
+    tokenizer = load_plain_tokenizer(ModelFiles.of(config), split_special_tokens=config.split_special_tokens)
+    if tokenizer is None:
+        return None
+    copyreg.pickle(Tokenizer, _reduce)
+    return tokenizer, settings
 
 
 @lru_cache(maxsize=4)

@@ -7,14 +7,29 @@ themselves EncodedPairs hold whole rows, special tokens included, with an empty 
 To add a kind: name it in `kinds.py`, give it a module here, and load that in `load_encoder` and `load_engine`.
 """
 
+from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 
+from rerank.bert.settings import bert_settings
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines.contract import Engine, Scores, ThreadLanes, VectorEngine
 from rerank.engines.kinds import Kind, kind_of
 
-__all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "VectorEngine", "kind_of", "load_encoder", "load_engine"]
+__all__ = [
+    "Engine",
+    "Kind",
+    "Scores",
+    "ThreadLanes",
+    "VectorEngine",
+    "import_engine",
+    "kind_of",
+    "load_encoder",
+    "load_engine",
+]
+
+_MODULES = {Kind.LATE_INTERACTION: "rerank.engines.late_interaction", Kind.VECTOR: "rerank.engines.vectors"}
 
 
 @lru_cache(maxsize=4)
@@ -30,6 +45,14 @@ def load_encoder(config: ScorerConfig) -> PairEncoder:
     from rerank.encoding.tokenizer import load_pair_encoder
 
     return load_pair_encoder(config)
+
+
+def import_engine(config: ScorerConfig) -> None:
+    """Import what `load_engine` will need, which takes seconds. Errors are left to it."""
+    with suppress(Exception):
+        import_module(_MODULES.get(kind_of(config), "rerank.engines.cross_encoder"))
+        if bert_settings(config) is None:
+            import_module("transformers.modeling_utils")
 
 
 def load_engine(config: ScorerConfig) -> Engine:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rerank.bert.settings import bert_settings
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings
 from rerank.engines.kinds import Kind, kind_of
@@ -11,7 +12,7 @@ from rerank.model_files import load_failure
 
 def check_config(config: ScorerConfig) -> None:
     """Raise ModelError where the files alone tell that the model cannot score pairs; loads no weights."""
-    if kind_of(config) is not Kind.CLASSIFIER:
+    if kind_of(config) is not Kind.CLASSIFIER or bert_settings(config) is not None:
         return
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSES
 

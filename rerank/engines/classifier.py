@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from rerank.bert.settings import bert_settings
+from rerank.bert.tokenizer import input_names
 from rerank.config import ScorerConfig
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
 from rerank.engines.check_config import check_classifier, check_config
+from rerank.engines.forward.bert import load_bert
 from rerank.engines.forward.families import is_known
 from rerank.engines.library import LibraryModel, load_library, use_safetensors
 from rerank.errors import ModelError
@@ -33,6 +37,24 @@ class Classifier:
     def width(self) -> int | None:
         """Return the width of its hidden states; None if its config does not say."""
         return getattr(self.model.config, "hidden_size", None)
+
+
+def load_plain_bert(config: ScorerConfig, dtype: torch.dtype) -> Classifier | None:
+    """Return a BERT that must be packed, without importing transformers; None if the model needs more than its files.
+
+    The logits equal those of `load_classifier`.
+    """
+    settings, files = bert_settings(config), ModelFiles.of(config)
+    if settings is None:
+        return None
+    names, weights = input_names(files), files.path("model.safetensors")
+    if names is None or weights is None:
+        return None
+    try:
+        model = load_bert(settings, weights, dtype)
+    except SafetensorError:  # transformers says what is wrong
+        return None
+    return None if model is None else Classifier(model.eval(), takes_types="token_type_ids" in names)
 
 
 def load_classifier(config: ScorerConfig, device: torch.device, dtype: torch.dtype) -> Classifier:

@@ -10,7 +10,7 @@ import torch
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.batches.runner import BatchRunner
-from rerank.engines.classifier import Classifier, load_classifier
+from rerank.engines.classifier import Classifier, load_classifier, load_plain_bert
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import family_of, is_stateless
 from rerank.engines.forward.last_token import LastTokenModel
@@ -49,7 +49,7 @@ class CrossEncoderEngine:
         """
         self._runner = BatchRunner(config)
         kind = kind_of(config)
-        loaded = _LOADERS[kind](config, self._runner.device, self._runner.dtype)
+        loaded = _load(config, kind, self._runner.device, self._runner.dtype, packed)
         self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
         self.lanes = self._runner.lanes
@@ -79,6 +79,17 @@ _LOADERS = {
     Kind.LANGUAGE_MODEL: load_language_model,
     Kind.HIDDEN_STATE: load_hidden_state,
 }
+
+
+def _load(
+    config: ScorerConfig, kind: Kind, device: torch.device, dtype: torch.dtype, packed: bool | None
+) -> Classifier:
+    """Load a model of this kind; by the short way if it is a BERT that will be packed."""
+    plain = load_plain_bert(config, dtype) if kind is Kind.CLASSIFIER and packed is not False else None
+    if plain is not None and (packed or has_packed_kernel(plain.model, device, dtype)):
+        plain.model.to(device)
+        return plain
+    return _LOADERS[kind](config, device, dtype)
 
 
 def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:

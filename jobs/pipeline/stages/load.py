@@ -8,7 +8,7 @@ import ray
 
 from jobs.pipeline.cluster import start_ray_data
 from jobs.pipeline.dataset import Pool, Stage
-from jobs.pipeline.score_lookup import ScoreLookup, resolve_and_ship
+from jobs.pipeline.score_lookup import ScoreLookup, is_resolved_at_once, resolve_and_ship
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
@@ -41,21 +41,27 @@ class LoadedStage:
         return (f"stage {self.number}: " if self.number else "") + f"{model}{keep}, on {self.pool}"
 
 
-def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool]) -> list[LoadedStage]:
+def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool], *, is_local: bool = False) -> list[LoadedStage]:
     """Identify the models of all stages on the cluster, at the same time; no weights are loaded.
 
+    If the cluster `is_local`, this process identifies those itself that need no long imports: workers start meanwhile.
     Raises ModelError or ConfigError.
     """
+    scorers = [_scorer_of(stage) for stage in stages]
     resolving = [
-        ray.remote(resolve_and_ship)
-        .options(num_gpus=pool.gpus, resources=dict(pool.resources))
-        .remote(_scorer_of(stage))
-        for stage, pool in zip(stages, pools, strict=True)
+        None
+        if is_local and is_resolved_at_once(scorer)
+        else ray.remote(resolve_and_ship).options(num_gpus=pool.gpus, resources=dict(pool.resources)).remote(scorer)
+        for scorer, pool in zip(scorers, pools, strict=True)
     ]
     start_ray_data()  # meanwhile
+    resolved = [
+        resolve_and_ship(scorer) if result is None else ray.get(result)
+        for scorer, result in zip(scorers, resolving, strict=True)
+    ]
     loaded = []
-    for number, (stage, pool, resolved) in enumerate(zip(stages, pools, ray.get(resolving), strict=True), start=1):
-        scorer, model, encoder = resolved
+    for number, (stage, pool, parts) in enumerate(zip(stages, pools, resolved, strict=True), start=1):
+        scorer, model, encoder = parts
         if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
             scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
         loaded.append(LoadedStage(stage, scorer, model, encoder, pool, number if len(stages) > 1 else 0))

@@ -75,8 +75,11 @@ def is_known(architecture: str) -> bool:
 
 
 def is_transformers_own(model: Any) -> bool:
-    """Return whether the model's code is part of transformers; other code may use the name of a known class."""
-    return type(model).__module__.startswith("transformers.")
+    """Return whether the model's code is part of transformers, or ours that equals it.
+
+    Other code may use the name of a known class.
+    """
+    return type(model).__module__.startswith(("transformers.", "rerank."))
 
 
 def _from_zero(packed: Packed) -> Offsets:

@@ -74,11 +74,13 @@ def reorder_weights(model: nn.Module) -> None:
 
 def _gelu_of(activation: Any) -> str | None:
     """Return which GELU this is, by the error function or approximated by tanh; None if it is another activation."""
+    if isinstance(activation, nn.GELU):
+        return "gelu" if activation.approximate == "none" else "gelu_tanh"
+    if not type(activation).__module__.startswith("transformers."):  # importing it takes seconds
+        return None
     from transformers.activations import GELUActivation, GELUTanh, NewGELUActivation
 
     if isinstance(activation, NewGELUActivation | GELUTanh):
         return "gelu_tanh"
-    if isinstance(activation, nn.GELU):
-        return "gelu" if activation.approximate == "none" else "gelu_tanh"
     is_exact = isinstance(activation, GELUActivation) and activation.act is nn.functional.gelu
     return "gelu" if is_exact else None

@@ -12,6 +12,7 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.batches.plan import computed_tokens
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import PACKED, Packing, packed_attention
+from rerank.engines.forward.bert import BertForSequenceClassification
 from rerank.engines.forward.families import Packed, family_of
 from rerank.engines.forward.first_token import shorten_last_layer
 from rerank.engines.forward.mpnet import PackedMPNet
@@ -78,7 +79,9 @@ class PackedBody:
 
 
 def pack_attention(model: Any) -> None:
-    """Make a transformers model use `packed_attention`."""
+    """Make a transformers model use `packed_attention`; our own BERT knows no other."""
+    if isinstance(model, BertForSequenceClassification):
+        return
     from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, packed_attention)

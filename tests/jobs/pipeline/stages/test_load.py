@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.pipeline.dataset import Pool
-from jobs.pipeline.stages.load import LoadedStage, check_distinct, pipeline_stages
+from jobs.pipeline.stages.load import LoadedStage, check_distinct, load_stages, pipeline_stages
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
@@ -23,6 +23,12 @@ def loaded(
     scorer = ScorerConfig(model=name)
     identity = ModelIdentity(name, content or f"files:{name}", 64, TEMPLATE, "float32")
     return LoadedStage(StageConfig(scorer=scorer, keep=keep), scorer, identity, None, Pool(1, 1, gpus), number)
+
+
+def test_a_cluster_on_this_machine_starts_no_worker_to_read_a_few_files(monkeypatch) -> None:
+    monkeypatch.setattr("jobs.pipeline.stages.load.start_ray_data", lambda: None)
+    (stage,) = load_stages([StageConfig(scorer=ScorerConfig(device="cpu"))], [Pool(1, 2, 0)], is_local=True)
+    assert (stage.model.name, stage.scorer.threads, stage.encoder is None) == ("docs-mini", 2, False)
 
 
 def test_each_stage_has_its_part_of_the_options() -> None:
