@@ -46,8 +46,8 @@ def check(words: Sequence[str]) -> None:
             _parse(serve_cli, rest)
             assert rest[1].endswith(".app:build") or (ROOT / rest[1]).exists(), f"no application {rest[1]}"
         case ["make", *targets]:
-            known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            assert set(targets) <= set(known), f"make knows {known}"
+            known = re.findall(r"^([\w-]+)(?::| *\?=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert {target.partition("=")[0] for target in targets} <= set(known), f"make knows {known}"
         case ["export", assignment]:
             _check_variable(assignment)
         case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file]:
