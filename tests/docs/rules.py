@@ -48,6 +48,10 @@ def check(words: Sequence[str]) -> None:
         case ["make", *targets]:
             known = re.findall(r"^([\w-]+)(?::| *\?=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert {target.partition("=")[0] for target in targets} <= set(known), f"make knows {known}"
+        case ["docker", "run", *rest]:
+            image = rest.index(next(word for word in rest if re.fullmatch(r"rerank:[\d.]+-(cpu|gpu)", word)))
+            if command := rest[image + 1 :]:
+                check(command)
         case ["export", assignment]:
             _check_variable(assignment)
         case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file]:
