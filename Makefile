@@ -4,8 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Processes that run the tests; each starts a Ray of its own, and wants a core and about 4 GB of memory.
 WORKERS ?= 2
+# What `make image` builds: cpu or gpu, with this program, as IMAGE-cpu or IMAGE-gpu.
+DEVICE  ?= cpu
+IMAGE   ?= rerank:0.1.0
+BUILDER ?= $(firstword $(foreach name,docker podman buildah,$(if $(shell command -v $(name)),$(name))))
 
-.PHONY: demo test chaos test-clients gpu-wheels check docs setup clean
+.PHONY: demo test chaos test-clients gpu-wheels check docs image audit setup clean
 
 demo: $(VENV)/.installed ## rerank the documentation of your own Python, and see whether it helps
 	@$(BIN)/rerank demo
@@ -31,6 +35,16 @@ check: $(VENV)/.installed ## lint, format and types
 
 docs: $(VENV)/.installed ## the documentation as pages in site/; a broken link or name fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+image: ## a container image with all that nodes, jobs and servers need: DEVICE=cpu or gpu, by docker, podman or buildah
+	@test -n "$(BUILDER)" || { echo "make image needs docker, podman or buildah, and found none" >&2; exit 1; }
+	$(BUILDER) build $(if $(filter docker,$(BUILDER)),,--format docker) --target $(DEVICE) -t $(IMAGE)-$(DEVICE) .
+
+audit: ## known vulnerabilities of the versions in constraints.txt; needs an index that knows them
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --format json \
+	  --output build/audit/report.json 2> build/audit/log || true
+	@$(PYTHON) tests/audit.py build/audit/report.json
 
 setup: $(VENV)/.installed ## the virtual environment alone
 

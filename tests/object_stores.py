@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from pyarrow import fs
 
-from rerank.store.folder import Folder
+from rerank.paths import Location, locate
 from tests.processes import started
 
 # What every Azurite has.
@@ -28,41 +29,54 @@ _ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K
 _TO_START_S = 20
 
 
+@dataclass(frozen=True)
+class ObjectStore:
+    """An emulator that runs, with an empty bucket `data`."""
+
+    before: str  # a path in a URI
+    after: str
+    filesystem: fs.FileSystem
+
+    def uri(self, path: str) -> str:
+        return f"{self.before}{path}{self.after}"
+
+    def place(self, path: str) -> Location:
+        return Location(self.uri(path), self.filesystem, f"data/{path}")
+
+
 @contextmanager
-def google_store() -> Iterator[tuple[str, str]]:
-    """Yield what stands before and after a path in the URI of an object."""
+def google_store() -> Iterator[ObjectStore]:
+    """Run an emulator of Google Cloud Storage."""
     pytest.importorskip("gcp_storage_emulator")
     port = _free_port()
     command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory", "--default-bucket", "data"]
     with _listening([*command, "--host", "127.0.0.1", "--port", str(port)], port):
-        yield "gs://anonymous@data/", f"?scheme=http&endpoint_override=127.0.0.1:{port}&retry_limit_seconds=10"
+        options = f"?scheme=http&endpoint_override=127.0.0.1:{port}&retry_limit_seconds=10"
+        yield ObjectStore("gs://anonymous@data/", options, locate(f"gs://anonymous@data{options}").filesystem)
 
 
 @contextmanager
-def azure_store(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield what stands before and after a path in the URI of an object; the store's files lie in `folder`."""
+def azure_store(folder: Path) -> Iterator[ObjectStore]:
+    """Run an emulator of Azure Blob Storage, which keeps its files in `folder`.
+
+    Its URIs have a signature. Its filesystem has the account's key, because Azurite deletes no folder for a signature.
+    """
     program = shutil.which("azurite-blob") or pytest.skip("needs Azurite: npm install --global azurite")
     port = _free_port()
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
-    with _listening([program, *options, "--blobPort", str(port)], port), pytest.MonkeyPatch.context() as patch:
+    with _listening([program, *options, "--blobPort", str(port)], port):
         authority = f"127.0.0.1:{port}"
-        fs.AzureFileSystem(
+        filesystem = fs.AzureFileSystem(
             _ACCOUNT,
             account_key=_ACCOUNT_KEY,
             blob_storage_authority=authority,
             dfs_storage_authority=authority,
             blob_storage_scheme="http",
             dfs_storage_scheme="http",
-        ).create_dir("data")
-        patch.setattr(Folder, "delete_all", _delete_one_by_one)
-        yield f"abfs://{_ACCOUNT}@{authority}/data/", f"?enable_tls=false&{_shared_access_signature()}"
-
-
-def _delete_one_by_one(folder: Folder) -> None:
-    """Delete all files of a folder. Azurite refuses batches, which PyArrow deletes a folder by, from a signature."""
-    for entry in folder.listing(recursive=True):
-        if entry.type == fs.FileType.File:
-            folder.filesystem.delete_file(entry.path)
+        )
+        filesystem.create_dir("data")
+        signed = f"?enable_tls=false&{_shared_access_signature()}"
+        yield ObjectStore(f"abfs://{_ACCOUNT}@{authority}/data/", signed, filesystem)
 
 
 def _free_port() -> int:

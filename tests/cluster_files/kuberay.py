@@ -27,7 +27,7 @@ def errors(resource: dict[str, Any]) -> list[str]:
 
 
 def schema_of(node: Any) -> Any:
-    """Return a CRD's schema, without its prose, as a JSON schema that refuses unknown fields as kubectl does."""
+    """Return a JSON schema for that of a CRD, without prose. It refuses unknown fields, as `kubectl apply` does."""
     if node.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
     schema = {name: value for name, value in node.items() if name in _KEPT}

@@ -49,8 +49,12 @@ def check(words: Sequence[str]) -> None:
             for application in rest[1:2]:
                 assert application.endswith(".app:build") or (ROOT / application).exists(), f"no {application}"
         case ["make", *targets]:
-            known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            assert set(targets) <= set(known), f"make knows {known}"
+            known = re.findall(r"^([\w-]+)(?::| *\?=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert {target.partition("=")[0] for target in targets} <= set(known), f"make knows {known}"
+        case ["docker", "run", *rest]:
+            image = rest.index(next(word for word in rest if re.fullmatch(r"rerank:[\d.]+-(cpu|gpu)", word)))
+            if command := rest[image + 1 :]:
+                check(command)
         case ["export", assignment]:
             _check_variable(assignment)
         case ["pip", "install", "-c", file, "."] | ["kubectl", "apply", "-f", file] | ["python", file, *_]:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from rerank.errors import InputError
-from rerank.paths import join_uri, locate
+from rerank.paths import Location, join_uri, locate
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,43 @@ def test_a_secret_in_a_uri_is_not_shown():
 def test_what_pyarrow_cannot_open_is_a_sentence(uri):
     with pytest.raises(InputError, match="cannot be opened"):
         locate(uri)
+
+
+class AzureWithoutRename(fs.SubTreeFileSystem):
+    """Refuses a rename, as PyArrow does in an account without a hierarchical namespace."""
+
+    def move(self, *_: str) -> None:
+        raise pa.ArrowNotImplementedError("FileSystem::Move() is not implemented")
+
+
+def test_a_file_moves_where_there_is_no_rename(tmp_path: Path):
+    filesystem = AzureWithoutRename(str(tmp_path), fs.LocalFileSystem())
+    (tmp_path / "a").write_text("content")
+    Location("abfs://bucket/a", filesystem, "a").move(Location("abfs://bucket/b", filesystem, "b"))
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("b", "content")]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("abfs://:geheim@account.blob.core.windows.net/data", "abfs://:***@account.blob.core.windows.net/data"),
+        (
+            "abfs://account@data/out?sv=2022-11-02&sig=gehe%2Fim&sp=r",
+            "abfs://account@data/out?sv=2022-11-02&sig=***&sp=r",
+        ),
+        (
+            "abfs://account@data/out?tenant_id=t&client_id=c&client_secret=geheim",
+            "abfs://account@data/out?tenant_id=t&client_id=c&client_secret=***",
+        ),
+    ],
+)
+def test_a_secret_of_azure_is_not_shown(uri: str, shown: str):
+    assert locate(uri).uri == shown
+
+
+def test_a_login_that_azure_refuses_is_a_sentence():
+    place = locate("abfs://account@127.0.0.1:9/data/out?enable_tls=false")  # tokens need TLS: nothing is sent
+    with pytest.raises(
+        InputError, match=r"abfs://account@127\.0\.0\.1:9/data/out\?enable_tls=false: cannot be reached"
+    ):
+        place.info()
