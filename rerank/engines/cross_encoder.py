@@ -9,6 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches.prefixes import Prefixes
 from rerank.engines.batches.runner import BatchRunner
 from rerank.engines.classifier import Classifier, load_classifier
 from rerank.engines.contract import Scores
@@ -30,8 +31,12 @@ class Forward(Protocol):
         """Return whether rows are padded to the longest one."""
         ...
 
-    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Return the tokens that are computed for a batch of these lengths, longest first."""
+    def prefixes(self, pairs: EncodedPairs) -> Prefixes | None:
+        """Return the prefixes of pairs if those of a batch are computed once each; None if they are not."""
+        ...
+
+    def count_tokens(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Return the tokens that are computed for a batch, and how many of them are padding."""
         ...
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
@@ -68,10 +73,11 @@ class CrossEncoderEngine:
         """
         lengths = pairs.lengths
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
-        batches, scored = self._runner.run(lengths, partial(self._forward, pairs))
+        batches, scored = self._runner.run(lengths, partial(self._forward, pairs), self._forward.prefixes(pairs))
         if batches:
             logits[np.concatenate(batches)] = torch.cat(scored).float().cpu().numpy()
-        return Scores(logits, sum(self._forward.computed_tokens(lengths[batch]) for batch in batches))
+        counts = [self._forward.count_tokens(pairs, batch) for batch in batches]
+        return Scores(logits, sum(computed for computed, _ in counts), padding_tokens=sum(count for _, count in counts))
 
 
 _LOADERS = {

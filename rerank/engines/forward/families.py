@@ -27,18 +27,25 @@ class Packed:
 class Family:
     """Functions that return positions [tokens], pool states [tokens, width] to [pairs, width], and classify these to
     logits [pairs, 1].
+
+    If it `is_causal`, a token attends only to itself and those before it, and all positions count from 0.
     """
 
     positions: Callable[[Packed], Offsets]
     pool: Callable[[torch.Tensor, Packed], torch.Tensor]
     classify: Callable[[Any, torch.Tensor], torch.Tensor]
+    is_causal: bool = False
 
 
 def family_of(model: Any) -> Family | None:
     """Return the family of a sequence classifier of transformers or of a LastTokenModel; None if it is unknown."""
     if isinstance(model, LastTokenModel):
         positions = positions_of(model.model)
-        return Family(positions, _last_row, _decoder) if positions else None
+        return (
+            Family(positions, _last_row, _decoder, is_causal=type(model.model).__name__ in _DECODERS)
+            if positions
+            else None
+        )
     if not is_transformers_own(model) or _is_changed(model.config):
         return None
     return _FAMILIES.get((type(model).__name__, getattr(model.config, "classifier_pooling", None)))
@@ -168,7 +175,7 @@ _FAMILIES: dict[tuple[str, str | None], Family] = {
     ("ModernBertForSequenceClassification", "cls"): Family(_from_zero, _first, _modernbert),
     ("ModernBertForSequenceClassification", "mean"): Family(_from_zero, _mean, _modernbert),
     **{
-        (f"{name}ForSequenceClassification", None): Family(_from_zero, _last, _decoder)
+        (f"{name}ForSequenceClassification", None): Family(_from_zero, _last, _decoder, is_causal=True)
         for name in ("Qwen3", "Qwen2", "Llama", "Gemma2", "Mistral")
     },
 }
