@@ -47,15 +47,18 @@ class Forward(Protocol):
 class CrossEncoderEngine:
     """A model that reads query and document together and gives one logit, by a padded or packed forward."""
 
-    def __init__(self, config: ScorerConfig, *, packed: bool | None = None) -> None:
+    def __init__(self, config: ScorerConfig, *, packed: bool | None = None, shares_prefixes: bool = True) -> None:
         """Load the model. `packed` forces or forbids packing; None: pack if model family and device can.
+
+        A packed causal model computes what pairs of a query begin with once per batch, unless `shares_prefixes` forbids
+        it, for comparisons.
 
         Raises ModelError or ConfigError.
         """
         self._runner = BatchRunner(config)
         kind = kind_of(config)
         loaded = _LOADERS[kind](config, self._runner.device, self._runner.dtype)
-        self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed)
+        self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed, shares_prefixes)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
         self.lanes = self._runner.lanes
         self.description = {
@@ -87,13 +90,15 @@ _LOADERS = {
 }
 
 
-def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
+def _forward_of(
+    loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None, shares_prefixes: bool
+) -> Forward:
     """Return the fastest forward for this model and device; models of unknown families run unchanged."""
     if family_of(loaded.model) is not None:
         if can_reorder_weights(device, dtype):
             reorder_weights(loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model)
         if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
-            return PackedForward(loaded.model, device, takes_types=loaded.takes_types)
+            return PackedForward(loaded.model, device, takes_types=loaded.takes_types, shares_prefixes=shares_prefixes)
     return PaddedForward(
         loaded.model,
         device,

@@ -19,7 +19,8 @@ from jobs.bench.rivals.as_classifier import as_classifier
 from jobs.bench.rivals.of_texts import LIBRARIES, text_rivals
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
-from rerank.engines import Kind, kind_of, load_encoder
+from rerank.engines import Engine, Kind, kind_of, load_encoder
+from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device, pick_dtype
 from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
 from rerank.engines.language_model import is_plain_decoder
@@ -34,7 +35,7 @@ Texts = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another library. `score` scores pairs and returns the tokens that went through the model, padding included."""
+    """Another library. `score` scores pairs and returns the tokens of these pairs and of their padding."""
 
     name: str
     score: Callable[[Texts], int]
@@ -44,7 +45,8 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     """Return the rivals: `CrossEncoder.predict` in several settings, and FlagEmbedding and rerankers if installed.
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
-    on `sample`. A language model has `predict` in the fastest precision, and the same weights as a decoder classifier.
+    on `sample`. A language model has `predict` in the fastest precision, and in our own engine the same weights as a
+    decoder classifier, and itself without sharing what pairs of a query begin with.
     Models that encode texts by themselves have the rivals of `jobs.bench.rivals.of_texts` instead.
     """
     disable_progress_bar()
@@ -55,7 +57,7 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     fastest = pick_dtype("auto", device)
     if kind is Kind.LANGUAGE_MODEL:
         predict = _predict(_load_cross_encoder(config, fastest), fastest, _DEFAULT_BATCH)
-        return [predict, _decoder_classifier(config)] if is_plain_decoder(config) else [predict]
+        return [predict, *_own_engines(config)] if is_plain_decoder(config) else [predict]
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
     models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
     best = _best_batch(models[-1], sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
@@ -92,18 +94,28 @@ def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
     return _counting(f"predict {str(dtype).removeprefix('torch.')}, batch {batch}", model[0], score)
 
 
-def _decoder_classifier(config: ScorerConfig) -> Rival:
-    """Return the same weights as a decoder classifier in our own engine, with the same tokens."""
-    encoder, engine = load_encoder(config), as_classifier(config)
+def _own_engines(config: ScorerConfig) -> list[Rival]:
+    """Return the same weights in our own engine: as a decoder classifier, and with every pair computed as a whole."""
+    classifier, unshared = as_classifier(config), CrossEncoderEngine(config, shares_prefixes=False)
+    dtype = classifier.description["dtype"]
+    return [
+        _own_engine(f"rerank as a decoder classifier {dtype}", config, classifier),
+        _own_engine(f"rerank without shared prefixes {dtype}", config, unshared),
+    ]
+
+
+def _own_engine(name: str, config: ScorerConfig, engine: Engine) -> Rival:
+    encoder = load_encoder(config)
 
     def score(pairs: Texts) -> int:
         (queries, query_of), (documents, document_of) = (
             np.unique(column, return_inverse=True) for column in zip(*pairs, strict=True)
         )
         rows = [places.astype(np.int32) for places in (query_of, document_of)]
-        return engine.score(encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])).computed_tokens
+        encoded = encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])
+        return int(encoded.lengths.sum()) + (engine.score(encoded).padding_tokens or 0)
 
-    return Rival(f"rerank as a decoder classifier {engine.description['dtype']}", score)
+    return Rival(name, score)
 
 
 def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:

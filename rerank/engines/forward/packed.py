@@ -101,8 +101,11 @@ class PackedForward:
 
     padded = False
 
-    def __init__(self, model: Any, device: torch.device, *, takes_types: bool) -> None:
+    def __init__(self, model: Any, device: torch.device, *, takes_types: bool, shares_prefixes: bool = True) -> None:
         """Replace the model's attention function, and shorten its last layer if possible.
+
+        What pairs of a query begin with is computed once per batch if the model is causal, unless `shares_prefixes`
+        forbids it.
 
         Raises ValueError if `family_of` does not know the model's family.
         """
@@ -115,7 +118,7 @@ class PackedForward:
         body = getattr(model, model.base_model_prefix)
         self._body = PackedBody(body, device, positions=family.positions, takes_types=takes_types)
         # Not on CUDA: torch does not say which keys a causal kernel shows to fewer queries than keys.
-        self._shares_prefixes = family.is_causal and device.type == "cpu"
+        self._shares_prefixes = shares_prefixes and family.is_causal and device.type == "cpu"
 
     def prefixes(self, pairs: EncodedPairs) -> Prefixes | None:
         """Return the prefixes of pairs if those of a batch are computed once each."""

@@ -28,9 +28,7 @@ def pairs_of(folder: Path) -> EncodedPairs:
 
 
 def plain(folder: Path) -> CrossEncoderEngine:
-    engine = CrossEncoderEngine(exact(folder))
-    engine._forward._shares_prefixes = False
-    return engine
+    return CrossEncoderEngine(exact(folder), shares_prefixes=False)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +51,11 @@ def test_logits_equal_the_plain_ones_and_the_oracles(made, name):
     )
     unshared = plain(folder).score(pairs)
     np.testing.assert_allclose(unshared.logits, expected, rtol=0, atol=TOLERANCE)
-    for batch_tokens in (None, 400, 150, 1):
+    for batch_tokens, can_share in ((None, True), (400, True), (150, True), (1, False)):
         scores = CrossEncoderEngine(exact(folder, batch_tokens=batch_tokens)).score(pairs)
         np.testing.assert_allclose(scores.logits, expected, rtol=0, atol=TOLERANCE)
-        saves = batch_tokens != 1 and len(pairs.template.specials[0] + pairs.template.specials[1]) + 10 > 0
-        assert (scores.computed_tokens < pairs.lengths.sum()) == saves
-        assert scores.padding_tokens < 32 * len(pairs)
-    assert unshared.computed_tokens >= pairs.lengths.sum()
+        assert (scores.computed_tokens - scores.padding_tokens < pairs.lengths.sum()) == can_share
+    assert unshared.computed_tokens - unshared.padding_tokens == pairs.lengths.sum()
 
 
 def test_pairs_of_two_requests_share_what_is_their_own(made):
@@ -78,7 +74,7 @@ def test_classifiers_share_prefixes_too(folder_of, family):
     """Their logit is read from the last token that is not padding, which may be one of the prefix."""
     folder = folder_of(family)
     query_of, document_of = np.repeat(np.arange(2, dtype=np.int32), 4), np.tile(np.arange(4, dtype=np.int32), 2)
-    queries = ["what is the rate of shipping?", "a query <|endoftext|>"]
+    queries = ["what is the rate of shipping to a post office?", "a query of some length <|endoftext|>"]
     documents = ["a b", "x", "<|endoftext|>", "ends with <|endoftext|>"]
     pairs = load_encoder(exact(folder)).encode(queries, documents, query_of, document_of)
     scores, unshared = CrossEncoderEngine(exact(folder)).score(pairs), plain(folder).score(pairs)
