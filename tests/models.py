@@ -31,6 +31,16 @@ CORPUS = (
 # Logits of random weights must differ clearly, or wrong code would pass: wide weights in a narrow model.
 _SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 64}
 _WIDE = {"initializer_range": 0.4, "num_labels": 1}
+# As DeBERTa-v3; from the eighth token on, distances share buckets.
+_DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
 
 
 def make_bert(folder: Path, *, names: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")) -> None:
@@ -169,6 +179,10 @@ MORE_FAMILIES: dict[str, Callable[[Path], None]] = {
     "albert": lambda folder: _make_like_bert("albert", folder, embedding_size=16, **_SHAPE),
     "distilbert": lambda folder: _make_like_bert("distilbert", folder, dim=32, n_heads=4, n_layers=3, hidden_dim=64),
     "mpnet": lambda folder: _make_like_bert("mpnet", folder, **_SHAPE),
+    "deberta": lambda folder: _make_like_bert("deberta-v2", folder, **_DEBERTA, **_SHAPE),
+    "deberta-unshared": lambda folder: _make_like_bert(
+        "deberta-v2", folder, **_DEBERTA | {"share_att_key": False, "position_biased_input": True}, **_SHAPE
+    ),
     "qwen2": partial(make_decoder, "Qwen2"),
     "llama": partial(make_decoder, "Llama"),
     "gemma2": partial(make_decoder, "Gemma2", attn_logit_softcapping=1.0),

@@ -11,7 +11,7 @@ import torch
 
 from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
-from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, Tiles, Window
+from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, PairBias, Tiles, Window
 
 PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
@@ -100,18 +100,20 @@ def attend(
     first: bool = False,
     softcap: float | None = None,
     bias: Bias | None = None,
+    pair_bias: PairBias | None = None,
 ) -> torch.Tensor:
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
     tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores,
-    and `bias` adds to them by position. Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and
-    can do neither.
+    `bias` adds to them by position, and `pair_bias` by query and key. Uses `Tiles` on a CPU, otherwise CUDA's kernel,
+    which needs half precision and can do none of these three.
     """
     if not query.is_cuda:
         tiles = packing.tiles(query.shape[1], key.shape[1])
-        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, bias=bias)
-    if softcap is not None or bias is not None or packing.prefix_of is not None:
+        biases: dict[str, Any] = {"bias": bias, "pair_bias": pair_bias}
+        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, **biases)
+    if softcap is not None or bias is not None or pair_bias is not None or packing.prefix_of is not None:
         raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention, or share rows")
     return attend_by_kernel(query, key, value, packing=packing, scale=scale, window=window, first=first)
 

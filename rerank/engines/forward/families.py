@@ -10,6 +10,7 @@ import torch
 from rerank.arrays import IntArray, Offsets, positions
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import Packing
+from rerank.engines.forward.deberta import DEBERTA, is_disentangled
 from rerank.engines.forward.last_token import LastTokenModel
 
 
@@ -66,7 +67,8 @@ def is_packable_decoder(architecture: str) -> bool:
 def _is_changed(config: Any) -> bool:
     """Return whether the model attends otherwise than its family does."""
     is_bidirectional = not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False)
-    return getattr(config, "is_decoder", False) or bool(is_bidirectional)
+    is_other_deberta = config.model_type == DEBERTA and not is_disentangled(config)
+    return getattr(config, "is_decoder", False) or bool(is_bidirectional) or is_other_deberta
 
 
 def is_stateless(model: Any) -> bool:
@@ -153,6 +155,11 @@ def _distilbert(model: Any, states: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def _deberta(model: Any, states: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.classifier(model.pooler(states[:, None]))
+    return logits
+
+
 def _modernbert(model: Any, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.classifier(model.head(states))
     return logits
@@ -169,6 +176,7 @@ _FAMILIES: dict[tuple[str, str | None], Family] = {
     ("ElectraForSequenceClassification", None): Family(_from_zero, _first, _head),
     ("AlbertForSequenceClassification", None): Family(_from_zero, _first, _albert),
     ("DistilBertForSequenceClassification", None): Family(_from_zero, _first, _distilbert),
+    ("DebertaV2ForSequenceClassification", None): Family(_from_zero, _first, _deberta),
     ("MPNetForSequenceClassification", None): Family(_behind_one, _first, _head),
     ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
     ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
@@ -185,6 +193,7 @@ _DECODERS = frozenset({"Qwen3Model", "Qwen2Model", "LlamaModel", "Gemma2Model", 
 _BODIES: dict[str, Callable[[Packed], Offsets]] = dict.fromkeys(_DECODERS, _from_zero) | {
     "AlbertModel": _from_zero,
     "BertModel": _from_zero,
+    "DebertaV2Model": _from_zero,
     "DistilBertModel": _from_zero,
     "ElectraModel": _from_zero,
     "ModernBertModel": _from_zero,

@@ -13,6 +13,7 @@ from rerank.engines.batches.plan import computed_tokens
 from rerank.engines.batches.prefixes import Prefixes, SharedRows
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import PACKED, Packing, packed_attention
+from rerank.engines.forward.deberta import DEBERTA, PackedDeberta
 from rerank.engines.forward.families import Packed, family_of
 from rerank.engines.forward.first_token import shorten_last_layer
 from rerank.engines.forward.mpnet import PackedMPNet
@@ -20,6 +21,7 @@ from rerank.engines.forward.mpnet import PackedMPNet
 _WIDEST_HEAD = 256
 _AMPERE = (8, 0)
 _MPNET = "mpnet"
+_REPLACED = {_MPNET: PackedMPNet, DEBERTA: PackedDeberta}  # models whose code knows no other attention than its own
 _MULTIPLE = 32  # batches on a CPU are padded to a multiple of this: oneDNN makes a kernel for every number of tokens
 
 
@@ -30,10 +32,14 @@ def has_packed_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> b
     if device.type != "cuda" or dtype == torch.float32:
         return False
     config = model.config
-    if getattr(config, "attn_logit_softcapping", None) is not None or config.model_type == _MPNET:
+    if getattr(config, "attn_logit_softcapping", None) is not None or config.model_type in _REPLACED:
         return False  # torch's kernel cannot change the scores
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return torch.cuda.get_device_capability(device) >= _AMPERE and width % 8 == 0 and width <= _WIDEST_HEAD
+
+
+def _unchanged(body: Any) -> Any:
+    return body
 
 
 class PackedBody:
@@ -43,7 +49,7 @@ class PackedBody:
         self, body: Any, device: torch.device, *, positions: Callable[[Packed], Offsets], takes_types: bool
     ) -> None:
         """Wrap a model that uses `packed_attention`. `positions` numbers the positions of its tokens."""
-        self._body = PackedMPNet(body) if body.config.model_type == _MPNET else body
+        self._body = _REPLACED.get(body.config.model_type, _unchanged)(body)
         self._device, self._positions, self._takes_types = device, positions, takes_types
         self._multiple = _MULTIPLE if device.type == "cpu" else 1
         self.padding: int = -1 if body.config.pad_token_id is None else body.config.pad_token_id
@@ -92,7 +98,7 @@ def pack_attention(model: Any) -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, packed_attention)
-    if model.config.model_type != _MPNET:  # which PackedBody replaces
+    if model.config.model_type not in _REPLACED:  # which PackedBody replaces
         model.set_attn_implementation(PACKED)
 
 

@@ -33,6 +33,8 @@ EVERYTHING = (-1, -1)
 Window = tuple[int, int]
 Bias = Callable[[int], torch.Tensor]
 """Returns what is added to the scores of rows of a length, [heads, length, length]."""
+PairBias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Returns what is added to the scores, [rows, heads, length, length], for queries, keys [rows, heads, length, width]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,13 @@ class Tiles:
         first: bool = False,
         softcap: float | None = None,
         bias: Bias | None = None,
+        pair_bias: PairBias | None = None,
     ) -> torch.Tensor:
         """Return attention of queries [tokens, heads, width] to keys, values [tokens, key heads, width] of their row.
 
         If `first`, the queries are those of each row's first token only, [rows, heads, width], and there is no window.
-        `softcap` bounds the scores, as softcap · tanh(score / softcap), before `bias` is added to them.
+        `softcap` bounds the scores, as softcap · tanh(score / softcap), before `bias` is added to them, or
+        `pair_bias`, which is for rows without a prefix.
         """
         width = query.shape[-1]
         shape, scale = query.shape, width**-0.5 if scale is None else scale
@@ -126,14 +130,14 @@ class Tiles:
         query = query if first else query.index_select(0, self._queries)
         key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
         matrices = (query, key, value)
-        if query.dtype in _IN_PRODUCTS:
+        if query.dtype in _IN_PRODUCTS and pair_bias is None:
             mixed = self._by_token(self._multiplied(*matrices, scale, window, softcap, bias), first)
             lowest, highest = mixed.aminmax()
             divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
             least, most = divisor.aminmax()
             if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
                 return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
-        return self._by_token(self._by_torch(*matrices, scale, window, softcap, bias), first).view(shape)
+        return self._by_token(self._by_torch(*matrices, scale, window, softcap, bias, pair_bias), first).view(shape)
 
     def _multiplied(
         self,
@@ -177,6 +181,7 @@ class Tiles:
         window: Window,
         softcap: float | None,
         bias: Bias | None,
+        pair_bias: PairBias | None,
     ) -> torch.Tensor:
         """Return the attention by torch's own function, for all numbers and precisions."""
         output = torch.empty_like(query)
@@ -189,6 +194,8 @@ class Tiles:
             seen = self._seen(run, window, dtype=torch.bool)
             mask = is_key if seen is None else is_key & seen
             added = None if bias is None else bias(run.side)[:, : q.shape[2]].to(q.dtype)
+            if pair_bias is not None:
+                added = pair_bias(q, k)
             if softcap is None:
                 mask = mask if added is None else torch.where(mask, added, -math.inf)
                 o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
