@@ -63,30 +63,34 @@ class _Distances:
     def __init__(self, layer: Any, encoder: Any) -> None:
         self._layer, self._encoder = layer, encoder
         self.scale = (3 * layer.attention_head_size) ** -0.5
-        self._rows: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._longest: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """Return the scores [rows, heads, length, length] of queries and keys [rows, heads, length, width]."""
-        length = query.shape[2]
-        keys, queries = self._table(length)
-        to_keys, to_queries = (query @ keys).contiguous(), (key @ queries).contiguous()
-        shape, places = (*query.shape[:3], length), to_keys.stride()
-        shifted = to_keys.as_strided(shape, (*places[:2], places[2] - 1, 1), length - 1)
-        scores: torch.Tensor = shifted + to_queries.as_strided(shape, (*places[:2], 1, places[2] - 1), length - 1)
+        rows, heads, length, _ = query.shape
+        count = 2 * length - 1
+        to_keys, to_queries = (
+            torch.bmm(states.transpose(0, 1).reshape(heads, rows * length, -1), table)
+            for states, table in zip((query, key), self._tables(length), strict=True)
+        )
+        shape, places = (rows, heads, length, length), (length * count, rows * length * count)
+        shifted = to_keys.as_strided(shape, (*places, count - 1, 1), length - 1)
+        scores: torch.Tensor = shifted + to_queries.as_strided(shape, (*places, 1, count - 1), length - 1)
         return scores
 
-    def _table(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _tables(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and queries of the distances in rows of this length, each [heads, width, 2 · length - 1].
 
         Distances of the keys fall, those of the queries rise. All are scaled.
         """
-        if length not in self._tables:
+        tables = self._longest
+        if tables is None or tables[0].shape[2] < 2 * length - 1:
             buckets = self._buckets(torch.arange(1 - length, length))
-            keys, queries = self._projected()
-            tables = (keys[:, buckets.flip(0)], queries[:, buckets])
-            self._tables[length] = tuple((table * self.scale).transpose(1, 2).contiguous() for table in tables)
-        return self._tables[length]
+            keys, queries = (rows * self.scale for rows in self._projected())
+            self._longest = tables = (keys[:, buckets.flip(0)].mT, queries[:, buckets].mT)
+        middle = tables[0].shape[2] // 2
+        kept = slice(middle - length + 1, middle + length)
+        return tables[0][..., kept], tables[1][..., kept]
 
     def _buckets(self, distances: torch.Tensor) -> torch.Tensor:
         """Return the rows of the relative embeddings for these distances; far ones share rows."""
@@ -96,21 +100,18 @@ class _Distances:
         if layer.position_buckets > 0:
             distances = make_log_bucket_position(distances, layer.position_buckets, layer.max_relative_positions)
         span = layer.pos_ebd_size
-        return (distances.long() + span).clamp(0, 2 * span - 1)
+        rows: torch.Tensor = (distances.long() + span).clamp(0, 2 * span - 1)
+        return rows
 
     def _projected(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and queries of all relative embeddings, [heads, rows, width] each."""
-        if self._rows is None:
-            layer = self._layer
-            projections = (
-                (layer.key_proj, layer.query_proj)
-                if layer.share_att_key
-                else (layer.pos_key_proj, layer.pos_query_proj)
-            )
-            embeddings = self._encoder.get_rel_embedding()[: 2 * layer.pos_ebd_size]
-            keys, queries = (
-                project(embeddings).unflatten(-1, (layer.num_attention_heads, -1)).transpose(0, 1)
-                for project in projections
-            )
-            self._rows = (keys, queries)
-        return self._rows
+        layer = self._layer
+        projections = (
+            (layer.key_proj, layer.query_proj) if layer.share_att_key else (layer.pos_key_proj, layer.pos_query_proj)
+        )
+        embeddings = self._encoder.get_rel_embedding()[: 2 * layer.pos_ebd_size]
+        keys, queries = (
+            project(embeddings).unflatten(-1, (layer.num_attention_heads, -1)).transpose(0, 1)
+            for project in projections
+        )
+        return keys, queries

@@ -34,7 +34,7 @@ Window = tuple[int, int]
 Bias = Callable[[int], torch.Tensor]
 """Returns what is added to the scores of rows of a length, [heads, length, length]."""
 PairBias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Returns what is added to the scores, [rows, heads, length, length], for queries, keys [rows, heads, length, width]."""
+"""Returns what queries and keys [rows, heads, length, width] add to the scores, [rows, heads, length, length]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,17 @@ class _Run:
     keys: slice
     side: int
     key_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """What makes scores of the products of queries and keys, see `Tiles.attend`."""
+
+    scale: float
+    window: Window
+    softcap: float | None
+    bias: Bias | None
+    pair_bias: PairBias | None
 
 
 class Tiles:
@@ -129,25 +140,18 @@ class Tiles:
         query = query.reshape(-1, width)
         query = query if first else query.index_select(0, self._queries)
         key, value = (states.reshape(-1, width).index_select(0, self._keys) for states in (key, value))
-        matrices = (query, key, value)
+        matrices = (query, key, value, _Scoring(scale, window, softcap, bias, pair_bias))
         if query.dtype in _IN_PRODUCTS and pair_bias is None:
-            mixed = self._by_token(self._multiplied(*matrices, scale, window, softcap, bias), first)
+            mixed = self._by_token(self._multiplied(*matrices), first)
             lowest, highest = mixed.aminmax()
             divisor = mixed[:, width:].sum(1, keepdim=True, dtype=torch.float32)
             least, most = divisor.aminmax()
             if bool(lowest.isfinite() & highest.isfinite() & most.isfinite() & (least > _LEAST)):
                 return (mixed[:, :width] / divisor).to(query.dtype).view(shape)
-        return self._by_token(self._by_torch(*matrices, scale, window, softcap, bias, pair_bias), first).view(shape)
+        return self._by_token(self._by_torch(*matrices), first).view(shape)
 
     def _multiplied(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float,
-        window: Window,
-        softcap: float | None,
-        bias: Bias | None,
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scoring: _Scoring
     ) -> torch.Tensor:
         """Return the dividend of the softmax, and in `_PARTS` more columns the parts of its divisor.
 
@@ -155,10 +159,11 @@ class Tiles:
         """
         value = torch.cat([value, self._parts], dim=1).index_fill_(0, self._hidden, 0.0)
         output, nothing = value.new_empty(len(query), value.shape[1]), value.new_empty(1)
+        scale, softcap, bias = scoring.scale, scoring.softcap, scoring.bias
         scale, growth = (scale * _LOG2_E, 1.0) if softcap is None else (scale / softcap, softcap * _LOG2_E)
         for run in self._runs:
             q, k, v, o = self._matrices(run, query, key, value, output)
-            seen = self._seen(run, window, dtype=q.dtype)
+            seen = self._seen(run, scoring.window, dtype=q.dtype)
             factors = None if bias is None else self._factors_of(run.side, bias)[:, : q.shape[1]]
             most = max(1, _TILE_BYTES // (run.key_side * q.element_size()))
             step = max(1, most // q.shape[1])
@@ -172,30 +177,20 @@ class Tiles:
                 torch.bmm(powers if seen is None else powers.mul_(seen[rows]), v[part], out=o[part, rows])
         return output
 
-    def _by_torch(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float,
-        window: Window,
-        softcap: float | None,
-        bias: Bias | None,
-        pair_bias: PairBias | None,
-    ) -> torch.Tensor:
+    def _by_torch(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scoring: _Scoring) -> torch.Tensor:
         """Return the attention by torch's own function, for all numbers and precisions."""
         output = torch.empty_like(query)
+        scale, softcap = scoring.scale, scoring.softcap
         for run in self._runs:
             q, k, v, o = (
                 matrices.view(-1, self._heads, *matrices.shape[1:])
                 for matrices in self._matrices(run, query, key, value, output)
             )
             is_key = self._is_key[run.keys].view(-1, self._heads, 1, run.key_side)[:, :1]
-            seen = self._seen(run, window, dtype=torch.bool)
+            seen = self._seen(run, scoring.window, dtype=torch.bool)
             mask = is_key if seen is None else is_key & seen
-            added = None if bias is None else bias(run.side)[:, : q.shape[2]].to(q.dtype)
-            if pair_bias is not None:
-                added = pair_bias(q, k)
+            added = None if scoring.bias is None else scoring.bias(run.side)[:, : q.shape[2]].to(q.dtype)
+            added = added if scoring.pair_bias is None else scoring.pair_bias(q, k)
             if softcap is None:
                 mask = mask if added is None else torch.where(mask, added, -math.inf)
                 o.copy_(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
