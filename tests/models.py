@@ -5,6 +5,7 @@ Each is the same whenever it is made, so that a test which passes on a machine p
 
 import json
 from collections.abc import Callable
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,16 @@ CORPUS = (
 # Logits of random weights must differ clearly, or wrong code would pass: wide weights in a narrow model.
 _SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 64}
 _WIDE = {"initializer_range": 0.4, "num_labels": 1}
+# As DeBERTa-v3; from the eighth token on, distances share buckets.
+_DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
 
 
 def make_bert(folder: Path, *, names: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")) -> None:
@@ -126,9 +137,9 @@ def make_modernbert(folder: Path) -> None:
     _save_model(ModernBertForSequenceClassification, config, folder)
 
 
-def make_qwen3(folder: Path) -> None:
+def make_decoder(family: str, folder: Path, **settings: Any) -> None:
     """A causal model that scores on the last token; no special tokens between the texts, padding on the left."""
-    from transformers import Qwen3Config, Qwen3ForSequenceClassification
+    import transformers
 
     tokenizer = _byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
@@ -140,7 +151,7 @@ def make_qwen3(folder: Path) -> None:
         eos_token="<|im_end|>",
         padding_side="left",
     )
-    config = Qwen3Config(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=VOCABULARY,
         max_position_embeddings=MAX_LENGTH,
         num_key_value_heads=2,
@@ -148,8 +159,9 @@ def make_qwen3(folder: Path) -> None:
         pad_token_id=0,
         **_SHAPE,
         **_WIDE,
+        **settings,
     )
-    _save_model(Qwen3ForSequenceClassification, config, folder)
+    _save_model(getattr(transformers, f"{family}ForSequenceClassification"), config, folder)
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {
@@ -158,7 +170,7 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "xlm-roberta": make_xlm_roberta,
     "roberta": make_roberta,
     "modernbert": make_modernbert,
-    "qwen3": make_qwen3,
+    "qwen3": partial(make_decoder, "Qwen3"),
 }
 
 # Tested in fewer ways, because nothing but the layers differs from the families above.
@@ -167,6 +179,14 @@ MORE_FAMILIES: dict[str, Callable[[Path], None]] = {
     "albert": lambda folder: _make_like_bert("albert", folder, embedding_size=16, **_SHAPE),
     "distilbert": lambda folder: _make_like_bert("distilbert", folder, dim=32, n_heads=4, n_layers=3, hidden_dim=64),
     "mpnet": lambda folder: _make_like_bert("mpnet", folder, **_SHAPE),
+    "deberta": lambda folder: _make_like_bert("deberta-v2", folder, **_DEBERTA, **_SHAPE),
+    "deberta-unshared": lambda folder: _make_like_bert(
+        "deberta-v2", folder, **_DEBERTA | {"share_att_key": False, "position_biased_input": True}, **_SHAPE
+    ),
+    "qwen2": partial(make_decoder, "Qwen2"),
+    "llama": partial(make_decoder, "Llama"),
+    "gemma2": partial(make_decoder, "Gemma2", attn_logit_softcapping=1.0),
+    "mistral": partial(make_decoder, "Mistral", sliding_window=20),
 }
 _OWN_CODE = """
 from transformers import {family}Config, {base}

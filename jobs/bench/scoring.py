@@ -38,7 +38,8 @@ def measure(table: pa.Table, config: ScorerConfig, *, rounds: int) -> list[dict[
     def ours(candidate_sets: pa.Table) -> int:
         if isinstance(reranker.engine, TextEngine):
             reranker.engine.forget()  # what it met in another round
-        return sum(row["computed_tokens"] for row in reranker.rank_table(candidate_sets).column("usage").to_pylist())
+        usage = reranker.rank_table(candidate_sets).column("usage").to_pylist()
+        return tokens + sum(int(row["padding_tokens"]) for row in usage)
 
     others = rivals(config, texts[:_SAMPLE])
     description = reranker.engine.description

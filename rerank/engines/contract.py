@@ -13,8 +13,9 @@ from rerank.encoding.texts import Texts
 class Scores:
     """Logits [pairs] in the order of the pairs, and the number of tokens computed for them, padding included.
 
-    `padding_tokens` of these are padding; None: all but the tokens of the pairs. An engine that encodes texts by
-    themselves needed the vectors of `texts`, and remembered those of `remembered_texts` from earlier calls.
+    `padding_tokens` of these are padding; None: all but the tokens of the pairs. An engine may compute fewer tokens
+    than the pairs have, if several pairs begin with the same ones. An engine that encodes texts by themselves needed
+    the vectors of `texts`, and remembered those of `remembered_texts` from earlier calls.
     """
 
     logits: FloatArray

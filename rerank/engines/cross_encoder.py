@@ -9,6 +9,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
+from rerank.engines.batches.prefixes import Prefixes
 from rerank.engines.batches.runner import BatchRunner
 from rerank.engines.classifier import Classifier, load_classifier, load_plain_bert
 from rerank.engines.contract import Scores
@@ -30,8 +31,12 @@ class Forward(Protocol):
         """Return whether rows are padded to the longest one."""
         ...
 
-    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Return the tokens that are computed for a batch of these lengths, longest first."""
+    def prefixes(self, pairs: EncodedPairs) -> Prefixes | None:
+        """Return the prefixes of pairs if those of a batch are computed once each; None if they are not."""
+        ...
+
+    def count_tokens(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Return the tokens that are computed for a batch, and how many of them are padding."""
         ...
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
@@ -42,15 +47,18 @@ class Forward(Protocol):
 class CrossEncoderEngine:
     """A model that reads query and document together and gives one logit, by a padded or packed forward."""
 
-    def __init__(self, config: ScorerConfig, *, packed: bool | None = None) -> None:
+    def __init__(self, config: ScorerConfig, *, packed: bool | None = None, shares_prefixes: bool = True) -> None:
         """Load the model. `packed` forces or forbids packing; None: pack if model family and device can.
+
+        A packed causal model computes what pairs of a query begin with once per batch, unless `shares_prefixes` forbids
+        it, for comparisons.
 
         Raises ModelError or ConfigError.
         """
         self._runner = BatchRunner(config)
         kind = kind_of(config)
         loaded = _load(config, kind, self._runner.device, self._runner.dtype, packed)
-        self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed)
+        self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed, shares_prefixes)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
         self.lanes = self._runner.lanes
         self.description = {
@@ -68,10 +76,11 @@ class CrossEncoderEngine:
         """
         lengths = pairs.lengths
         logits = np.full(len(pairs), np.nan, dtype=np.float32)
-        batches, scored = self._runner.run(lengths, partial(self._forward, pairs))
+        batches, scored = self._runner.run(lengths, partial(self._forward, pairs), self._forward.prefixes(pairs))
         if batches:
             logits[np.concatenate(batches)] = torch.cat(scored).float().cpu().numpy()
-        return Scores(logits, sum(self._forward.computed_tokens(lengths[batch]) for batch in batches))
+        counts = [self._forward.count_tokens(pairs, batch) for batch in batches]
+        return Scores(logits, sum(computed for computed, _ in counts), padding_tokens=sum(count for _, count in counts))
 
 
 _LOADERS = {
@@ -92,13 +101,15 @@ def _load(
     return _LOADERS[kind](config, device, dtype)
 
 
-def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
+def _forward_of(
+    loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None, shares_prefixes: bool
+) -> Forward:
     """Return the fastest forward for this model and device; models of unknown families run unchanged."""
     if family_of(loaded.model) is not None:
         if can_reorder_weights(device, dtype):
             reorder_weights(loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model)
         if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
-            return PackedForward(loaded.model, device, takes_types=loaded.takes_types)
+            return PackedForward(loaded.model, device, takes_types=loaded.takes_types, shares_prefixes=shares_prefixes)
     return PaddedForward(
         loaded.model,
         device,

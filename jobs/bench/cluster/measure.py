@@ -13,6 +13,7 @@ from jobs.bench.cluster.cpu import cpu_between, sampled_cpu
 from jobs.bench.cluster.engine import SleepingEngine, read_batches, throughput
 from jobs.bench.pipeline import FreeEncoder, write_pairs
 from jobs.pipeline.job import RunConfig, run
+from jobs.pipeline.stages.pool_settings import ActorRange, PoolSettings
 from rerank.config import ScorerConfig
 
 _WORDS_PER_TEXT = 20
@@ -54,7 +55,7 @@ def measure(folder: Path, workload: Workload, *, engines: int, pairs: int) -> Ro
         source=str(source),
         output=str(folder / f"out-{engines}"),
         scorer=ScorerConfig(batch_tokens=1 << 16),
-        actors=engines,
+        pool=PoolSettings(actors=ActorRange(engines, engines)),
         block_pairs=workload.block_pairs,
     )
     with sampled_cpu() as samples, _cluster(engines, workload.preparing) as address:

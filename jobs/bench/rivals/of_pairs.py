@@ -21,7 +21,8 @@ from jobs.bench.rivals.of_texts import LIBRARIES, text_rivals
 from jobs.bench.rivals.rival import Rival, Texts, fastest_batch
 from rerank.arrays import IntArray
 from rerank.config import ScorerConfig
-from rerank.engines import Kind, kind_of, load_encoder
+from rerank.engines import Engine, Kind, kind_of, load_encoder
+from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device, pick_dtype
 from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
 from rerank.engines.language_model import is_plain_decoder
@@ -38,7 +39,8 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     Those are ONNX Runtime and OpenVINO on a CPU (`rerank[bench]`), FlagEmbedding and rerankers.
 
     `predict` runs with its defaults, in bf16 if that is faster on this device, and with the batch size that is fastest
-    on `sample`. A language model has `predict` in the fastest precision, and the same weights as a decoder classifier.
+    on `sample`. A language model has `predict` in the fastest precision, and in our own engine the same weights as a
+    decoder classifier, and itself without sharing what pairs of a query begin with.
     Models that encode texts by themselves have the rivals of `jobs.bench.rivals.of_texts` instead.
     """
     disable_progress_bar()
@@ -49,7 +51,7 @@ def rivals(config: ScorerConfig, sample: Texts) -> list[Rival]:
     fastest = pick_dtype("auto", device)
     if kind is Kind.LANGUAGE_MODEL:
         predict = _predict(_load_cross_encoder(config, fastest), fastest, _DEFAULT_BATCH)
-        return [predict, _decoder_classifier(config)] if is_plain_decoder(config) else [predict]
+        return [predict, *_own_engines(config)] if is_plain_decoder(config) else [predict]
     dtypes = [torch.float32] if fastest == torch.float32 else [torch.float32, fastest]
     models = [_load_cross_encoder(config, dtype) for dtype in dtypes]
     best = fastest_batch(partial(_score, models[-1]), sample, _BATCHES.get(device.type, _BATCHES["cpu"]))
@@ -80,18 +82,28 @@ def _predict(model: CrossEncoder, dtype: torch.dtype, batch: int) -> Rival:
     return _counting(name, model[0], partial(_score, model, batch=batch))
 
 
-def _decoder_classifier(config: ScorerConfig) -> Rival:
-    """Return the same weights as a decoder classifier in our own engine, with the same tokens."""
-    encoder, engine = load_encoder(config), as_classifier(config)
+def _own_engines(config: ScorerConfig) -> list[Rival]:
+    """Return the same weights in our own engine: as a decoder classifier, and with every pair computed as a whole."""
+    classifier, unshared = as_classifier(config), CrossEncoderEngine(config, shares_prefixes=False)
+    dtype = classifier.description["dtype"]
+    return [
+        _own_engine(f"rerank as a decoder classifier {dtype}", config, classifier),
+        _own_engine(f"rerank without shared prefixes {dtype}", config, unshared),
+    ]
+
+
+def _own_engine(name: str, config: ScorerConfig, engine: Engine) -> Rival:
+    encoder = load_encoder(config)
 
     def score(pairs: Texts) -> int:
         (queries, query_of), (documents, document_of) = (
             np.unique(column, return_inverse=True) for column in zip(*pairs, strict=True)
         )
         rows = [places.astype(np.int32) for places in (query_of, document_of)]
-        return engine.score(encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])).computed_tokens
+        encoded = encoder.encode(queries.tolist(), documents.tolist(), rows[0], rows[1])
+        return int(encoded.lengths.sum()) + (engine.score(encoded).padding_tokens or 0)
 
-    return Rival(f"rerank as a decoder classifier {engine.description['dtype']}", score)
+    return Rival(name, score)
 
 
 def _flag_reranker(config: ScorerConfig, package: Any) -> Rival:

@@ -9,7 +9,7 @@ Texts = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another library. `score` scores pairs and returns the tokens that went through the model, padding included."""
+    """Another library. `score` scores pairs and returns the tokens of these pairs and of their padding."""
 
     name: str
     score: Callable[[Texts], int]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerank.arrays import IntArray
+from rerank.engines.batches.prefixes import Prefixes
 
 
 def plan_batches(
@@ -15,6 +16,7 @@ def plan_batches(
     padded: bool = True,
     batch_cost: int | None = None,
     share: Callable[[int], int] | None = None,
+    prefixes: Prefixes | None = None,
 ) -> list[npt.NDArray[np.intp]]:
     """Return the indices of the pairs of each batch. A batch has at most `batch_tokens` tokens, or is a single pair.
 
@@ -22,14 +24,17 @@ def plan_batches(
     padding than `batch_cost`, the overhead of one more batch in tokens (None: no splitting). `share` makes batches
     smaller: given the tokens that are left, it returns how many of them the next batch may have. Pairs without tokens
     are in no batch. Equal lengths keep their order, so that the same pairs always give the same batches.
+
+    `prefixes` keeps pairs with the same prefix together, those with the longest pair first; a batch counts each prefix
+    once. It is for rows that are not padded.
     """
-    order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
-    ends = np.cumsum(lengths[order], dtype=np.int64)
+    order, saved = _sorted(lengths, prefixes)
+    ends = np.cumsum(lengths[order] - saved, dtype=np.int64)
     batches = []
     start = 0
     while start < len(order):
         longest = int(lengths[order[start]])
-        before = int(ends[start]) - longest
+        before = int(ends[start]) - longest  # as if the batch before had not had the first prefix
         remaining = int(ends[-1]) - before
         allowed = share(remaining) if share else remaining
         budget = min(batch_tokens, allowed) if allowed < remaining else batch_tokens
@@ -38,6 +43,22 @@ def plan_batches(
         batches += [batch] if batch_cost is None or not padded else _split(batch, lengths[batch], batch_cost)
         start += max(1, rows)
     return batches
+
+
+def _sorted(
+    lengths: npt.NDArray[np.integer], prefixes: Prefixes | None
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.integer]]:
+    """Return the order of the rows that have tokens, and of each of them the tokens that the row before it has, too."""
+    count = np.count_nonzero(lengths)
+    if prefixes is None:
+        order = np.argsort(-lengths, kind="stable")[:count]
+        return order, np.zeros_like(order)
+    longest = np.zeros(len(lengths), dtype=lengths.dtype)
+    np.maximum.at(longest, prefixes.groups, lengths)
+    order = np.lexsort((-lengths, prefixes.groups, -longest[prefixes.groups]))[:count]
+    groups = prefixes.groups[order]
+    is_repeated = np.concatenate(([False], groups[1:] == groups[:-1]))[:count]
+    return order, np.where(is_repeated, prefixes.lengths[order], 0)
 
 
 def _split(batch: npt.NDArray[np.intp], lengths: npt.NDArray[np.integer], cost: int) -> list[npt.NDArray[np.intp]]:

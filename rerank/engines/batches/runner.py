@@ -1,6 +1,7 @@
 """Run batches on a device: how large they are, in how many threads, and what happens when memory runs out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from rerank.config import ScorerConfig
 from rerank.engines.batches.plan import plan_batches
+from rerank.engines.batches.prefixes import Prefixes, is_worthwhile
 from rerank.engines.device.allocator import keep_freed_memory
 from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
 from rerank.engines.device.cores import available_cores
@@ -57,16 +59,22 @@ class BatchRunner:
             "torch": torch.__version__,
         }
 
-    def run(self, lengths: npt.NDArray[np.integer], compute: Callable[[Rows], Any]) -> tuple[list[Rows], list[Any]]:
+    def run(
+        self,
+        lengths: npt.NDArray[np.integer],
+        compute: Callable[[Rows], Any],
+        prefixes: Prefixes | None = None,
+    ) -> tuple[list[Rows], list[Any]]:
         """Return the batches that rows of these lengths are cut into, and what `compute` returns for each of them.
 
         A batch lists rows, longest first; rows without tokens are in none. Nothing is synchronised with the device.
+        If `compute` can share `prefixes`, rows with the same one come together, where that saves enough tokens.
         Halves the batch size, permanently, if memory runs out. Raises EngineLostError if the device no longer responds,
         otherwise whatever `compute` raises.
         """
         while True:
             try:
-                return self._run(lengths, compute)
+                return self._run(lengths, compute, prefixes)
             except (RuntimeError, MemoryError) as problem:
                 check_device(self.device)
                 if not is_out_of_memory(problem) or self._batch_tokens <= int(lengths.max(initial=0)):
@@ -75,15 +83,22 @@ class BatchRunner:
             free_memory(self.device)  # here, because the exception kept the tensors of its frames alive
 
     @torch.inference_mode()
-    def _run(self, lengths: npt.NDArray[np.integer], compute: Callable[[Rows], Any]) -> tuple[list[Rows], list[Any]]:
+    def _run(
+        self, lengths: npt.NDArray[np.integer], compute: Callable[[Rows], Any], prefixes: Prefixes | None
+    ) -> tuple[list[Rows], list[Any]]:
         lanes = None if self.lanes is None or self.lanes.contain_this_thread else self.lanes
-        batches = plan_batches(
+        plan = partial(
+            plan_batches,
             lengths,
             batch_tokens=self._batch_tokens,
             padded=self._padded,
             batch_cost=self._batch_cost,
             share=None if lanes is None else lanes.split_evenly,
         )
+        batches = plan(prefixes=prefixes)
+        if prefixes is not None:
+            saved_tokens = sum(prefixes.take(batch).saved_tokens() for batch in batches)
+            batches = batches if is_worthwhile(saved_tokens, lengths) else plan()
         # In a lane a batch is computed by one thread, as deterministic scores always are.
         if lanes is not None and batches and (self._is_deterministic or lanes.is_faster_in_parallel(len(batches))):
             return batches, lanes.map(compute, batches)

@@ -11,7 +11,7 @@ import torch
 
 from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
-from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, Tiles, Window
+from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, PairBias, Tiles, Window
 
 PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
@@ -20,20 +20,28 @@ PACKED = "packed"  # the name under which transformers knows `packed_attention`
 class Packing:
     """The positions of the rows of a packed sequence; no row is empty.
 
-    Only the first `attended` tokens [rows] of a row are attended to; None: all.
+    Only the first `attended` tokens [rows] of a row are attended to; None: all. A row also attends to all tokens of the
+    row `prefix_of` [rows], which stands before it; -1: none.
     """
 
     lengths: Offsets  # [rows], on the host
     starts: torch.Tensor  # int32 [rows + 1], on the device
     attended: Offsets | None = None
+    prefix_of: Offsets | None = None
     _tiles: dict[tuple[int, int], Tiles] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, offsets: Offsets, device: torch.device, attended: Offsets | None = None) -> "Packing":
+    def of(
+        cls,
+        offsets: Offsets,
+        device: torch.device,
+        attended: Offsets | None = None,
+        prefix_of: Offsets | None = None,
+    ) -> "Packing":
         """Return the packing of rows with these offsets [rows + 1]."""
         lengths = np.diff(offsets)
         some = attended is not None and bool((attended < lengths).any())
-        return cls(lengths, to_device(offsets.astype(np.int32), device), attended if some else None)
+        return cls(lengths, to_device(offsets.astype(np.int32), device), attended if some else None, prefix_of)
 
     @property
     def longest(self) -> int:
@@ -53,7 +61,7 @@ class Packing:
     def tiles(self, heads: int, key_heads: int) -> Tiles:
         """Return the layout of the tokens for the CPU kernel, which is cached because it is the same for all layers."""
         if (heads, key_heads) not in self._tiles:
-            self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads, self.attended)
+            self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads, self.attended, self.prefix_of)
         return self._tiles[heads, key_heads]
 
 
@@ -92,19 +100,21 @@ def attend(
     first: bool = False,
     softcap: float | None = None,
     bias: Bias | None = None,
+    pair_bias: PairBias | None = None,
 ) -> torch.Tensor:
     """Return attention of queries [tokens, heads, width] to keys and values [tokens, key heads, width] of their row.
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
     tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores,
-    and `bias` adds to them by position. Uses `Tiles` on a CPU, otherwise CUDA's kernel, which needs half precision and
-    can do neither.
+    `bias` adds to them by position, and `pair_bias` by query and key. Uses `Tiles` on a CPU, otherwise CUDA's kernel,
+    which needs half precision and can do none of these three.
     """
     if not query.is_cuda:
         tiles = packing.tiles(query.shape[1], key.shape[1])
-        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, bias=bias)
-    if softcap is not None or bias is not None:
-        raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention")
+        biases: dict[str, Any] = {"bias": bias, "pair_bias": pair_bias}
+        return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, **biases)
+    if softcap is not None or bias is not None or pair_bias is not None or packing.prefix_of is not None:
+        raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention, or share rows")
     return attend_by_kernel(query, key, value, packing=packing, scale=scale, window=window, first=first)
 
 

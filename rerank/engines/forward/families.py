@@ -10,6 +10,7 @@ import torch
 from rerank.arrays import IntArray, Offsets, positions
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.attention import Packing
+from rerank.engines.forward.deberta import DEBERTA, is_disentangled
 from rerank.engines.forward.last_token import LastTokenModel
 
 
@@ -27,18 +28,25 @@ class Packed:
 class Family:
     """Functions that return positions [tokens], pool states [tokens, width] to [pairs, width], and classify these to
     logits [pairs, 1].
+
+    If it `is_causal`, a token attends only to itself and those before it, and all positions count from 0.
     """
 
     positions: Callable[[Packed], Offsets]
     pool: Callable[[torch.Tensor, Packed], torch.Tensor]
     classify: Callable[[Any, torch.Tensor], torch.Tensor]
+    is_causal: bool = False
 
 
 def family_of(model: Any) -> Family | None:
     """Return the family of a sequence classifier of transformers or of a LastTokenModel; None if it is unknown."""
     if isinstance(model, LastTokenModel):
         positions = positions_of(model.model)
-        return Family(positions, _last_row, _decoder) if positions else None
+        return (
+            Family(positions, _last_row, _decoder, is_causal=type(model.model).__name__ in _DECODERS)
+            if positions
+            else None
+        )
     if not is_transformers_own(model) or _is_changed(model.config):
         return None
     return _FAMILIES.get((type(model).__name__, getattr(model.config, "classifier_pooling", None)))
@@ -59,7 +67,8 @@ def is_packable_decoder(architecture: str) -> bool:
 def _is_changed(config: Any) -> bool:
     """Return whether the model attends otherwise than its family does."""
     is_bidirectional = not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False)
-    return getattr(config, "is_decoder", False) or bool(is_bidirectional)
+    is_other_deberta = config.model_type == DEBERTA and not is_disentangled(config)
+    return getattr(config, "is_decoder", False) or bool(is_bidirectional) or is_other_deberta
 
 
 def is_stateless(model: Any) -> bool:
@@ -149,6 +158,11 @@ def _distilbert(model: Any, states: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def _deberta(model: Any, states: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model.classifier(model.pooler(states[:, None]))
+    return logits
+
+
 def _modernbert(model: Any, states: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.classifier(model.head(states))
     return logits
@@ -165,13 +179,14 @@ _FAMILIES: dict[tuple[str, str | None], Family] = {
     ("ElectraForSequenceClassification", None): Family(_from_zero, _first, _head),
     ("AlbertForSequenceClassification", None): Family(_from_zero, _first, _albert),
     ("DistilBertForSequenceClassification", None): Family(_from_zero, _first, _distilbert),
+    ("DebertaV2ForSequenceClassification", None): Family(_from_zero, _first, _deberta),
     ("MPNetForSequenceClassification", None): Family(_behind_one, _first, _head),
     ("RobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
     ("XLMRobertaForSequenceClassification", None): Family(_behind_padding, _first, _head),
     ("ModernBertForSequenceClassification", "cls"): Family(_from_zero, _first, _modernbert),
     ("ModernBertForSequenceClassification", "mean"): Family(_from_zero, _mean, _modernbert),
     **{
-        (f"{name}ForSequenceClassification", None): Family(_from_zero, _last, _decoder)
+        (f"{name}ForSequenceClassification", None): Family(_from_zero, _last, _decoder, is_causal=True)
         for name in ("Qwen3", "Qwen2", "Llama", "Gemma2", "Mistral")
     },
 }
@@ -181,6 +196,7 @@ _DECODERS = frozenset({"Qwen3Model", "Qwen2Model", "LlamaModel", "Gemma2Model", 
 _BODIES: dict[str, Callable[[Packed], Offsets]] = dict.fromkeys(_DECODERS, _from_zero) | {
     "AlbertModel": _from_zero,
     "BertModel": _from_zero,
+    "DebertaV2Model": _from_zero,
     "DistilBertModel": _from_zero,
     "ElectraModel": _from_zero,
     "ModernBertModel": _from_zero,

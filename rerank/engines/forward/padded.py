@@ -35,9 +35,14 @@ class PaddedForward:
         self._pads_left, self._takes_positions = pads_left, takes_positions
         self._padding = getattr(model.config, "pad_token_id", None) or 0
 
-    def computed_tokens(self, lengths: npt.NDArray[np.integer]) -> int:
-        """Return the tokens that are computed for a batch of these lengths, longest first."""
-        return computed_tokens(lengths, padded=True)
+    def prefixes(self, pairs: EncodedPairs) -> None:
+        """Return None: rows of a grid share nothing."""
+
+    def count_tokens(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Return the tokens that are computed for a batch, longest pair first, and how many of them are padding."""
+        lengths = pairs.lengths[batch]
+        computed = computed_tokens(lengths, padded=True)
+        return computed, computed - int(lengths.sum())
 
     def __call__(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> torch.Tensor:
         """Return logits [pairs in the batch], on the device."""

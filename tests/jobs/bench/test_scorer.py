@@ -66,9 +66,10 @@ def test_a_language_model_is_measured_beside_the_same_weights_as_a_classifier(tm
     small = {"vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "head_dim": 8}
     make_language_model(tmp_path, ["word1 word2", "yes or no"], **small)
     config = ScorerConfig(model=str(tmp_path), device="cpu", dtype="float32")
-    ours, predict, classifier = measure(sets, config, rounds=1)
+    ours, predict, classifier, unshared = measure(sets, config, rounds=1)
     assert ours["name"] == "rerank packed float32" and predict["name"].startswith("predict ")
     assert classifier["name"] == "rerank as a decoder classifier float32"
+    assert unshared["name"] == "rerank without shared prefixes float32"
     assert ours["padding_share"] == classifier["padding_share"] and ours["pairs"] == 100
     pairs = encode(CandidateSets.from_table(sets), np.arange(9, dtype=np.int32), load_encoder(config))
     logits, expected = (engine.score(pairs).logits for engine in (load_engine(config), as_classifier(config)))

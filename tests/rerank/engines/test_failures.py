@@ -33,7 +33,8 @@ class Short:
 
     def __init__(self, forward, tokens, problem):
         self._forward, self._tokens, self._problem = forward, tokens, problem
-        self.padded, self.computed_tokens, self.seen = forward.padded, forward.computed_tokens, []
+        self.padded, self.prefixes, self.count_tokens = forward.padded, forward.prefixes, forward.count_tokens
+        self.seen = []
 
     def __call__(self, pairs, batch):
         self.seen.append(computed_tokens(pairs.lengths[batch], padded=self.padded))

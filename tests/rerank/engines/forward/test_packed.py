@@ -10,7 +10,13 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+)
 
 from rerank.engines import cross_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
@@ -18,7 +24,7 @@ from rerank.engines.forward.families import family_of
 from rerank.engines.forward.first_token import shorten_last_layer
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.reranker import Reranker
-from tests.models import CORPUS, MAX_LENGTH, MORE_FAMILIES
+from tests.models import _SHAPE, CORPUS, MAX_LENGTH, MORE_FAMILIES
 from tests.rerank.test_oracle import DOCS_MINI, LONG, PAIRS, bundled, encoded, exact, oracle
 
 TOLERANCE = 1e-6
@@ -173,7 +179,10 @@ class OfItsOwn(BertForSequenceClassification):
 def unknown_models(folder: Path) -> list:
     causal = AutoModelForSequenceClassification.from_pretrained(folder)
     causal.config.is_decoder = True
-    return [causal, OfItsOwn.from_pretrained(folder)]
+    convolved = DebertaV2Config(
+        relative_attention=True, pos_att_type=["p2c", "c2p"], conv_kernel_size=3, num_labels=1, **_SHAPE
+    )
+    return [causal, OfItsOwn.from_pretrained(folder), DebertaV2ForSequenceClassification(convolved)]
 
 
 @pytest.mark.parametrize("family", MORE_FAMILIES)

@@ -153,3 +153,34 @@ def test_bf16_is_multiplied_and_about_as_exact_as_torchs(monkeypatch, size, time
     assert got.dtype == torchs.dtype == torch.bfloat16
     error, usual = ((mixed.double() - expected).abs().mean() for mixed in (got, torchs))
     assert 0 < error < times * usual
+
+
+PREFIX_OF = [-1, -1, 0, 1, 0, 0, -1, 1, 0]  # of LENGTHS: rows 0 and 1 are prefixes
+
+
+def unshared(states):
+    """Return states as rows without prefixes, where each row begins with the tokens of its prefix."""
+    rows = torch.split(states, LENGTHS)
+    return torch.cat([part for row, own in enumerate(rows) for part in _with_prefix(rows, row, own)])
+
+
+def _with_prefix(rows, row, own):
+    return (own,) if PREFIX_OF[row] < 0 else (rows[PREFIX_OF[row]], own)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 2**20], ids=["one row", "all"])
+@pytest.mark.parametrize("key_heads", [4, 2])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+@pytest.mark.parametrize("window", [(-1, 0), (30, 0), (0, 0)])
+@torch.inference_mode()
+def test_rows_may_stand_behind_a_shared_prefix(way, monkeypatch, tile_bytes, key_heads, softcap, window):
+    monkeypatch.setattr(tiled, "_TILE_BYTES", tile_bytes)
+    query, key, value = (states(LENGTHS, heads, heads + seed) for seed, heads in enumerate((4, key_heads, key_heads)))
+    prefix_of = np.array(PREFIX_OF)
+    shared = Tiles(np.array(LENGTHS), 4, key_heads, prefix_of=prefix_of)
+    got = shared.attend(query, key, value, window=window, softcap=softcap)
+    before = np.where(prefix_of < 0, 0, np.array(LENGTHS)[prefix_of])
+    whole = Tiles(before + LENGTHS, 4, key_heads)
+    expected = whole.attend(*map(unshared, (query, key, value)), window=window, softcap=softcap)
+    own = [part[skipped:] for part, skipped in zip(expected.split((before + LENGTHS).tolist()), before, strict=True)]
+    torch.testing.assert_close(got, torch.cat(own), atol=1e-5, rtol=1e-5)
