@@ -148,12 +148,17 @@ def test_a_node_may_go_away(gpu_nodes: GpuNodes, tmp_path: Path) -> None:
 
 
 def test_the_only_actor_of_a_pool_is_lost_and_a_node_joins(gpu_nodes: GpuNodes, tmp_path: Path) -> None:
-    """A pool of 1 to 3 actors: the first one dies with its node, and the pool grows onto a node that joins."""
-    gpu_nodes.fill(2)
-    job = start(tmp_path, ROWS, seconds_per_pair=0.01, pool={"actors": "1:3"})
+    """A pool of 1 to 3 actors: the first one dies with its node, and the pool grows onto a node that joins.
+
+    The engines wait for each other: the lost one, one on the node that is left, and one on the node that joins.
+    """
+    gpu_nodes.fill(ENGINES - 1)
+    meeting = tmp_path / "engines"
+    meeting.mkdir()
+    job = start(tmp_path, ROWS, seconds_per_pair=0.001, slow=meeting, pool={"actors": f"1:{ENGINES}"})
     with running(job) as done:
-        wait_until(lambda: done.done() or job.scored() > 0)
-        gpu_nodes.kill(job.noted("end")[0].node)
+        wait_until(lambda: done.done() or bool(job.noted("begin")))
+        gpu_nodes.kill(job.noted("begin")[0].node)
         joined = gpu_nodes.add()
         summary = done.result()
     check_whole(job, summary, ROWS)
