@@ -21,7 +21,7 @@ from tests.jobs.processes import Job
 _GO_ON = "start again to go on"
 _MOST_STARTS = 5  # of one job, which says by this sentence that it may be started again
 _PAUSES_S = (1.0, 4.0)  # between two kills
-_RECOVERY_S = 120.0
+_RECOVERY_S = 240.0
 _JOB_S = 40.0  # at most, without kills
 
 
