@@ -72,7 +72,9 @@ def _ensure_served(path: Path) -> subprocess.Popen[bytes] | None:
         if path.exists():
             return None
         command, folder = [sys.executable, "-m", "tests.forked_workers"], Path(__file__).parents[1]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # as Ray sets it for a worker with one CPU
+        # The first as Ray sets it for a worker with one CPU. The second belongs to no job: Ray reads it at import, and
+        # workers of other jobs than the first one on this node would be taken for workers of that one.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_JOB_ID": "ffffffff"}
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, start_new_session=True)
         assert server.stdout is not None
         server.stdout.read()  # until requests are accepted

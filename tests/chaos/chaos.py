@@ -21,7 +21,7 @@ from tests.jobs.processes import Job
 _GO_ON = "start again to go on"
 _MOST_STARTS = 5  # of one job, which says by this sentence that it may be started again
 _PAUSES_S = (1.0, 4.0)  # between two kills
-_RECOVERY_S = 120.0
+_RECOVERY_S = 240.0
 _JOB_S = 40.0  # at most, without kills
 
 
@@ -56,6 +56,9 @@ def wreak(seconds: float, seed: int, folder: Path, say: Callable[[str], None]) -
                 jobs.wait_for_scores(running)
                 outcome.note("the first job scores")
                 _kill(place, load, random.Random(seed), seconds, running, outcome)
+            except BaseException:
+                jobs.stop()
+                raise
             finally:
                 over.set()
             running.result()
@@ -100,6 +103,11 @@ class Jobs:
     def wait_for_scores(self, running: Future[None]) -> None:
         """Wait until the first job scores, or has ended by a fault."""
         wait_for(lambda: running.done() or (self._job.log.exists() and self._job.scored() > 0), "the first job scores")
+
+    def stop(self) -> None:
+        """Kill the job that runs, so that nobody waits for it."""
+        if hasattr(self._job, "process"):
+            self._job.process.kill()
 
     def run_until(self, over: Event) -> None:
         """Run jobs until it is over, or one is at fault. The last one runs to its end."""

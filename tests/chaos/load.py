@@ -14,9 +14,9 @@ import pytest
 TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy.", "Threads share memory."]
 BODIES = [{"query": f"copy a dictionary {row}", "documents": TEXTS[: row % 3 + 1] * (row + 1)} for row in range(5)]
 
-_CLIENTS = 4
-_PAUSE_S = 0.05
-_PROXY_BACK_S = 60.0
+_CLIENTS = 2
+_PAUSE_S = 0.1
+_PROXY_BACK_S = 120.0
 _PAUSE_OF_LOST_S = 0.5  # nobody listens while Serve starts another proxy
 
 

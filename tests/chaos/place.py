@@ -25,6 +25,7 @@ _HEAD = {
     "_system_config": {"health_check_initial_delay_ms": 1_000, "health_check_period_ms": 500},
 }
 _WORKER = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100 * 2**20}  # GPUs that this machine does not have
+_PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.proxy:middlewares"}
 _ARGUMENTS = {
     "limits": {"timeout_s": 120},
     "models": [
@@ -75,7 +76,7 @@ def running_place() -> Iterator[Place]:
     """Start the cluster and the server, on loopback only, and end them with the block."""
     port = free_port()
     with pytest.MonkeyPatch.context() as patch, sigterm_kept():
-        for name, value in ENVIRONMENT.items():
+        for name, value in {**ENVIRONMENT, **_PROXY}.items():
             patch.setenv(name, value)
         cluster = Cluster(initialize_head=True, head_node_args={**_HEAD, **LIGHT_NODE})
         try:
