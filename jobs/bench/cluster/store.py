@@ -48,10 +48,10 @@ def store(
                 f"{name}: {step['pairs']:,} pairs in {step['buckets']:,} buckets, {step['seconds']:,.1f} s, "
                 f"{step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
             )
-        for name in ("lookup", "lookup_beyond_memory"):
+        for name, title in (("lookup", "look-up"), ("lookup_beyond_memory", "look-up beyond memory")):
             look = result[name]
             say(
-                f"{name.replace('_', ' ')}: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} warm, "
+                f"{title}: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} warm, "
                 f"the first block opened {look['first_block_buckets']:,} of {look['buckets']:,} buckets and read "
                 f"{look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
             )
