@@ -93,7 +93,6 @@ class Buckets:
 
         The pairs of a bucket that something deleted are unknown.
         """
-
         return find_in_buckets(self._open, first_hashes(len(self)), pair_hashes)
 
     def _open(self, number: int) -> Entries:

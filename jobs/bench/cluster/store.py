@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from jobs.bench.options import Output, report
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.exits import exit_codes
 from jobs.pipeline.counts import peak_memory
 from rerank.errors import OutputError
@@ -29,7 +29,7 @@ def store(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Folder on the disk to measure; a temporary one if left out.")
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1000, help="Stored pairs; 48 bytes of disk each.")] = 1_000_000,
+    pairs: Annotated[int, typer.Option(min=1000, help="Stored pairs; 72 bytes of disk each.")] = 1_000_000,
     part_pairs: Annotated[int, typer.Option(min=1, help="Pairs per part of the store.")] = 100_000,
     new: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs that a second build adds.")] = 0.03,
     block_pairs: Annotated[int, typer.Option(min=1, help="Pairs that are looked up at once.")] = 8_192,
@@ -45,14 +45,14 @@ def store(
         for name in ("build", "extend"):
             step = result[name]
             say(
-                f"{name}: {step['pairs']:,} pairs in {step['buckets']:,} buckets, {step['seconds']:,.1f} s, "
+                f"{name}: {plural(step['pairs'], 'pair')} in {plural(step['buckets'], 'bucket')}, {step['seconds']:,.1f} s, "
                 f"{step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
             )
         for name, title in (("lookup", "look-up"), ("lookup_beyond_memory", "look-up beyond memory")):
             look = result[name]
             say(
                 f"{title}: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} warm, "
-                f"the first block opened {look['first_block_buckets']:,} of {look['buckets']:,} buckets and read "
+                f"the first block opened {look['first_block_buckets']:,} of {plural(look['buckets'], 'bucket')} and read "
                 f"{look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
             )
         report([result], output)
