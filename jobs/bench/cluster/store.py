@@ -45,15 +45,15 @@ def store(
         for name in ("build", "extend"):
             step = result[name]
             say(
-                f"{name}: {plural(step['pairs'], 'pair')} in {plural(step['buckets'], 'bucket')}, {step['seconds']:,.1f} s, "
-                f"{step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
+                f"{name}: {plural(step['pairs'], 'pair')} in {plural(step['buckets'], 'bucket')}, "
+                f"{step['seconds']:,.1f} s, {step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
             )
         for name, title in (("lookup", "look-up"), ("lookup_beyond_memory", "look-up beyond memory")):
             look = result[name]
             say(
                 f"{title}: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} warm, "
-                f"the first block opened {look['first_block_buckets']:,} of {plural(look['buckets'], 'bucket')} and read "
-                f"{look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
+                f"the first block opened {look['first_block_buckets']:,} of {plural(look['buckets'], 'bucket')} and "
+                f"read {look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
             )
         report([result], output)
 
