@@ -46,7 +46,8 @@ def store(
             step = result[name]
             say(
                 f"{name}: {plural(step['pairs'], 'pair')} in {plural(step['buckets'], 'bucket')}, "
-                f"{step['seconds']:,.1f} s, {step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
+                f"{step['seconds']:,.1f} s, {step['cpu_seconds']:,.1f} CPU s, "
+                f"at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
             )
         for name, title in (("lookup", "look-up"), ("lookup_beyond_memory", "look-up beyond memory")):
             look = result[name]
