@@ -17,8 +17,6 @@ from jobs.exits import exit_codes
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError
 
-_LEAST_FIT = 2  # points that the model is fitted to: the smaller half predicts the larger one
-
 
 def cluster(
     engines: Annotated[str, typer.Option(help="Numbers of engines, separated by commas.")] = "1,2,4,8,16,32",
@@ -61,13 +59,10 @@ def cluster(
 
 
 def predict(rows: Sequence[Row], rate: float) -> JobModel:
-    """Add to each row what a model of the smaller half of the rows predicts for it; return the model."""
-    small = sorted(rows, key=lambda row: row["engines"])[: max(_LEAST_FIT, len(rows) // 2)]
-    model = fit(small, rate)
+    """Add to each row what the model predicts for it; return the model."""
+    model = fit(rows, rate)
     for row in rows:
-        free = available_cores() - row["cores_of_others"]
-        row["predicted"] = model.pairs_per_second(row["engines"], max(free, row["cores"]))
-        row["predicted_cores"] = model.cores_needed(row["engines"])
+        row["predicted"] = model.pairs_per_second(row["engines"], available_cores())
     return model
 
 
