@@ -28,7 +28,7 @@ def build(
 ) -> Built:
     """Merge `base` and parts into buckets in `target`, which survive a power cut once this returns.
 
-    Needs about 0.6 GB of memory whatever the size of the store: 64 MiB of parts being sorted, or one bucket being
+    Needs up to 0.6 GB of memory whatever the size of the store: 64 MiB of parts being sorted, or one bucket being
     merged. Needs 24 bytes of disk per pair for the result, and temporarily as many for each pair of the new parts.
     Raises FileNotFoundError if a compaction has deleted a part.
     """
