@@ -5,6 +5,7 @@ Their number is a power of two, and the first bits of a hash are the number of i
 
 import os
 from collections.abc import Sequence
+from mmap import ACCESS_READ, MADV_RANDOM, mmap
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ class Buckets:
         self._folder = folder
         self._offsets = offsets_of(lengths)
         self._opened: dict[int, Entries] = {}
+        # Reading ahead brings a store that fits into memory there soon, and would do nothing but read for a larger one.
+        self._at_random = self.pairs * RECORD.itemsize > _memory() // 2
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -70,15 +73,9 @@ class Buckets:
         """Return the number of buckets that this process has opened."""
         return len(self._opened)
 
-    def bucket(self, number: int) -> Entries:
-        """Return the entries of a bucket, memory-mapped. Raises FileNotFoundError if something deleted the file."""
-        if number not in self._opened:
-            self._opened[number] = _map(_path(self._folder, number))
-        return self._opened[number]
-
     def range(self, number: int, count: int) -> Entries:
         """Return the entries of bucket `number` of `count`, which are as many as there are here, or more."""
-        entries = self.bucket(number * len(self) // count)
+        entries = self._read(number * len(self) // count)
         cuts = np.searchsorted(entries.high, first_hashes(count)[number : number + 2]).tolist()
         return entries.take(slice(*cuts) if number + 1 < count else slice(cuts[0], None))
 
@@ -88,7 +85,7 @@ class Buckets:
         pieces = []
         for number in range(int(first), int(last) + 1):
             before = int(self._offsets[number])
-            pieces.append(self.bucket(number).take(slice(max(0, start - before), stop - before)))
+            pieces.append(self._read(number).take(slice(max(0, start - before), stop - before)))
         return concatenate(pieces)
 
     def lookup(self, pair_hashes: Hashes) -> StoredScores:
@@ -96,28 +93,46 @@ class Buckets:
 
         The pairs of a bucket that something deleted are unknown.
         """
+        return find_in_buckets(self._open, first_hashes(len(self)), pair_hashes)
 
-        def bucket(number: int) -> Entries:
+    def _open(self, number: int) -> Entries:
+        if number not in self._opened:
             try:
-                return self.bucket(number)
+                self._opened[number] = _map(_path(self._folder, number), at_random=self._at_random)
             except FileNotFoundError:
                 return _EMPTY
+        return self._opened[number]
 
-        return find_in_buckets(bucket, first_hashes(len(self)), pair_hashes)
+    def _read(self, number: int) -> Entries:
+        """Return the entries of a bucket, in memory of this process."""
+        content = _path(self._folder, number).read_bytes()
+        return _columns(content, len(content) // RECORD.itemsize)
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"bucket-{number:05d}"
 
 
-def _map(path: Path) -> Entries:
+def _map(path: Path, *, at_random: bool) -> Entries:
+    """Return the entries of a bucket, mapped. `at_random` reads the pages that are touched and none around them."""
     pairs = path.stat().st_size // RECORD.itemsize
     if not pairs:
         return _EMPTY  # an empty file cannot be mapped
-    content, start = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), 0
-    columns = []
+    with path.open("rb") as file:
+        content = mmap(file.fileno(), 0, access=ACCESS_READ)
+    if at_random:
+        content.madvise(MADV_RANDOM)
+    return _columns(content, pairs)
+
+
+def _columns(content: mmap | bytes, pairs: int) -> Entries:
+    columns, start = [], 0
     for name in Entries._fields:
-        stop = start + pairs * RECORD[name].itemsize
-        columns.append(content[start:stop].view(RECORD[name]))
-        start = stop
+        columns.append(np.frombuffer(content, RECORD[name], pairs, start))
+        start += pairs * RECORD[name].itemsize
     return Entries(*columns)
+
+
+def _memory() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

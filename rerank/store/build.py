@@ -13,7 +13,7 @@ from rerank.store.folder import Folder
 from rerank.store.parts import Damage, Part, read_part
 
 _READERS = 16
-_BYTES_AT_ONCE = 128 << 20
+_BYTES_AT_ONCE = 64 << 20
 
 
 class Built(NamedTuple):
@@ -28,7 +28,7 @@ def build(
 ) -> Built:
     """Merge `base` and parts into buckets in `target`, which survive a power cut once this returns.
 
-    Needs about 0.6 GB of memory whatever the size of the store: 128 MiB of parts being sorted, or one bucket being
+    Needs up to 0.6 GB of memory whatever the size of the store: 64 MiB of parts being sorted, or one bucket being
     merged. Needs 24 bytes of disk per pair for the result, and temporarily as many for each pair of the new parts.
     Raises FileNotFoundError if a compaction has deleted a part.
     """

@@ -12,12 +12,10 @@ from jobs.bench.cluster.measure import Row, Workload, measure
 from jobs.bench.cluster.model import JobModel, fit
 from jobs.bench.cluster.plot import draw
 from jobs.bench.options import AsJson, report_table
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.exits import exit_codes
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError
-
-_LEAST_FIT = 2  # points that the model is fitted to: the smaller half predicts the larger one
 
 
 def cluster(
@@ -46,11 +44,13 @@ def cluster(
         for count in _counts(engines):
             size = pairs or round(count * rate * seconds)
             rows.append(measure(Path(folder), workload, engines=count, pairs=size))
-            say(f"{count} engines: {rows[-1]['pairs_per_second']:,.0f} pairs/s, {rows[-1]['efficiency']:.1%} of linear")
+            reached = f"{rows[-1]['pairs_per_second']:,.0f} pairs/s, {rows[-1]['efficiency']:.1%} of linear"
+            say(f"{plural(count, 'engine')}: {reached}")
         model = predict(rows, rate)
+        cores = available_cores()
         say(
-            f"a pair costs {1_000 * model.cpu_seconds:.3f} CPU ms: {available_cores()} cores can feed "
-            f"{model.most_pairs_per_second(available_cores()):,.0f} pairs/s"
+            f"a pair costs {1_000 * model.cpu_seconds:.3f} CPU ms: {plural(cores, 'core')} can feed "
+            f"{model.most_pairs_per_second(cores):,.0f} pairs/s"
         )
         is_plot = output is not None and output.suffix == ".svg"
         report_table(rows, _table(rows), None if is_plot else output, as_json=as_json)
@@ -59,13 +59,10 @@ def cluster(
 
 
 def predict(rows: Sequence[Row], rate: float) -> JobModel:
-    """Add to each row what a model of the smaller half of the rows predicts for it; return the model."""
-    small = sorted(rows, key=lambda row: row["engines"])[: max(_LEAST_FIT, len(rows) // 2)]
-    model = fit(small, rate)
+    """Add to each row what the model predicts for it; return the model."""
+    model = fit(rows, rate)
     for row in rows:
-        free = available_cores() - row["cores_of_others"]
-        row["predicted"] = model.pairs_per_second(row["engines"], max(free, row["cores"]))
-        row["predicted_cores"] = model.cores_needed(row["engines"])
+        row["predicted"] = model.pairs_per_second(row["engines"], available_cores())
     return model
 
 

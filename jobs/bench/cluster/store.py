@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import typer
 
 from jobs.bench.options import Output, report
-from jobs.console import say
+from jobs.console import plural, say
 from jobs.exits import exit_codes
 from jobs.pipeline.counts import peak_memory
 from rerank.errors import OutputError
@@ -28,7 +29,7 @@ def store(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Folder on the disk to measure; a temporary one if left out.")
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1000, help="Stored pairs; 48 bytes of disk each.")] = 1_000_000,
+    pairs: Annotated[int, typer.Option(min=1000, help="Stored pairs; 72 bytes of disk each.")] = 1_000_000,
     part_pairs: Annotated[int, typer.Option(min=1, help="Pairs per part of the store.")] = 100_000,
     new: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs that a second build adds.")] = 0.03,
     block_pairs: Annotated[int, typer.Option(min=1, help="Pairs that are looked up at once.")] = 8_192,
@@ -36,23 +37,25 @@ def store(
 ) -> None:
     """Build a snapshot of a synthetic score store, look up blocks of which it knows half, and extend it.
 
-    Each step runs in a process of its own. The peak of memory of the second build counts pages of the snapshot that it
-    extends, which the system may drop. Look-ups are cold if nothing of the snapshot is in memory before the first one.
+    Each step runs in a process of its own. Look-ups are cold if nothing of the snapshot is in memory before the first
+    one. They are measured as for a store that fits into memory, and as for one that does not.
     """
     with exit_codes(), TemporaryDirectory(dir=folder, prefix="rerank-store-") as scratch:
         result = measure(Path(scratch), pairs=pairs, part_pairs=part_pairs, new=new, block_pairs=block_pairs)
         for name in ("build", "extend"):
             step = result[name]
             say(
-                f"{name}: {step['pairs']:,} pairs in {step['buckets']:,} buckets, {step['seconds']:,.1f} s, "
-                f"{step['cpu_seconds']:,.1f} CPU s, at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
+                f"{name}: {plural(step['pairs'], 'pair')} in {plural(step['buckets'], 'bucket')}, "
+                f"{step['seconds']:,.1f} s, {step['cpu_seconds']:,.1f} CPU s, "
+                f"at most {step['peak_memory_bytes'] / 2**20:,.0f} MiB"
             )
-        look = result["lookup"]
-        say(
-            f"look-up: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} pairs/s warm, "
-            f"the first block opened {look['first_block_buckets']:,} of {look['buckets']:,} buckets and read "
-            f"{look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
-        )
+        for name, title in (("lookup", "look-up"), ("lookup_beyond_memory", "look-up beyond memory")):
+            look = result[name]
+            say(
+                f"{title}: {look['cold_per_second']:,.0f} pairs/s cold, {look['warm_per_second']:,.0f} warm, "
+                f"the first block opened {look['first_block_buckets']:,} of {plural(look['buckets'], 'bucket')} and "
+                f"read {look['first_block_bytes'] / 2**20:,.1f} MiB; {_BLOCKS} blocks {look['bytes'] / 2**20:,.1f} MiB"
+            )
         report([result], output)
 
 
@@ -61,9 +64,12 @@ def measure(scratch: Path, *, pairs: int, part_pairs: int, new: float, block_pai
     added = int(pairs * new)
     _write_parts(scratch, 0, pairs, part_pairs)
     built = _in_process(_open, scratch)
-    looked_up = _in_process(_look_up, scratch, pairs, part_pairs, block_pairs)
+    looked_up = {
+        name: _in_process(_look_up, scratch, pairs, part_pairs, block_pairs, is_larger_than_memory)
+        for name, is_larger_than_memory in (("lookup", False), ("lookup_beyond_memory", True))
+    }
     _write_parts(scratch, pairs, pairs + added, part_pairs)
-    return {"name": "store", "build": built, "lookup": looked_up, "extend": _in_process(_open, scratch)}
+    return {"name": "store", "build": built, **looked_up, "extend": _in_process(_open, scratch)}
 
 
 def _hashes(number: int, count: int) -> Hashes:
@@ -109,9 +115,12 @@ def _open(scratch: Path) -> dict[str, Any]:
     }
 
 
-def _look_up(scratch: Path, pairs: int, part_pairs: int, block_pairs: int) -> dict[str, Any]:
+def _look_up(
+    scratch: Path, pairs: int, part_pairs: int, block_pairs: int, is_larger_than_memory: bool
+) -> dict[str, Any]:
     """Look up blocks of which half of the pairs are stored, with nothing of the snapshot in memory, then again."""
-    snapshot = Snapshot.open(ScoreStore(str(scratch / "store"), _FINGERPRINT), scratch / "cache")
+    with patch("rerank.store.buckets._memory", lambda: 0 if is_larger_than_memory else 1 << 62):
+        snapshot = Snapshot.open(ScoreStore(str(scratch / "store"), _FINGERPRINT), scratch / "cache")
     os.sync()
     for path in (scratch / "cache").rglob("bucket-*"):
         with path.open("rb") as file:
