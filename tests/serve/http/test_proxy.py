@@ -8,10 +8,16 @@ from starlette.responses import PlainTextResponse
 
 from serve.http.proxy import AnswerForLostIngress, middlewares
 
+NO_ROUTE = "Path '/v1/rerank' not found. Ping http://.../-/routes for available routes."
+
 
 def answer_of(app) -> httpx.Response:
+    return answer_through(AnswerForLostIngress(app))
+
+
+def answer_through(proxy: AnswerForLostIngress) -> httpx.Response:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(AnswerForLostIngress(app))
+        transport = httpx.ASGITransport(proxy)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
             return await http.post("/v1/rerank", json={})
 
@@ -25,6 +31,24 @@ def test_a_request_that_the_proxy_does_not_answer_may_be_sent_again():
     answer = answer_of(proxy)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["message"] == "the server lost this request, retry later"
+
+
+def test_a_proxy_that_knows_no_paths_yet_asks_to_come_back():
+    answers = [PlainTextResponse(NO_ROUTE, 404), PlainTextResponse("found"), PlainTextResponse(NO_ROUTE, 404)]
+
+    async def app(scope, receive, send):
+        await answers.pop(0)(scope, receive, send)
+
+    proxy = AnswerForLostIngress(app)
+    first, second, third = (answer_through(proxy) for _ in range(3))
+    assert (first.status_code, first.headers["retry-after"]) == (503, "1")
+    assert (second.status_code, second.text) == (200, "found")
+    assert (third.status_code, third.text) == (404, NO_ROUTE)
+
+
+def test_the_404_of_the_server_is_passed_on():
+    answer = answer_of(PlainTextResponse("no model of this name", 404))
+    assert (answer.status_code, answer.text) == (404, "no model of this name")
 
 
 def test_every_other_answer_is_passed_on():
