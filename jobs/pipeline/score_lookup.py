@@ -48,9 +48,9 @@ def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEnco
     """
     from rerank.engines import kind_of, load_encoder
     from rerank.engines.check_config import check_config
-    from rerank.engines.device.choices import pick_device, pick_dtype
+    from rerank.engines.device.choices import pick_device, pick_precision
 
-    dtype = str(pick_dtype(scorer.dtype, pick_device(scorer.device))).removeprefix("torch.")
+    dtype = pick_precision(scorer.dtype, pick_device(scorer.device))
     pinned = pin(scorer).model_copy(update={"dtype": dtype})
     encoder = load_encoder(pinned)
     check_config(pinned)
