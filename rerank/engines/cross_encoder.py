@@ -49,8 +49,10 @@ class CrossEncoderEngine:
         self._runner = BatchRunner(config)
         kind = kind_of(config)
         loaded = _LOADERS[kind](config, self._runner.device, self._runner.dtype)
-        self._forward = _forward_of(config, loaded, self._runner, packed)
+        self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
+        body = loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model
+        self._runner.fit_layers(body, config, self.score, is_known=family_of(loaded.model) is not None)
         self.lanes = self._runner.lanes
         self.description = {
             "model": config.model,
@@ -80,20 +82,15 @@ _LOADERS = {
 }
 
 
-def _forward_of(config: ScorerConfig, loaded: Classifier, runner: BatchRunner, packed: bool | None) -> Forward:
+def _forward_of(loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None) -> Forward:
     """Return the fastest forward for this model and device; models of unknown families run unchanged."""
-    model, device = loaded.model, runner.device
-    is_known = family_of(model) is not None
-    forward: Forward
-    if is_known and (packed or (packed is None and has_packed_kernel(model, device, runner.dtype))):
-        forward = PackedForward(model, device, takes_types=loaded.takes_types)
-    else:
-        forward = PaddedForward(
-            model,
-            device,
-            takes_types=loaded.takes_types,
-            pads_left=loaded.pads_left,
-            takes_positions=loaded.takes_positions,
-        )
-    runner.fit_layers(model.model if isinstance(model, LastTokenModel) else model, config, is_known=is_known)
-    return forward
+    is_known = family_of(loaded.model) is not None
+    if is_known and (packed or (packed is None and has_packed_kernel(loaded.model, device, dtype))):
+        return PackedForward(loaded.model, device, takes_types=loaded.takes_types)
+    return PaddedForward(
+        loaded.model,
+        device,
+        takes_types=loaded.takes_types,
+        pads_left=loaded.pads_left,
+        takes_positions=loaded.takes_positions,
+    )

@@ -8,7 +8,9 @@ import numpy.typing as npt
 import torch
 
 from rerank.config import ScorerConfig
+from rerank.encoding.pairs import EncodedPairs
 from rerank.engines.batches.plan import plan_batches
+from rerank.engines.batches.samples import sample_pairs
 from rerank.engines.device.allocator import keep_freed_memory
 from rerank.engines.device.choices import (
     FLOATS,
@@ -60,8 +62,12 @@ class BatchRunner:
         if self._threads > 1 and is_stateless:
             self.lanes = ThreadLanes(self._threads, batch_cost=self._batch_cost or self._batch_tokens)
 
-    def fit_layers(self, model: Any, config: ScorerConfig, *, is_known: bool) -> None:
+    def fit_layers(
+        self, model: Any, config: ScorerConfig, score: Callable[[EncodedPairs], object], *, is_known: bool
+    ) -> None:
         """Replace the layers of a transformers model by faster ones for this precision, if its family is known.
+
+        Must be called after `fit`. In int8 the model computes sample pairs first, by `score`.
 
         Raises ConfigError for int8 if it is not, because nobody has seen how such a model uses its layers.
         """
@@ -71,7 +77,8 @@ class BatchRunner:
                     f"dtype: {config.model!r} cannot run in int8, because {type(model).__name__} is not of a family that "
                     f"can be packed; accepted are auto, {FLOATS}"
                 )
-            quantise_layers(model)
+            samples = sample_pairs(config)
+            quantise_layers(model, lambda: score(samples))
         if is_known and can_reorder_weights(self.device, self.dtype):
             reorder_weights(model)
 

@@ -73,12 +73,13 @@ class TextEngine:
             self._states = TextStatesPacked(transformer, runner.device)
         else:
             self._states = TextStatesPadded(transformer, runner.device)
-        runner.fit_layers(transformer.model, config, is_known=pack)
         width = getattr(transformer.model.config, "hidden_size", None)
         runner.fit(width=width, padded=self._states.padded, is_stateless=is_stateless(transformer.model))
         self.lanes = runner.lanes
         self._stored_dtype = torch.float32 if runner.dtype == torch.float32 else torch.float16
         self.cache = VectorCache(config.vector_cache)
+        runner.fit_layers(transformer.model, config, self.score, is_known=pack)
+        self.forget()
         self.description = {
             "model": config.model,
             "kind": kind_of(config).value,
