@@ -74,8 +74,8 @@ class BatchRunner:
         if self.precision.startswith(INT8):
             if not is_known:
                 raise ConfigError(
-                    f"dtype: {config.model!r} cannot run in int8, because {type(model).__name__} is not of a family that "
-                    f"can be packed; accepted are auto, {FLOATS}"
+                    f"dtype: {config.model!r} cannot run in int8, because {type(model).__name__} is not of a family "
+                    f"that can be packed; accepted are auto, {FLOATS}"
                 )
             samples = sample_pairs(config)
             quantise_layers(model, lambda: score(samples))

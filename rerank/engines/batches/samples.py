@@ -24,8 +24,8 @@ _SAMPLES = (
     ),
     (
         "read a csv file without pandas",
-        "import csv\n\nwith open(path, newline='') as file:\n    rows = [row for row in csv.DictReader(file, delimiter=';')]"
-        "\n    assert all(row['price'] >= '0' for row in rows), f'{path}: negative price'",
+        "import csv\n\nwith open(path, newline='') as file:\n    rows = [row for row in csv.DictReader(file, delimiter="
+        "';')]\n    assert all(row['price'] >= '0' for row in rows), f'{path}: negative price'",
     ),
     ("capital of australia", "Canberra"),
     (

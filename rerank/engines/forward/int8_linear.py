@@ -1,8 +1,8 @@
 """Linear layers on a CPU in int8: weights by output channel, states by row, so that no row depends on other rows.
 
 The products are oneDNN's, which are fast for unsigned states only: signed ones fall to a reference kernel. Rows are
-quantised in float32, because rounding to bf16 in between doubles the error. torch vectorises the conversion to int8, but
-not the one to uint8, nor any function that finds both bounds of a row in one pass.
+quantised in float32, because bf16 adds an eighth to the error of docs-mini's logits. torch vectorises the conversion to
+int8, but not the one to uint8, nor any function that finds both bounds of a row in one pass.
 """
 
 from collections.abc import Callable, Sequence

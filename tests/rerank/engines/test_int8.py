@@ -1,4 +1,4 @@
-"""Models of every kind in int8: near their float32 scores, whatever is scored beside a pair; refused where it cannot be."""
+"""Models of every kind in int8: near their float32 scores, whatever else is scored, or refused."""
 
 import logging
 
