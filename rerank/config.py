@@ -57,9 +57,9 @@ class ScorerConfig(BaseModel):
     - `trust_remote_code`: run Python code that comes with the model
     - `allow_pickle`: load weights that are no safetensors; such a file can run any code while it is read
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
-    - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it. `int8`: products
-      in int8 on a CPU, with bfloat16 or float32 between them, whichever the CPU has; a CPU without fast int8 takes
-      bfloat16 or float32 alone. `int8-bfloat16` and `int8-float32` name one of these, and such a CPU refuses them
+    - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it. `int8`:
+      products in int8 on a CPU, with bfloat16 or float32 between them, whichever the CPU has; a CPU without fast int8
+      takes bfloat16 or float32 alone. `int8-bfloat16` and `int8-float32` name one of these; such a CPU refuses them
     - `passages`: score long documents passage by passage; None: truncate them
 
     This is part of what is scored, unless a query brings its own:

@@ -7,29 +7,12 @@ themselves EncodedPairs hold whole rows, special tokens included, with an empty 
 To add a kind: name it in `kinds.py`, give it a module here, and load that in `load_encoder` and `load_engine`.
 """
 
-from functools import lru_cache
-
 from rerank.config import ScorerConfig
-from rerank.encoding.pairs import PairEncoder
 from rerank.engines.contract import Engine, Scores, ThreadLanes, VectorEngine
+from rerank.engines.encoders import load_encoder
 from rerank.engines.kinds import Kind, kind_of
 
 __all__ = ["Engine", "Kind", "Scores", "ThreadLanes", "VectorEngine", "kind_of", "load_encoder", "load_engine"]
-
-
-@lru_cache(maxsize=4)
-def load_encoder(config: ScorerConfig) -> PairEncoder:
-    """Return the encoder of a model, cached in this process; warns if it is a slow one.
-
-    Raises ModelError, and UnavailableError if the Hub cannot be reached.
-    """
-    if kind_of(config).encodes_texts_alone:
-        from rerank.encoding.texts import load_text_encoder
-
-        return load_text_encoder(config)
-    from rerank.encoding.tokenizer import load_pair_encoder
-
-    return load_pair_encoder(config)
 
 
 def load_engine(config: ScorerConfig) -> Engine:

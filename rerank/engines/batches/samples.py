@@ -4,7 +4,7 @@ import numpy as np
 
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import EncodedPairs
-from rerank.engines import load_encoder
+from rerank.engines.encoders import load_encoder
 
 # Prose, questions, code, numbers, names, other languages, and texts that do not belong together. The scores of a model
 # in int8 depend on every letter: whoever changes one must give these precisions new names, which stored scores have.
