@@ -1,13 +1,14 @@
 """Wait until the pools of a job can start, and say for what; Ray itself would wait silently."""
 
 from collections.abc import Sequence
-from time import monotonic
+from dataclasses import replace
+from time import monotonic, sleep
 
 from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.console import plural, say
-from jobs.pipeline.cluster.fit import all_fit
+from jobs.pipeline.cluster.fit import all_fit, room
 from jobs.pipeline.cluster.nodes import Resources, cluster_nodes
 from jobs.pipeline.cluster.plan import plan_pools, preparing
 from jobs.pipeline.dataset import Pool, words_of
@@ -16,6 +17,7 @@ from rerank.errors import UnavailableError
 
 IN_USE_PATIENCE_S = 120.0  # for resources that other jobs hold
 NODES_PATIENCE_S = 900.0  # for nodes that an autoscaler starts: a machine, its image and its packages
+_RELEASE_S = 5.0  # until Ray counts as free what a job or a task before this one held
 _POLL_S = 0.5  # a signal is handled between two looks
 
 
@@ -34,7 +36,26 @@ def secure_pools(stages: Sequence[StageConfig], *, prepare: Resources, patience_
         patience_s=default if patience_s is None else patience_s,
         has_autoscaler=nodes.has_autoscaler,
     )
-    return plan_pools(cluster_nodes(), stages, prepare=prepare) if waited and nodes.has_autoscaler else pools
+    if nodes.has_autoscaler:
+        return plan_pools(cluster_nodes(), stages, prepare=prepare) if waited else pools
+    return fit_pools(pools, prepare=prepare)
+
+
+def fit_pools(pools: Sequence[Pool], *, prepare: Resources) -> list[Pool]:
+    """Return the pools with as many actors as have room beside what others hold, at least one each, and say so.
+
+    More of them would take what is left for the tasks that read, and the job would stand still.
+    """
+    tasks = [preparing(prepare)] * len(pools)
+    deadline = monotonic() + _RELEASE_S
+    while not all_fit(free := list(available_resources_per_node().values()), pools, tasks):
+        if monotonic() > deadline:
+            sizes = [max(1, room(free, pools[0], tasks))] if len(pools) == 1 else [1] * len(pools)
+            fitting = [replace(pool, size=size, max_size=None) for pool, size in zip(pools, sizes, strict=True)]
+            say(f"others use the cluster, {_in_words(free)} free: {' and '.join(map(str, fitting))} for this job")
+            return fitting
+        sleep(_POLL_S)
+    return list(pools)
 
 
 def wait_for_room(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.pipeline.cluster import wait
-from jobs.pipeline.cluster.wait import wait_for_room
+from jobs.pipeline.cluster.wait import fit_pools, wait_for_room
 from jobs.pipeline.dataset import Pool
 from rerank.errors import UnavailableError
 
@@ -82,3 +82,37 @@ def test_a_wait_ends_and_says_what_it_was_for(
     assert str(refused.value) == f"{blame} 0 seconds: {needed}"
     assert needed in capsys.readouterr().err
     assert group.is_removed
+
+
+@pytest.mark.parametrize(
+    ("free", "pools", "fitting"),
+    [
+        ([{"CPU": 4.0}], [Pool(3, 1, 0)], [Pool(3, 1, 0)]),
+        ([{"CPU": 3.0}], [Pool(3, 1, 0)], [Pool(2, 1, 0)]),
+        ([{"CPU": 3.0}], [Pool(3, 1, 0, max_size=8)], [Pool(2, 1, 0)]),  # it would grow onto the last CPU
+        ([{"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}], [Pool(4, 1, 0.5)], [Pool(2, 1, 0.5)]),
+        ([{"CPU": 4.0}], [Pool(2, 1, 0), Pool(1, 1, 0)], [Pool(1, 1, 0), Pool(1, 1, 0)]),
+    ],
+)
+def test_a_pool_leaves_room_for_the_tasks_that_feed_it(
+    cluster: Callable[..., Group],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    free: Any,
+    pools: list[Pool],
+    fitting: list[Pool],
+) -> None:
+    """More actors than others leave room for would take the CPU that reading needs, and nothing would go on."""
+    cluster(free)
+    monkeypatch.setattr(wait, "_RELEASE_S", 0.0)
+    assert fit_pools(pools, prepare={}) == fitting
+    assert ("others use the cluster" in capsys.readouterr().err) == (fitting != pools)
+
+
+def test_a_pool_waits_a_moment_for_what_the_job_before_it_held(
+    cluster: Callable[..., Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([[{"CPU": 1.0}], [{"CPU": 3.0}]])
+    cluster([])
+    monkeypatch.setattr(wait, "available_resources_per_node", lambda: dict(enumerate(next(looks))))
+    assert fit_pools([Pool(2, 1, 0)], prepare={}) == [Pool(2, 1, 0)]
