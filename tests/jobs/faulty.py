@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +78,19 @@ class FaultyEngine:
             log.write(f"{what} {os.getpid()} {len(pairs)} {time.time():.3f} {node}\n")
 
 
-@cache
+_slow_in: dict[str, bool] = {}  # by folder; no functools.cache, which workers cannot unpickle out of `__main__`
+
+
 def _is_slow(meeting: str) -> bool:
     """Wait until `ENGINES` processes have met in this folder; return whether this one is the slow one."""
-    mark = Path(meeting, str(os.getpid()))
-    mark.touch()
-    deadline = time.monotonic() + PATIENCE_S
-    while len(met := list(mark.parent.iterdir())) < ENGINES and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return slow_of(met) == os.getpid()
+    if meeting not in _slow_in:
+        mark = Path(meeting, str(os.getpid()))
+        mark.touch()
+        deadline = time.monotonic() + PATIENCE_S
+        while len(met := list(mark.parent.iterdir())) < ENGINES and time.monotonic() < deadline:
+            time.sleep(0.02)
+        _slow_in[meeting] = slow_of(met) == os.getpid()
+    return _slow_in[meeting]
 
 
 def slow_of(met: Iterable[Path]) -> int:

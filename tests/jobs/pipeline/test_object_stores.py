@@ -13,6 +13,7 @@ from pyarrow import fs
 from jobs.input.source import open_source
 from jobs.pipeline.job import RunConfig, run
 from jobs.pipeline.output import check_output
+from jobs.pipeline.stages.pool_settings import ActorRange, PoolSettings
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Scores
 from rerank.errors import InputError, ModelError, OutputError
@@ -64,7 +65,7 @@ def ends(config: RunConfig, engine: EndingEngine) -> bool:
 @pytest.mark.usefixtures("shared_driver")
 @pytest.mark.parametrize("store", ["gs"], indirect=True)  # not abfs: see azure_store
 def test_a_run_that_ends_half_way_goes_on_where_it_was(store: ObjectStore, tmp_path: Path) -> None:
-    config = RunConfig(store.uri("in"), store.uri("out"), block_pairs=5, actors=1)
+    config = RunConfig(store.uri("in"), store.uri("out"), block_pairs=5, pool=PoolSettings(actors=ActorRange(1, 1)))
     assert ends(config, EndingEngine(log=str(tmp_path / "log")))
     assert locate(config.output).join("_manifest.json").info().type == fs.FileType.NotFound
 
