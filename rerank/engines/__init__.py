@@ -8,12 +8,13 @@ To add a kind: name it in `kinds.py`, give it a module here, and load that in `l
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 
 from rerank.bert.settings import bert_settings
 from rerank.config import ScorerConfig
+from rerank.encoding.pairs import PairEncoder
 from rerank.engines.contract import Engine, Scores, ThreadLanes, VectorEngine
-from rerank.engines.encoders import load_encoder
 from rerank.engines.kinds import Kind, kind_of
 
 __all__ = [
@@ -29,6 +30,21 @@ __all__ = [
 ]
 
 _MODULES = {Kind.LATE_INTERACTION: "rerank.engines.late_interaction", Kind.VECTOR: "rerank.engines.vectors"}
+
+
+@lru_cache(maxsize=4)
+def load_encoder(config: ScorerConfig) -> PairEncoder:
+    """Return the encoder of a model, cached in this process; warns if it is a slow one.
+
+    Raises ModelError, and UnavailableError if the Hub cannot be reached.
+    """
+    if kind_of(config).encodes_texts_alone:
+        from rerank.encoding.texts import load_text_encoder
+
+        return load_text_encoder(config)
+    from rerank.encoding.tokenizer import load_pair_encoder
+
+    return load_pair_encoder(config)
 
 
 def import_engine(config: ScorerConfig) -> None:

@@ -60,7 +60,7 @@ class CrossEncoderEngine:
         self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed, shares_prefixes)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
         body = loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model
-        self._runner.fit_layers(body, config, self.score, is_known=family_of(loaded.model) is not None)
+        self._runner.fit_layers(body, config.model, is_known=family_of(loaded.model) is not None)
         self.lanes = self._runner.lanes
         self.description = {
             "model": config.model,

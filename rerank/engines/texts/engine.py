@@ -69,6 +69,7 @@ class TextEngine:
         transformer = self._model.transformer
         pack = can_pack(transformer, runner.device, runner.dtype) if packed is None else packed
         self._states: TextStates
+        runner.fit_layers(transformer.model, config.model, is_known=pack)
         if pack:
             self._states = TextStatesPacked(transformer, runner.device)
         else:
@@ -78,8 +79,6 @@ class TextEngine:
         self.lanes = runner.lanes
         self._stored_dtype = torch.float32 if runner.dtype == torch.float32 else torch.float16
         self.cache = VectorCache(config.vector_cache)
-        runner.fit_layers(transformer.model, config, self.score, is_known=pack)
-        self.forget()
         self.description = {
             "model": config.model,
             "kind": kind_of(config).value,
