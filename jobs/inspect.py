@@ -19,7 +19,7 @@ def inspect(
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, int8.")] = "auto",
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Tokens per pair, at most; the model's limit if not given.")
     ] = None,

@@ -76,7 +76,7 @@ def plan(
     passage_aggregate: Annotated[str | None, typer.Option(metavar="max|mean|first", help="As for the run.")] = None,
     max_passages: Annotated[int | None, typer.Option(help="As for the run.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, int8.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="As for the run.")] = False,
     split_special_tokens: Annotated[bool, typer.Option("--split-special-tokens", help="As for the run.")] = False,
     scores: Annotated[str | None, typer.Option(help="The score store that the run would use.")] = None,

@@ -103,7 +103,7 @@ def run(
         float, typer.Option(min=0, max=1, help="Largest share of rejected pairs; beyond it exit code 3.")
     ] = 0.01,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, int8.")] = "auto",
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Tokens per pair, at most; the model's limit if not given.")
     ] = None,

@@ -57,7 +57,9 @@ class ScorerConfig(BaseModel):
     - `trust_remote_code`: run Python code that comes with the model
     - `allow_pickle`: load weights that are no safetensors; such a file can run any code while it is read
     - `deterministic`: compute each pair by itself, so that its logit does not depend on the other pairs of its batch
-    - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it
+    - `dtype`: precision of the weights; `auto`: bfloat16 or float16 where the device is faster with it. `int8`:
+      products in int8 on a CPU, with bfloat16 or float32 between them, whichever the CPU has; a CPU without fast int8
+      takes bfloat16 or float32 alone. `int8-bfloat16` and `int8-float32` name one of these; such a CPU refuses them
     - `passages`: score long documents passage by passage; None: truncate them
 
     This is part of what is scored, unless a query brings its own:
@@ -87,7 +89,7 @@ class ScorerConfig(BaseModel):
     instruction: str | None = None
 
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int8-bfloat16", "int8-float32"] = "auto"
     batch_tokens: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     vector_cache: int = Field(default=512 * 2**20, ge=0)

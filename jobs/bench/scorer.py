@@ -33,7 +33,9 @@ def scorer(
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="Data type of our engine: auto, float32, bfloat16 or float16.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Data type of our engine: auto, float32, bfloat16, float16, int8.")
+    ] = "auto",
     pairs: Pairs = 1_000,
     rounds: Rounds = 3,
     output: Output = None,

@@ -15,7 +15,6 @@ from rerank.engines.classifier import Classifier, load_classifier, load_plain_be
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import family_of, is_stateless
 from rerank.engines.forward.last_token import LastTokenModel
-from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
 from rerank.engines.forward.packed import PackedForward, has_packed_kernel
 from rerank.engines.forward.padded import PaddedForward
 from rerank.engines.hidden_state import load_hidden_state
@@ -60,6 +59,8 @@ class CrossEncoderEngine:
         loaded = _load(config, kind, self._runner.device, self._runner.dtype, packed)
         self._forward = _forward_of(loaded, self._runner.device, self._runner.dtype, packed, shares_prefixes)
         self._runner.fit(width=loaded.width, padded=self._forward.padded, is_stateless=is_stateless(loaded.model))
+        body = loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model
+        self._runner.fit_layers(body, config.model, is_known=family_of(loaded.model) is not None)
         self.lanes = self._runner.lanes
         self.description = {
             "model": config.model,
@@ -105,11 +106,9 @@ def _forward_of(
     loaded: Classifier, device: torch.device, dtype: torch.dtype, packed: bool | None, shares_prefixes: bool
 ) -> Forward:
     """Return the fastest forward for this model and device; models of unknown families run unchanged."""
-    if family_of(loaded.model) is not None:
-        if can_reorder_weights(device, dtype):
-            reorder_weights(loaded.model.model if isinstance(loaded.model, LastTokenModel) else loaded.model)
-        if packed or (packed is None and has_packed_kernel(loaded.model, device, dtype)):
-            return PackedForward(loaded.model, device, takes_types=loaded.takes_types, shares_prefixes=shares_prefixes)
+    is_known = family_of(loaded.model) is not None
+    if is_known and (packed or (packed is None and has_packed_kernel(loaded.model, device, dtype))):
+        return PackedForward(loaded.model, device, takes_types=loaded.takes_types, shares_prefixes=shares_prefixes)
     return PaddedForward(
         loaded.model,
         device,

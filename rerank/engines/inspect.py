@@ -14,7 +14,7 @@ from rerank.encoding.texts import TextEncoder
 from rerank.encoding.tokenizer import load_settings, load_tokenizer
 from rerank.engines import load_encoder
 from rerank.engines.check_config import check_config
-from rerank.engines.device.choices import pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.device.choices import pick_batch_tokens, pick_device, pick_dtype, pick_precision
 from rerank.engines.forward.families import family_of, positions_of
 from rerank.engines.forward.last_token import LastTokenModel
 from rerank.engines.forward.packed import has_packed_kernel
@@ -81,7 +81,7 @@ def inspect_model(config: ScorerConfig) -> Inspection:
         instruction_place=encoder.instruction_place.value,
         engine="packed" if is_packed else "padded",
         device=str(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=pick_precision(config.dtype, device),
         weight_bytes=weight_bytes,
         memory_bytes=weight_bytes + batch_tokens * states * dtype.itemsize,
         relevance=encoder.relevance.value,

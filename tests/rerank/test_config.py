@@ -30,9 +30,9 @@ def test_an_unknown_key_near_nothing_lists_all():
 
 
 def test_every_problem_is_told_with_what_was_received():
-    told = complaint({"max_length": 3, "dtype": "int8", "device": 5})
+    told = complaint({"max_length": 3, "dtype": "int4", "device": 5})
     assert "max_length: input should be greater than or equal to 8, got 3" in told
-    assert "dtype: input should be 'auto', 'float32', 'bfloat16' or 'float16', got 'int8'" in told
+    assert "dtype: input should be 'auto', 'float32', 'bfloat16', 'float16', 'int8', " in told and "got 'int4'" in told
     assert "device: input should be a valid string, got 5" in told
 
 

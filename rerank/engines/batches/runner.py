@@ -12,11 +12,21 @@ from rerank.config import ScorerConfig
 from rerank.engines.batches.plan import plan_batches
 from rerank.engines.batches.prefixes import Prefixes, is_worthwhile
 from rerank.engines.device.allocator import keep_freed_memory
-from rerank.engines.device.choices import pick_batch_cost, pick_batch_tokens, pick_device, pick_dtype
+from rerank.engines.device.choices import (
+    FLOATS,
+    INT8,
+    pick_batch_cost,
+    pick_batch_tokens,
+    pick_device,
+    pick_dtype,
+    pick_precision,
+)
 from rerank.engines.device.cores import available_cores
 from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
 from rerank.engines.device.thread_lanes import ThreadLanes
-from rerank.engines.forward.onednn_linear import bound_kernels
+from rerank.engines.forward.int8_linear import quantise_layers
+from rerank.engines.forward.onednn_linear import bound_kernels, can_reorder_weights, reorder_weights
+from rerank.errors import ConfigError
 
 Rows = npt.NDArray[np.intp]
 
@@ -30,7 +40,8 @@ class BatchRunner:
         Call `fit` with the model before the first batch.
         """
         self.device = pick_device(config.device)
-        self.dtype = pick_dtype(config.dtype, self.device)
+        self.precision = pick_precision(config.dtype, self.device)
+        self.dtype = pick_dtype(self.precision, self.device)
         self.lanes: ThreadLanes | None = None
         # A batch of a single row has the same shape whatever else is computed, and equal shapes give equal bits.
         self._batch_tokens = 1 if config.deterministic else config.batch_tokens or pick_batch_tokens(self.device)
@@ -51,11 +62,26 @@ class BatchRunner:
         if self._threads > 1 and is_stateless:
             self.lanes = ThreadLanes(self._threads, batch_cost=self._batch_cost or self._batch_tokens)
 
+    def fit_layers(self, model: Any, model_name: str, *, is_known: bool) -> None:
+        """Replace the layers of a transformers model by faster ones for this precision, if its family is known.
+
+        Raises ConfigError for int8 if it is not, because nobody has seen how such a model uses its layers.
+        """
+        if self.precision.startswith(INT8):
+            if not is_known:
+                raise ConfigError(
+                    f"dtype: {model_name!r} cannot run in int8, because {type(model).__name__} is not of a family "
+                    f"that can be packed; accepted are auto, {FLOATS}"
+                )
+            quantise_layers(model)
+        if is_known and can_reorder_weights(self.device, self.dtype):
+            reorder_weights(model)
+
     def describe(self) -> dict[str, str]:
         """Return device, dtype and torch's version, for the description of an engine."""
         return {
             "device": str(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.precision,
             "torch": torch.__version__,
         }
 

@@ -1,11 +1,17 @@
 """Defaults for a device: which one, in which precision, with how large batches."""
 
+import logging
+from functools import cache
 from typing import Any
 
 import numpy.typing as npt
 import torch
 
 from rerank.errors import ConfigError
+
+INT8 = "int8"
+FLOATS = "float32, bfloat16, float16"
+_NO_KERNELS = "because it has neither AVX-512 VNNI nor AMX"
 
 # Tokens per forward, padding included. CPU: measured on two cores of Zen 5 with MiniLM's shape, 3 % (float32) and 5 %
 # (bf16) faster than 2,048, where 16,384 are 10 % slower in float32. GPU: enough to fill the chip.
@@ -14,6 +20,8 @@ _BATCH_TOKENS = {"cpu": 4_096, "mps": 16_384, "cuda": 131_072}
 # states. On a core of Zen 5 a batch has an overhead of about 2.5 ms, as much as 30 tokens of width 384 take in float32
 # and 55 in bf16; it should save twice as much.
 _CPU_BATCH_WORK = {torch.float32: 64 * 384**2, torch.bfloat16: 128 * 384**2}
+
+_log = logging.getLogger(__name__)
 
 
 def pick_device(name: str) -> torch.device:
@@ -30,8 +38,29 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def pick_precision(name: str, device: torch.device) -> str:
+    """Return the precision that computes if this one is asked for.
+
+    `auto` is bf16 if the hardware multiplies it faster than float32. `int8` is `int8-bfloat16` or `int8-float32`, after
+    what computes between its products; a processor without kernels for int8 takes what stands behind, and a warning is
+    logged. Raises ConfigError for int8 on a GPU, and for `int8-…` on such a processor.
+    """
+    if not name.startswith(INT8):
+        return str(pick_dtype(name, device)).removeprefix("torch.")
+    if device.type != "cpu":
+        raise ConfigError(f"dtype: {name} runs on a CPU only, got the device {device}; accepted are auto, {FLOATS}")
+    has_kernels, between = has_int8(), "bfloat16" if _cpu_has_bf16() else "float32"
+    if name == INT8:
+        return f"{INT8}-{between}" if has_kernels else _without_int8(between)
+    if not has_kernels:
+        raise ConfigError(f"dtype: this processor has no {name}, {_NO_KERNELS}; accepted are auto, int8, {FLOATS}")
+    return name
+
+
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of this name; `auto` is bf16 if the hardware multiplies it faster than float32."""
+    """Return the data type of the states in a precision, see `pick_precision`."""
+    if name.startswith(INT8):
+        name = pick_precision(name, device).removeprefix(f"{INT8}-")
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
@@ -55,6 +84,18 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
     """Return the array on the device; CUDA copies it asynchronously from pinned memory."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@cache  # so that it is said once
+def _without_int8(between: str) -> str:
+    _log.warning("dtype: int8 becomes %s on this processor, %s", between, _NO_KERNELS)
+    return between
+
+
+def has_int8() -> bool:
+    """Return whether this processor has fast products in int8."""
+    # Without these instructions products in int8 are slower, and may overflow.
+    return bool(torch.cpu._is_amx_tile_supported()) or bool(torch.cpu._is_vnni_supported())
 
 
 def _cpu_has_bf16() -> bool:

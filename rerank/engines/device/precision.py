@@ -18,9 +18,9 @@ def pick_dtype_name(config: ScorerConfig) -> str:
     """
     if (name := dtype_name_of_system(config)) is not None:
         return name
-    from rerank.engines.device.choices import pick_device, pick_dtype
+    from rerank.engines.device.choices import pick_device, pick_precision
 
-    return str(pick_dtype(config.dtype, pick_device(config.device))).removeprefix("torch.")
+    return pick_precision(config.dtype, pick_device(config.device))
 
 
 def dtype_name_of_system(config: ScorerConfig) -> str | None:

@@ -25,11 +25,11 @@ def shorten_last_layer(model: Any) -> bool:
     if not known or config.is_decoder or config.add_cross_attention or not is_transformers_own(model):
         return False
     layers = getattr(model, model.base_model_prefix).encoder.layer
-    layers[-1] = _FirstTokenLayer(layers[-1])
+    layers[-1] = FirstTokenLayer(layers[-1])
     return True
 
 
-class _FirstTokenLayer(nn.Module):
+class FirstTokenLayer(nn.Module):
     """A layer that computes keys and values for all tokens, and everything else for the first one."""
 
     def __init__(self, layer: Any) -> None:

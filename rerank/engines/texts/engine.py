@@ -19,7 +19,6 @@ from rerank.encoding.texts import Texts
 from rerank.engines.batches.runner import BatchRunner, Rows
 from rerank.engines.contract import Scores
 from rerank.engines.forward.families import is_stateless
-from rerank.engines.forward.onednn_linear import can_reorder_weights, reorder_weights
 from rerank.engines.forward.text_states import TextStates, TextStatesPacked, TextStatesPadded, can_pack
 from rerank.engines.kinds import kind_of
 from rerank.engines.texts.vector_cache import VectorCache
@@ -70,9 +69,8 @@ class TextEngine:
         transformer = self._model.transformer
         pack = can_pack(transformer, runner.device, runner.dtype) if packed is None else packed
         self._states: TextStates
+        runner.fit_layers(transformer.model, config.model, is_known=pack)
         if pack:
-            if can_reorder_weights(runner.device, runner.dtype):
-                reorder_weights(transformer.model)
             self._states = TextStatesPacked(transformer, runner.device)
         else:
             self._states = TextStatesPadded(transformer, runner.device)

@@ -15,7 +15,8 @@ from sentence_transformers import CrossEncoder
 from rerank.encoding.pairs import EncodedPairs
 from rerank.encoding.rendered import RenderedEncoder
 from rerank.encoding.templated import TemplatedEncoder
-from rerank.engines import cross_encoder, load_encoder
+from rerank.engines import load_encoder
+from rerank.engines.batches import runner
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.inspect import inspect_model
 from rerank.errors import TooLongError
@@ -123,7 +124,7 @@ def most_resident_memory() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_untied_head_is_neither_read_nor_kept(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)  # it hides weights
+    monkeypatch.setattr(runner, "can_reorder_weights", lambda *_: False)  # it hides weights
     folder = shutil.copytree(made("qwen3-untied"), tmp_path, dirs_exist_ok=True)
     expected = CrossEncoderEngine(exact(folder)).score(encode(folder, FITTING)).logits
     head_bytes = with_huge_head(folder, rows=2**23)
@@ -138,7 +139,7 @@ def test_an_untied_head_is_neither_read_nor_kept(made, tmp_path, monkeypatch):
 
 
 def test_a_tied_head_is_the_input_embedding_and_kept_once(made, monkeypatch):
-    monkeypatch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)  # it hides weights
+    monkeypatch.setattr(runner, "can_reorder_weights", lambda *_: False)  # it hides weights
     folder = made("qwen3-prompt")
     weights = load_file(folder / "model.safetensors")
     stored = sum(value.numel() for name, value in weights.items() if name != "lm_head.weight")

@@ -18,7 +18,7 @@ from transformers import (
     DebertaV2ForSequenceClassification,
 )
 
-from rerank.engines import cross_encoder
+from rerank.engines.batches import runner
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.forward.families import family_of
 from rerank.engines.forward.first_token import shorten_last_layer
@@ -34,7 +34,7 @@ TEXTS = [*CORPUS, LONG, "x", "?", "<pad>", "[PAD] <|endoftext|>", "ends with <|e
 def engine_of(folder: Path | str, *, packed: bool, **options: object) -> CrossEncoderEngine:
     """In float64, so that what is computed in another order is no excuse; oneDNN's layers have none."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cross_encoder, "can_reorder_weights", lambda *_: False)
+        patch.setattr(runner, "can_reorder_weights", lambda *_: False)
         engine = CrossEncoderEngine(exact(folder, **options), packed=packed)
     engine._forward._model.double()
     return engine
