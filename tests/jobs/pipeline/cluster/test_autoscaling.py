@@ -76,6 +76,7 @@ def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))  # Ray's monitor imports the provider
         patch.setenv("RAY_FAKE_CLUSTER", "1")
         patch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
+        others = descendants(os.getpid()).keys()  # such as the cluster that other tests share
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             connect(address=cluster.address, verbose=False)
@@ -87,7 +88,7 @@ def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             ray.shutdown()
             nodes = descendants(os.getpid())
             cluster.shutdown()
-            kill_all([pid for pid, command in nodes.items() if any("ray" in word for word in command)])
+            kill_all([pid for pid in nodes.keys() - others if any("ray" in word for word in nodes[pid])])
 
 
 @pytest.mark.usefixtures("autoscaling")
