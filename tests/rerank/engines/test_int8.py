@@ -3,13 +3,17 @@
 import logging
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.stats import kendalltau
 
+from rerank.config import ScorerConfig
 from rerank.engines.device import choices
 from rerank.engines.device.choices import pick_dtype, pick_precision
 from rerank.errors import ConfigError
 from rerank.reranker import Reranker
+from tests.jobs.runs import CRANFIELD
 from tests.language_models import make_language_model
 from tests.models import CORPUS
 from tests.rerank.engines.int8 import needs_int8
@@ -65,6 +69,21 @@ def test_the_bundled_model_is_near_float32(dtype, most):
     config = exact(DOCS_MINI)
     reranker = Reranker(config.model_copy(update={"dtype": dtype}))
     np.testing.assert_allclose(score(reranker, PAIRS), score(Reranker(config), PAIRS), rtol=0, atol=most)
+
+
+@needs_int8
+@bundled
+@pytest.mark.skipif(not CRANFIELD.exists(), reason="Cranfield is not there")
+def test_on_cranfield_the_order_stays():
+    """On all of it tau is 0.971 (docs/performance.md); these are 20 candidates of each of 3 queries."""
+    table = pq.read_table(CRANFIELD / "candidates.parquet", columns=["query", "text"]).to_pylist()
+    pairs = [(row["query"], row["text"]) for start in range(0, 300, 100) for row in table[start : start + 20]]
+    config = ScorerConfig(device="cpu", max_length=128)
+    rankings = (
+        score(Reranker(config.model_copy(update={"dtype": dtype})), pairs).reshape(3, 20)
+        for dtype in ("float32", "int8")
+    )
+    assert np.mean([kendalltau(*orders).statistic for orders in zip(*rankings, strict=True)]) > 0.96
 
 
 @needs_int8
