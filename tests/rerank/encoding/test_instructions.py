@@ -2,7 +2,6 @@
 
 import asyncio
 import pickle
-from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ from rerank.store import StoredScores, hash_pairs
 from rerank.tables.prepared import pair_hashes_of
 from rerank.types import RerankRequest
 from tests.fakes import candidate_sets
-from tests.language_models import LANGUAGE_MODELS, make_language_model
+from tests.language_models import LANGUAGE_MODELS
 from tests.models import CORPUS
 from tests.rerank.test_oracle import exact
 from tests.text_models import make_late_interaction, make_vectors
@@ -32,17 +31,6 @@ QUERIES = ["what is this?", CORPUS[1], "配送状況", "x"]
 DOCUMENTS = [CORPUS[2], "It is a probe. " * 40, "y"]
 PAIRS = [(query, document) for query in range(len(QUERIES)) for document in range(len(DOCUMENTS))]
 QUERY_OF, DOCUMENT_OF = np.array(PAIRS, dtype=np.int32).T
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    @cache
-    def folder(name: str):
-        path = tmp_path_factory.mktemp(name)
-        make_language_model(name, path)
-        return path
-
-    return folder
 
 
 def ids_of(pairs) -> list[list[int]]:

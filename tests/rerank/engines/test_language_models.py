@@ -4,7 +4,6 @@ import json
 import pickle
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ from tests.language_models import (
     MAX_LENGTH,
     PADDED,
     LanguageModel,
-    make_language_model,
     save_language_model,
 )
 from tests.models import CORPUS
@@ -47,17 +45,6 @@ def encode(folder: Path, pairs: list[tuple[str, str]], limits: TokenLimits = AS_
 
 def ids_of(pairs: EncodedPairs) -> list[list[int]]:
     return [pairs.join(np.array([row]))[0].tolist() for row in range(len(pairs))]
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    @cache
-    def folder(name: str) -> Path:
-        path = tmp_path_factory.mktemp(name)
-        make_language_model(name, path)
-        return path
-
-    return folder
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)

@@ -1,6 +1,5 @@
 """Prefixes that pairs of a query share are computed once per batch, and the logits stay those of every pair alone."""
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from rerank.batching.merge import merge
 from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import load_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
-from tests.language_models import LANGUAGE_MODELS, PADDED, make_language_model
+from tests.language_models import LANGUAGE_MODELS, PADDED
 from tests.models import CORPUS
 from tests.rerank.test_oracle import exact, oracle
 
@@ -29,17 +28,6 @@ def pairs_of(folder: Path) -> EncodedPairs:
 
 def plain(folder: Path) -> CrossEncoderEngine:
     return CrossEncoderEngine(exact(folder), shares_prefixes=False)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    @cache
-    def folder(name: str) -> Path:
-        path = tmp_path_factory.mktemp(name)
-        make_language_model(name, path)
-        return path
-
-    return folder
 
 
 @pytest.mark.parametrize("name", SHARED)
