@@ -10,6 +10,9 @@ from typing import Any
 from rerank.config import ScorerConfig
 from rerank.errors import ModelError, UnavailableError
 
+# Files with which sentence-transformers does more than load the model and pass it the tokeniser's output.
+_MORE_THAN_A_MODEL = ("modules.json", "adapter_config.json")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -33,6 +36,10 @@ class ModelFiles:
         if folder.is_dir():
             return folder / name if (folder / name).is_file() else None
         return _from_hub(self.location, self.revision, name)
+
+    def hold_more_than_a_model(self) -> bool:
+        """Return whether there are files with modules of sentence-transformers, or with an adapter."""
+        return any(self.path(name) for name in _MORE_THAN_A_MODEL)
 
     def config_folder(self) -> str:
         """Return the folder of config.json with a slash behind it: empty, or that of the first module."""

@@ -137,6 +137,7 @@ def rank_dataset(
 def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Dataset:
     """Rank prepared blocks on the stage's actors."""
     score_lookup = stage.score_lookup
+    parts = score_lookup.parts if score_lookup else ()
     return dataset.map_batches(
         RerankActor,
         fn_constructor_args=[stage.scorer],
@@ -145,10 +146,10 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
             "on_block": reporter.block if reporter else None,
             "on_progress": reporter.scored if reporter else None,
             "store": score_lookup.store if score_lookup else None,
-            "after_part": score_lookup.parts[-1].name if score_lookup and score_lookup.parts else "",
+            "after_part": parts[-1].name if parts else "",
             "attempts": stage.attempts,
             "preload": False,
-            "expects_pairs": not (score_lookup and score_lookup.parts),  # else all scores may be looked up
+            "expects_pairs": not parts,  # else all scores may be looked up
             "finish_block": stage.finish_block,
             "engine": stage.engine,
             "encoder": stage.encoder,

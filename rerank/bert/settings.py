@@ -6,8 +6,6 @@ from typing import Any
 from rerank.config import ScorerConfig
 from rerank.model_files import ModelFiles
 
-# Files that make sentence-transformers or transformers do more than load the classifier.
-_OTHER_FILES = ("modules.json", "adapter_config.json")
 _SHAPE = (
     "vocab_size",
     "hidden_size",
@@ -80,7 +78,7 @@ def bert_settings(config: ScorerConfig) -> BertSettings | None:
     Raises ModelError if a file is damaged, and UnavailableError if the Hub cannot be reached.
     """
     files = ModelFiles.of(config)
-    if config.trust_remote_code or any(files.path(name) for name in _OTHER_FILES):
+    if config.trust_remote_code or files.hold_more_than_a_model():
         return None
     declared = files.json("config.json")
     if not isinstance(declared, dict) or not declared.keys() <= _KNOWN or not declared.keys() >= _REQUIRED:

@@ -20,9 +20,6 @@ from rerank.engines.library import LibraryModel, load_library, use_safetensors
 from rerank.errors import ModelError
 from rerank.model_files import ModelFiles, load_failure
 
-# Files that make sentence-transformers do more than load the classifier and pass it the tokeniser's output.
-_MODULES, _ADAPTER = "modules.json", "adapter_config.json"
-
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
@@ -116,7 +113,7 @@ def _load_plain(config: ScorerConfig, dtype: torch.dtype) -> tuple[Any, Any] | N
     """
     from transformers import AutoModelForSequenceClassification
 
-    if config.trust_remote_code or any(ModelFiles.of(config).path(name) for name in (_MODULES, _ADAPTER)):
+    if config.trust_remote_code or ModelFiles.of(config).hold_more_than_a_model():
         return None
     settings = load_settings(config)
     if not all(map(is_known, settings.architectures or [""])):

@@ -13,13 +13,16 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.load import Load, asking
+from tests.chaos.load import Load
 from tests.chaos.place import KINDS, Place, running_place
 from tests.jobs.pipeline.test_faults import PAIRS, ROWS, expected
 from tests.jobs.processes import Job
+from tests.serve.churn import clients_asking
 
 _GO_ON = "start again to go on"
 _MOST_STARTS = 5  # of one job, which says by this sentence that it may be started again
+_CLIENTS = 2
+_PAUSE_S = 0.1  # of a client between two requests
 _PAUSES_S = (1.0, 4.0)  # between two kills
 _RECOVERY_S = 240.0
 _JOB_S = 40.0  # at most, without kills
@@ -50,7 +53,7 @@ def wreak(seconds: float, seed: int, folder: Path, say: Callable[[str], None]) -
         http.base_url = place.url
         load = Load(http)
         jobs = Jobs(place, folder, seconds, outcome)
-        with asking(load):
+        with clients_asking(load.ask, clients=_CLIENTS, pause_s=_PAUSE_S):
             running = pool.submit(jobs.run_until, over)
             try:
                 jobs.wait_for_scores(running)

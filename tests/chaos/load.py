@@ -2,11 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event, Lock
-from typing import Any
+from threading import Lock
 
 import httpx
 import pytest
@@ -14,8 +10,6 @@ import pytest
 TEXTS = ["Sockets are end points of a connection.", "dict.copy() returns a shallow copy.", "Threads share memory."]
 BODIES = [{"query": f"copy a dictionary {row}", "documents": TEXTS[: row % 3 + 1] * (row + 1)} for row in range(5)]
 
-_CLIENTS = 2
-_PAUSE_S = 0.1
 _PROXY_BACK_S = 120.0
 _PAUSE_OF_LOST_S = 0.5  # nobody listens while Serve starts another proxy
 
@@ -75,24 +69,3 @@ class Load:
 
 def _scores(answer: httpx.Response) -> dict[int, float]:
     return {place["index"]: place["relevance_score"] for place in answer.json()["results"]}
-
-
-@contextmanager
-def asking(load: Load) -> Iterator[None]:
-    """Clients that ask while the block runs."""
-    over = Event()
-
-    def loop(turn: int) -> None:
-        while not over.is_set():
-            load.ask(turn)
-            turn += 1
-            time.sleep(_PAUSE_S)
-
-    with ThreadPoolExecutor(_CLIENTS) as pool:
-        clients: list[Any] = [pool.submit(loop, first) for first in range(_CLIENTS)]
-        try:
-            yield
-        finally:
-            over.set()
-    for client in clients:
-        client.result()

@@ -90,18 +90,26 @@ class Answers:
 @contextmanager
 def asking(http: httpx.Client, bodies: list[dict[str, Any]], *, clients: int) -> Iterator[Answers]:
     """Clients that ask while the block runs; a wrong answer fails it at its end."""
-    answers, over = Answers(http, bodies), Event()
+    answers = Answers(http, bodies)
+    with clients_asking(answers.ask, clients=clients, pause_s=PAUSE_S):
+        yield answers
+
+
+@contextmanager
+def clients_asking(ask: Callable[[int], object], *, clients: int, pause_s: float) -> Iterator[None]:
+    """Clients that call `ask` with ascending numbers while the block runs; their errors are raised at its end."""
+    over = Event()
 
     def loop(turn: int) -> None:
         while not over.is_set():
-            answers.ask(turn)
+            ask(turn)
             turn += 1
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
 
     with ThreadPoolExecutor(clients) as pool:
         tasks = [pool.submit(loop, first) for first in range(clients)]
         try:
-            yield answers
+            yield
         finally:
             over.set()
     for task in tasks:

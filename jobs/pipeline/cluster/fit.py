@@ -34,6 +34,11 @@ def room(nodes: Sequence[Resources], pool: Pool, tasks: Sequence[Resources]) -> 
     return fitting
 
 
+def sizes_that_fit(nodes: Sequence[Resources], pools: Sequence[Pool], tasks: Sequence[Resources]) -> list[int]:
+    """Return with how many actors each pool can begin beside the tasks, at least one; several pools begin with one."""
+    return [max(1, room(nodes, pools[0], tasks))] if len(pools) == 1 else [1] * len(pools)
+
+
 def has(node: Resources, demand: Resources) -> bool:
     """Return whether the node has all of these resources."""
     return all(node.get(name, 0.0) >= amount for name, amount in demand.items())

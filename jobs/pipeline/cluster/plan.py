@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import floor
 
 from jobs.console import plural
-from jobs.pipeline.cluster.fit import all_fit, has, room
+from jobs.pipeline.cluster.fit import all_fit, has, room, sizes_that_fit
 from jobs.pipeline.cluster.nodes import Nodes, Resources
 from jobs.pipeline.dataset import Pool, words_of
 from jobs.pipeline.stages.pool_settings import ActorRange
@@ -43,7 +43,7 @@ def plan_pools(nodes: Nodes, stages: Sequence[StageConfig], *, prepare: Resource
             raise ConfigError(f"{_complaint(nodes.all, pools, tasks)} (with the nodes that its autoscaler may start)")
     elif not all_fit(nodes.alive, [replace(pool, size=1) for pool in pools], tasks):
         _check_kind_of_node(nodes, stages)
-    sizes = [max(1, room(nodes.alive, pools[0], tasks))] if len(pools) == 1 else [1] * len(pools)
+    sizes = sizes_that_fit(nodes.alive, pools, tasks)
     return [_sized(pool, size, pool.most) for pool, size in zip(pools, sizes, strict=True)]
 
 

@@ -8,7 +8,7 @@ from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.console import plural, say
-from jobs.pipeline.cluster.fit import all_fit, room
+from jobs.pipeline.cluster.fit import all_fit, sizes_that_fit
 from jobs.pipeline.cluster.nodes import Resources, cluster_nodes
 from jobs.pipeline.cluster.plan import plan_pools, preparing
 from jobs.pipeline.dataset import Pool, words_of
@@ -50,7 +50,7 @@ def fit_pools(pools: Sequence[Pool], *, prepare: Resources) -> list[Pool]:
     deadline = monotonic() + _RELEASE_S
     while not all_fit(free := list(available_resources_per_node().values()), pools, tasks):
         if monotonic() > deadline:
-            sizes = [max(1, room(free, pools[0], tasks))] if len(pools) == 1 else [1] * len(pools)
+            sizes = sizes_that_fit(free, pools, tasks)
             fitting = [replace(pool, size=size, max_size=None) for pool, size in zip(pools, sizes, strict=True)]
             say(f"others use the cluster, {_in_words(free)} free: {' and '.join(map(str, fitting))} for this job")
             return fitting

@@ -155,5 +155,6 @@ class PackedForward:
 
     def _shared_rows(self, pairs: EncodedPairs, batch: npt.NDArray[np.integer]) -> SharedRows | None:
         """Return the rows of a batch in which pairs share prefixes; None if each pair is a row."""
-        prefixes = self.prefixes(pairs.take(batch))
-        return None if prefixes is None else SharedRows.of(pairs.lengths[batch], prefixes)
+        if not self._shares_prefixes:
+            return None
+        return SharedRows.of(pairs.lengths[batch], Prefixes.of(pairs.take(batch), padding=self._body.padding))
