@@ -133,7 +133,8 @@ class Job:
     def stored_by_model(self) -> dict[str, int]:
         """Return how many pairs are in the score store, by the fingerprint of the model."""
         scores = self.output / "_scores"
-        stores = open_stores(str(scores)) if scores.exists() else []
+        # The folder is there a moment before the first store in it.
+        stores = open_stores(str(scores)) if any(scores.glob("model=*")) else []
         return {store.fingerprint: content(store).pairs for store in stores}
 
     def ranked(self) -> pa.Table:
