@@ -7,11 +7,11 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from rerank.engines.device.int8 import why_no_int8
 from rerank.errors import ConfigError
 
 INT8 = "int8"
 FLOATS = "float32, bfloat16, float16"
-_NO_KERNELS = "because it has neither AVX-512 VNNI nor AMX"
 
 # Tokens per forward, padding included. CPU: measured on two cores of Zen 5 with MiniLM's shape, 3 % (float32) and 5 %
 # (bf16) faster than 2,048, where 16,384 are 10 % slower in float32. GPU: enough to fill the chip.
@@ -49,11 +49,11 @@ def pick_precision(name: str, device: torch.device) -> str:
         return str(pick_dtype(name, device)).removeprefix("torch.")
     if device.type != "cpu":
         raise ConfigError(f"dtype: {name} runs on a CPU only, got the device {device}; accepted are auto, {FLOATS}")
-    has_kernels, between = has_int8(), "bfloat16" if _cpu_has_bf16() else "float32"
+    reason, between = why_no_int8(), "bfloat16" if _cpu_has_bf16() else "float32"
     if name == INT8:
-        return f"{INT8}-{between}" if has_kernels else _without_int8(between)
-    if not has_kernels:
-        raise ConfigError(f"dtype: this processor has no {name}, {_NO_KERNELS}; accepted are auto, int8, {FLOATS}")
+        return _without_int8(between, reason) if reason else f"{INT8}-{between}"
+    if reason:
+        raise ConfigError(f"dtype: there is no {name} here, {reason}; accepted are auto, int8, {FLOATS}")
     return name
 
 
@@ -87,15 +87,9 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 @cache  # so that it is said once
-def _without_int8(between: str) -> str:
-    _log.warning("dtype: int8 becomes %s on this processor, %s", between, _NO_KERNELS)
+def _without_int8(between: str, reason: str) -> str:
+    _log.warning("dtype: int8 becomes %s here, %s", between, reason)
     return between
-
-
-def has_int8() -> bool:
-    """Return whether this processor has fast products in int8."""
-    # Without these instructions products in int8 are slower, and may overflow.
-    return bool(torch.cpu._is_amx_tile_supported()) or bool(torch.cpu._is_vnni_supported())
 
 
 def _cpu_has_bf16() -> bool:

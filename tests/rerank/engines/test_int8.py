@@ -10,6 +10,7 @@ from scipy.stats import kendalltau
 
 from rerank.config import ScorerConfig
 from rerank.engines.device import choices
+from rerank.engines.device import int8 as device_int8
 from rerank.engines.device.choices import pick_dtype, pick_precision
 from rerank.errors import ConfigError
 from rerank.reranker import Reranker
@@ -104,7 +105,7 @@ def test_on_other_devices_int8_is_refused():
 
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
-    monkeypatch.setattr(choices, "has_int8", lambda: True)
+    monkeypatch.setattr(choices, "why_no_int8", lambda: None)
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: has_bf16)
     between = "bfloat16" if has_bf16 else "float32"
     assert pick_precision("int8", CPU) == f"int8-{between}"
@@ -113,16 +114,19 @@ def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
     assert pick_precision("auto", CPU) == between
 
 
-def test_a_processor_without_kernels_says_once_what_it_takes_instead(monkeypatch, caplog):
-    monkeypatch.setattr(choices, "has_int8", lambda: False)
+@pytest.mark.parametrize(
+    ("has_vnni", "reason"),
+    [(False, "this processor has no AVX-512 VNNI"), (True, "rerank was installed without a C compiler")],
+)
+def test_without_the_kernel_the_log_says_once_what_computes_instead(monkeypatch, caplog, has_vnni, reason):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
+    monkeypatch.setattr(device_int8, "_library", lambda: None)
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: False)
     choices._without_int8.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert [pick_precision("int8", CPU) for _ in range(3)] == ["float32"] * 3
-    assert [record.message for record in caplog.records] == [
-        "dtype: int8 becomes float32 on this processor, because it has neither AVX-512 VNNI nor AMX"
-    ]
-    with pytest.raises(ConfigError, match="this processor has no int8-float32, because it has neither"):
+    assert [record.message for record in caplog.records] == [f"dtype: int8 becomes float32 here, because {reason}"]
+    with pytest.raises(ConfigError, match=f"there is no int8-float32 here, because {reason}; accepted are auto"):
         pick_precision("int8-float32", CPU)
 
 
