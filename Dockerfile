@@ -21,7 +21,12 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; print("boto3", *tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
     > requirements.txt
 
+# The compiler is for the kernel of int8; without one the wheel would be built without it.
 FROM builder AS project
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 COPY README.md LICENSE ./
 COPY rerank rerank
 COPY jobs jobs

@@ -61,11 +61,16 @@ def test_the_linter_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_wheel_that_it_builds_has_the_model_and_the_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_the_wheel_that_it_builds_has_the_model_the_settings_and_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_compiler: bool
+) -> None:
+    if not has_compiler:
+        monkeypatch.setenv("CC", shutil.which("false") or "")
     for name in PROJECT:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(source, tmp_path / name)
     assert "RUN pip wheel --no-deps --wheel-dir /wheels ." in LINES
@@ -75,6 +80,8 @@ def test_the_wheel_that_it_builds_has_the_model_and_the_settings(tmp_path: Path)
     names = set(zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]).namelist())
     assert {"rerank/models/docs-mini/model.safetensors", "serve/container.yaml", "jobs/cli.py"} <= names
     assert not any(name.startswith("tests/") for name in names)
+    kernels = [name for name in names if re.fullmatch(r"rerank/engines/device/_int8\..*(so|pyd)", name)]
+    assert len(kernels) == (has_compiler and shutil.which("cc") is not None)
 
 
 def test_its_requirements_are_those_of_the_project_and_boto3(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import ctypes
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 
@@ -33,8 +32,10 @@ def why_no_int8() -> str | None:
     """Return why there is no int8 here, as the end of a sentence; None if there is."""
     if not torch.cpu._is_vnni_supported():
         return "because this processor has no AVX-512 VNNI"
-    if _library() is None:
-        return "because rerank was installed without a C compiler"
+    try:
+        _library()
+    except OSError as problem:
+        return f"because {problem}"
     return None
 
 
@@ -58,27 +59,23 @@ def layer_of(
 
 def compute_layer(layer: Layer, states: torch.Tensor) -> torch.Tensor:
     """Return results [..., out] for states [..., width], in their precision. Raises MemoryError if memory runs out."""
-    library, states = _library(), states.contiguous()
-    assert library is not None
+    states = states.contiguous()
     results = states.new_empty(*states.shape[:-1], layer.out)
-    count, threads = states.numel() // states.shape[-1], torch.get_num_threads()
-    if not library.rerank_int8_linear(layer, states.data_ptr(), count, results.data_ptr(), threads, _has_amx()):
-        raise MemoryError(f"no memory for the strips of {threads} threads")
+    count, threads = states.numel() // layer.width, torch.get_num_threads()
+    if not _library().rerank_int8_linear(layer, states.data_ptr(), count, results.data_ptr(), threads, _has_amx()):
+        raise MemoryError(f"a layer in int8 got no memory for the rows of {threads} threads")
     return results
 
 
 @cache
-def _library() -> Any | None:
-    """Return the compiled library; None if there is none. torch has loaded OpenMP before, which it uses."""
+def _library() -> ctypes.CDLL:
+    """Return the compiled library, which uses the OpenMP library that torch has loaded. Raises OSError if it cannot."""
     spec = find_spec(_LIBRARY)
     if spec is None or spec.origin is None:
-        return None
+        raise OSError("rerank was installed without a C compiler")
     library = ctypes.CDLL(spec.origin)
     address, number = ctypes.c_void_p, ctypes.c_int32
-    try:
-        library.rerank_int8_linear.argtypes = (ctypes.POINTER(Layer), address, ctypes.c_int64, address, number, number)
-    except AttributeError:  # compiled for another kind of processor
-        return None
+    library.rerank_int8_linear.argtypes = (ctypes.POINTER(Layer), address, ctypes.c_int64, address, number, number)
     return library
 
 

@@ -120,7 +120,8 @@ def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
 )
 def test_without_the_kernel_the_log_says_once_what_computes_instead(monkeypatch, caplog, has_vnni, reason):
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
-    monkeypatch.setattr(device_int8, "_library", lambda: None)
+    monkeypatch.setattr(device_int8, "_LIBRARY", "rerank.engines.device.not_compiled")
+    device_int8._library.cache_clear()
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: False)
     choices._without_int8.cache_clear()
     with caplog.at_level(logging.WARNING):
