@@ -21,7 +21,7 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; print("boto3", *tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
     > requirements.txt
 
-# The compiler is for the kernel of int8; without one the wheel would be built without it.
+# The compiler is for the kernels; without one the wheel would be built without them.
 FROM builder AS project
 # hadolint ignore=DL3008
 RUN apt-get update \

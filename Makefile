@@ -48,7 +48,7 @@ audit: ## known vulnerabilities of the versions in constraints.txt; needs an ind
 
 setup: $(VENV)/.installed ## the virtual environment alone
 
-$(VENV)/.installed: pyproject.toml constraints.txt rerank/engines/device/_int8.c
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard rerank/engines/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"rerank needs Python 3.11 or newer, {v.major}.{v.minor} is $(PYTHON): try make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) (once; a few minutes, most of it torch and ray)"
 	@$(PYTHON) -m venv $(VENV)
@@ -56,4 +56,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt rerank/engines/device/_int8.c
 	@touch $@
 
 clean: ## remove what make made
-	rm -rf $(VENV) demo site build dist *.egg-info rerank/engines/device/*.so .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info rerank/engines/kernels/*.so .mypy_cache .ruff_cache .hypothesis

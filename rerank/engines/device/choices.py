@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from rerank.engines.device.int8 import why_no_int8
+from rerank.engines.kernels.library import why_no_kernels
 from rerank.errors import ConfigError
 
 INT8 = "int8"
@@ -49,7 +49,7 @@ def pick_precision(name: str, device: torch.device) -> str:
         return str(pick_dtype(name, device)).removeprefix("torch.")
     if device.type != "cpu":
         raise ConfigError(f"dtype: {name} runs on a CPU only, got the device {device}; accepted are auto, {FLOATS}")
-    reason, between = why_no_int8(), "bfloat16" if _cpu_has_bf16() else "float32"
+    reason, between = why_no_kernels(), "bfloat16" if _cpu_has_bf16() else "float32"
     if name == INT8:
         return _without_int8(between, reason) if reason else f"{INT8}-{between}"
     if reason:

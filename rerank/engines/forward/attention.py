@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from inspect import signature
 from typing import Any, cast
 
@@ -12,11 +12,12 @@ import torch
 from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, PairBias, Tiles, Window
+from rerank.engines.kernels.attention import PackedRows, has_attention
 
 PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Packing:
     """The positions of the rows of a packed sequence; no row is empty.
 
@@ -57,6 +58,11 @@ class Packing:
         counts = self.lengths if self.attended is None else self.attended
         places, offsets = spans(offsets_of(self.lengths)[:-1], counts), offsets_of(counts)
         return to_device(places, self.starts.device), to_device(offsets.astype(np.int32), self.starts.device)
+
+    @cached_property
+    def rows(self) -> PackedRows:
+        """Return the rows for the kernel in C."""
+        return PackedRows(self.lengths, self.attended, self.prefix_of)
 
     def tiles(self, heads: int, key_heads: int) -> Tiles:
         """Return the layout of the tokens for the CPU kernel, which is cached because it is the same for all layers."""
@@ -106,14 +112,18 @@ def attend(
 
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
     tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores,
-    `bias` adds to them by position, and `pair_bias` by query and key. Uses `Tiles` on a CPU, otherwise CUDA's kernel,
-    which needs half precision and can do none of these three.
+    `bias` adds to them by position, and `pair_bias` by query and key. Uses our kernel or `Tiles` on a CPU, otherwise
+    CUDA's kernel, which needs half precision. The kernels can do none of these three.
     """
+    changes_scores = softcap is not None or bias is not None or pair_bias is not None
     if not query.is_cuda:
+        if not changes_scores and has_attention(query.dtype):
+            scale = query.shape[-1] ** -0.5 if scale is None else scale
+            return packing.rows.attend(query, key, value, scale=scale, window=window, first=first)
         tiles = packing.tiles(query.shape[1], key.shape[1])
         biases: dict[str, Any] = {"bias": bias, "pair_bias": pair_bias}
         return tiles.attend(query, key, value, scale=scale, window=window, first=first, softcap=softcap, **biases)
-    if softcap is not None or bias is not None or pair_bias is not None or packing.prefix_of is not None:
+    if changes_scores or packing.prefix_of is not None:
         raise ValueError("torch's kernel for packed rows on CUDA cannot change the scores of attention, or share rows")
     return attend_by_kernel(query, key, value, packing=packing, scale=scale, window=window, first=first)
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from rerank.engines.device.int8 import BLOCK, QUAD, compute_layer, layer_of
 from rerank.engines.forward.first_token import FirstTokenLayer
 from rerank.engines.forward.onednn_linear import replace_layers
+from rerank.engines.kernels.linear import BLOCK, QUAD, compute_layer, layer_of
 
 _LEAST = 1e-8  # smallest range of weights that are all zero
 

@@ -1,4 +1,4 @@
-"""Attention over a packed sequence on a CPU, with one matrix per row and head.
+"""Attention over a packed sequence on a CPU where our kernel cannot compute it, with one matrix per row and head.
 
 In bf16 this is two matrix products with powers of two between them, for a few heads at a time, so that the scores stay
 in a core's cache; the second product also computes the sums of the softmax. Measured on one core of an AMD EPYC (Zen 5)

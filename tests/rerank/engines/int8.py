@@ -2,6 +2,6 @@
 
 import pytest
 
-from rerank.engines.device.int8 import why_no_int8
+from rerank.engines.kernels.library import why_no_kernels
 
-needs_int8 = pytest.mark.skipif(why_no_int8() is not None, reason=f"no int8, {why_no_int8()}")
+needs_int8 = pytest.mark.skipif(why_no_kernels() is not None, reason=f"no int8, {why_no_kernels()}")

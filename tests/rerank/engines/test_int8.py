@@ -10,8 +10,8 @@ from scipy.stats import kendalltau
 
 from rerank.config import ScorerConfig
 from rerank.engines.device import choices
-from rerank.engines.device import int8 as device_int8
 from rerank.engines.device.choices import pick_dtype, pick_precision
+from rerank.engines.kernels import library
 from rerank.errors import ConfigError
 from rerank.reranker import Reranker
 from tests.jobs.runs import CRANFIELD
@@ -105,7 +105,7 @@ def test_on_other_devices_int8_is_refused():
 
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
-    monkeypatch.setattr(choices, "why_no_int8", lambda: None)
+    monkeypatch.setattr(choices, "why_no_kernels", lambda: None)
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: has_bf16)
     between = "bfloat16" if has_bf16 else "float32"
     assert pick_precision("int8", CPU) == f"int8-{between}"
@@ -120,8 +120,8 @@ def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
 )
 def test_without_the_kernel_the_log_says_once_what_computes_instead(monkeypatch, caplog, has_vnni, reason):
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
-    monkeypatch.setattr(device_int8, "_LIBRARY", "rerank.engines.device.not_compiled")
-    device_int8._library.cache_clear()
+    monkeypatch.setattr(library, "_LIBRARY", "rerank.engines.kernels.not_compiled")
+    library.library.cache_clear()
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: False)
     choices._without_int8.cache_clear()
     with caplog.at_level(logging.WARNING):

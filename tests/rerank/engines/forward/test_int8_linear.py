@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from rerank.engines.device import int8
 from rerank.engines.forward.int8_linear import Int8Linear, block_layers, quantise_layers
 from tests.rerank.engines.int8 import needs_int8
 
@@ -80,7 +79,7 @@ def test_every_instruction_set_thread_and_shape_gives_the_same(monkeypatch, thre
     plain = Int8Linear(copy.deepcopy(layer).float())(states.float()).double()
     expected = {"none": plain, "gelu": gelu(plain), "gelu_tanh": gelu(plain, approximate="tanh")}[then]
     torch.testing.assert_close(got.double(), expected, atol=1e-4, rtol=2**-8 if dtype == torch.bfloat16 else 1e-5)
-    monkeypatch.setattr(int8, "_has_amx", lambda: False)
+    monkeypatch.setattr("rerank.engines.kernels.linear.has_amx", lambda: False)
     threads(3)
     assert torch.equal(Int8Linear(layer, then=then)(states), got)
 

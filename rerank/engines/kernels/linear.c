@@ -1,29 +1,17 @@
-/* Linear layers in int8, on x86 processors with AVX-512 VNNI, and faster with AMX. `int8.py` calls this.
+/* Linear layers in int8, on x86 processors with AVX-512 VNNI, and faster with AMX. `linear.py` calls this.
 
    A strip of rows is quantised into a buffer that fits a core's cache. Groups of its rows are multiplied with blocks of
    columns, and the products are scaled back and written, with bias and GELU, while they are in the cache. So a state is
    read once and a result written once. A row is computed in the same way whatever other rows there are. */
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-
-#define VNNI_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
-#define WITH_VNNI __attribute__((target(VNNI_TARGET)))
-#define WITH_AMX __attribute__((target(VNNI_TARGET ",amx-tile,amx-int8")))
-#define INLINE __attribute__((always_inline)) static inline
+#include "numbers.h"
 
 enum {
-    LANES = 16, /* numbers of 32 bits in a vector */
     VECTORS = 4,
     BLOCK = VECTORS * LANES, /* columns that are multiplied together */
     QUAD = 4,                /* bytes of a row that one instruction multiplies and adds up */
-    TILE = 16,               /* rows of a tile of AMX, each of 64 bytes */
-    TILE_BYTES = 64,
-    VNNI_ROWS = 6, /* rows whose sums for a block fit the registers */
+    VNNI_ROWS = 6,           /* rows whose sums for a block fit the registers */
     AMX_ROWS = 2 * TILE,
     STRIP = 96, /* rows that are quantised together, a multiple of both */
 };
@@ -46,10 +34,6 @@ typedef struct {
 typedef struct {
     float scale, lowest;
 } Row;
-
-INLINE WITH_VNNI __mmask16 mask_of(int64_t left) {
-    return left >= LANES ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
-}
 
 INLINE WITH_VNNI __m512 load(const void *numbers, int64_t at, __mmask16 mask, int dtype) {
     if (dtype == FLOAT32) return _mm512_maskz_loadu_ps(mask, (const float *)numbers + at);
@@ -122,7 +106,7 @@ INLINE WITH_VNNI void gelu(__m512 x[VECTORS], int kind) {
         x[vector] = _mm512_mul_ps(x[vector], _mm512_fmadd_ps(bounded[vector], sums[vector], half));
 }
 
-INLINE WITH_VNNI void multiply_vnni(const uint8_t *bytes, const int8_t *weight, int64_t depth,
+WITH_VNNI static void multiply_vnni(const uint8_t *bytes, const int8_t *weight, int64_t depth,
                                     int32_t products[][BLOCK]) {
     __m512i sums[VNNI_ROWS][VECTORS] = {0};
     for (int64_t at = 0; at < depth; at += QUAD, weight += BLOCK * QUAD) {
@@ -148,7 +132,7 @@ INLINE WITH_VNNI void multiply_vnni(const uint8_t *bytes, const int8_t *weight, 
 }
 
 /* Tiles 0 to 3 hold the sums, 4 and 5 rows, 6 and 7 columns. */
-INLINE WITH_AMX void multiply_amx(const uint8_t *bytes, const int8_t *weight, int64_t depth,
+WITH_AMX static void multiply_amx(const uint8_t *bytes, const int8_t *weight, int64_t depth,
                                   int32_t products[][BLOCK]) {
     for (int64_t column = 0; column < BLOCK; column += 2 * TILE) {
         _tile_zero(0);
@@ -175,7 +159,7 @@ INLINE WITH_AMX void multiply_amx(const uint8_t *bytes, const int8_t *weight, in
 
 /* Scale the products of a row with a block of columns, which begins at `first`, back, and write them. */
 INLINE WITH_VNNI void finish(const Layer *layer, Row row, const int32_t *products, int64_t first, void *results,
-                             int64_t start, int dtype) {
+                             int64_t start) {
     __m512 lowest = _mm512_set1_ps(row.lowest), scale = _mm512_set1_ps(row.scale), values[VECTORS];
 #pragma GCC unroll 4
     for (int vector = 0; vector < VECTORS; vector++) {
@@ -191,53 +175,37 @@ INLINE WITH_VNNI void finish(const Layer *layer, Row row, const int32_t *product
 #pragma GCC unroll 4
     for (int vector = 0; vector < VECTORS; vector++) {
         int64_t column = first + vector * LANES;
-        store(results, start + column, mask_of(layer->out - column), values[vector], dtype);
+        store(results, start + column, mask_of(layer->out - column), values[vector], layer->dtype);
     }
 }
 
-/* Define a function that computes a strip: `count` rows from `first` on. `bytes` has room for STRIP rows of `depth`. */
-#define DEFINE_STRIP(name, target, multiply, group_rows, dtype)                                                  \
-    target static void name(const Layer *layer, const void *states, int64_t first, int64_t count, int64_t depth, \
-                            uint8_t *bytes, void *results) {                                                     \
-        Row rows[STRIP];                                                                                         \
-        for (int64_t row = 0; row < count; row++)                                                                \
-            rows[row] = quantise(states, (first + row) * layer->in, layer->in, bytes + row * depth, dtype);      \
-        for (int64_t block = 0; block < layer->out; block += BLOCK)                                              \
-            for (int64_t group = 0; group < count; group += group_rows) {                                        \
-                int32_t products[group_rows][BLOCK];                                                             \
-                multiply(bytes + group * depth, layer->weight + block * depth, depth, products);                 \
-                for (int64_t row = 0; row < group_rows && group + row < count; row++) {                          \
-                    int64_t start = (first + group + row) * layer->out;                                          \
-                    finish(layer, rows[group + row], products[row], block, results, start, dtype);               \
-                }                                                                                                \
-            }                                                                                                    \
-    }
+typedef void (*Multiply)(const uint8_t *, const int8_t *, int64_t, int32_t[][BLOCK]);
 
-DEFINE_STRIP(vnni_float32, WITH_VNNI, multiply_vnni, VNNI_ROWS, FLOAT32)
-DEFINE_STRIP(vnni_bfloat16, WITH_VNNI, multiply_vnni, VNNI_ROWS, BFLOAT16)
-DEFINE_STRIP(amx_float32, WITH_AMX, multiply_amx, AMX_ROWS, FLOAT32)
-DEFINE_STRIP(amx_bfloat16, WITH_AMX, multiply_amx, AMX_ROWS, BFLOAT16)
-
-/* Make all tiles of this thread as large as they can be. */
-WITH_AMX static void start_tiles(void) {
-    static const struct {
-        uint8_t palette, start, unused[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } sizes = {.palette = 1, .bytes = {[0 ... 7] = TILE_BYTES}, .rows = {[0 ... 7] = TILE}};
-    _tile_loadconfig(&sizes);
+/* Compute a strip: `count` rows from `first` on. `bytes` has room for STRIP rows of `depth`. */
+WITH_VNNI static void compute(const Layer *layer, const void *states, int64_t first, int64_t count, int64_t depth,
+                              uint8_t *bytes, void *results, Multiply multiply, int64_t group_rows) {
+    Row rows[STRIP];
+    for (int64_t row = 0; row < count; row++)
+        rows[row] = quantise(states, (first + row) * layer->in, layer->in, bytes + row * depth, layer->dtype);
+    for (int64_t block = 0; block < layer->out; block += BLOCK)
+        for (int64_t group = 0; group < count; group += group_rows) {
+            int32_t products[AMX_ROWS][BLOCK];
+            multiply(bytes + group * depth, layer->weight + block * depth, depth, products);
+            for (int64_t row = 0; row < group_rows && group + row < count; row++)
+                finish(layer, rows[group + row], products[row], block, results, (first + group + row) * layer->out);
+        }
 }
 
-WITH_AMX static void end_tiles(void) { _tile_release(); }
+WITH_AMX static void start(void) { start_tiles(); }
 
-typedef void (*Strip)(const Layer *, const void *, int64_t, int64_t, int64_t, uint8_t *, void *);
+WITH_AMX static void end(void) { _tile_release(); }
 
 /* Write the results [count][out] for states [count][in], in so many threads. Return whether there was memory enough.
    With `amx`, the process must have asked the system for its registers. */
 int rerank_int8_linear(const Layer *layer, const void *states, int64_t count, void *results, int32_t threads,
                        int32_t amx) {
-    static const Strip functions[2][2] = {{vnni_float32, vnni_bfloat16}, {amx_float32, amx_bfloat16}};
-    Strip compute = functions[amx][layer->dtype];
+    Multiply multiply = amx ? multiply_amx : multiply_vnni;
+    int64_t group_rows = amx ? AMX_ROWS : VNNI_ROWS;
     int64_t depth = (layer->in + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES, strips = (count + STRIP - 1) / STRIP;
     if (threads > strips) threads = (int32_t)strips;
     if (!threads) return 1;
@@ -248,12 +216,12 @@ int rerank_int8_linear(const Layer *layer, const void *states, int64_t count, vo
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int32_t thread = 0; thread < threads; thread++) {
         uint8_t *bytes = buffers + size * (size_t)thread;
-        if (amx) start_tiles();
+        if (amx) start();
         for (int64_t strip = strips * thread / threads; strip < strips * (thread + 1) / threads; strip++) {
             int64_t first = strip * STRIP, left = count - first < STRIP ? count - first : STRIP;
-            compute(layer, states, first, left, depth, bytes, results);
+            compute(layer, states, first, left, depth, bytes, results, multiply, group_rows);
         }
-        if (amx) end_tiles();
+        if (amx) end();
     }
     free(buffers);
     return 1;

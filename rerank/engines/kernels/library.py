@@ -1,0 +1,41 @@
+"""The compiled kernels: whether they are there, and which instructions they may use."""
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+
+_LIBRARY = "rerank.engines.kernels._kernels"
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Return the compiled kernels, which use the OpenMP library that torch has loaded. Raises OSError if it cannot."""
+    spec = find_spec(_LIBRARY)
+    if spec is None or spec.origin is None:
+        raise OSError("rerank was installed without a C compiler")
+    return ctypes.CDLL(spec.origin)
+
+
+def why_no_kernels() -> str | None:
+    """Return why the kernels cannot be used here, as the end of a sentence; None if they can."""
+    if not torch.cpu._is_vnni_supported():
+        return "because this processor has no AVX-512 VNNI"
+    try:
+        library()
+    except OSError as problem:
+        return f"because {problem}"
+    return None
+
+
+@cache
+def has_amx() -> bool:
+    """Return whether this process may use AMX, and ask the system for it."""
+    return bool(torch.cpu._is_amx_tile_supported()) and bool(torch.cpu._init_amx())
+
+
+def check_memory(was_enough: int) -> None:
+    """Raise MemoryError if a kernel returned that it got no memory."""
+    if not was_enough:
+        raise MemoryError(f"a kernel got no memory for {torch.get_num_threads()} threads")

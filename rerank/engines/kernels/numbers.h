@@ -1,0 +1,34 @@
+/* What the kernels share: instruction sets, vectors of numbers, and tiles. */
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VNNI_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+#define BF16_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"
+#define WITH_VNNI __attribute__((target(VNNI_TARGET)))
+#define WITH_BF16 __attribute__((target(BF16_TARGET)))
+#define WITH_AMX __attribute__((target(VNNI_TARGET ",avx512bf16,amx-tile,amx-int8,amx-bf16")))
+#define WITH_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define INLINE __attribute__((always_inline)) static inline
+
+enum {
+    LANES = 16,      /* numbers of 32 bits in a vector */
+    TILE = 16,       /* rows of a tile of AMX */
+    TILE_BYTES = 64, /* of a row of a tile */
+};
+
+INLINE WITH_AVX512 __mmask16 mask_of(int64_t left) {
+    return left >= LANES ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+}
+
+/* Make all tiles of this thread as large as they can be. */
+INLINE WITH_AMX void start_tiles(void) {
+    static const struct {
+        uint8_t palette, start, unused[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } sizes = {.palette = 1, .bytes = {[0 ... 7] = TILE_BYTES}, .rows = {[0 ... 7] = TILE}};
+    _tile_loadconfig(&sizes);
+}
