@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+KERNELS := $(wildcard rerank/engines/kernels/*.[ch])
 # Processes that run the tests; each starts a Ray of its own, and wants a core and about 4 GB of memory.
 WORKERS ?= 2
 # What `make image` builds: cpu or gpu, with this program, as IMAGE-cpu or IMAGE-gpu.
@@ -31,6 +32,7 @@ gpu-wheels: $(VENV)/.installed ## what a bare GPU machine (Linux, x86-64, Python
 check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(KERNELS)
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed ## the documentation as pages in site/; a broken link or name fails
@@ -48,7 +50,7 @@ audit: ## known vulnerabilities of the versions in constraints.txt; needs an ind
 
 setup: $(VENV)/.installed ## the virtual environment alone
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard rerank/engines/kernels/*.[ch])
+$(VENV)/.installed: pyproject.toml constraints.txt $(KERNELS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"rerank needs Python 3.11 or newer, {v.major}.{v.minor} is $(PYTHON): try make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) (once; a few minutes, most of it torch and ray)"
 	@$(PYTHON) -m venv $(VENV)

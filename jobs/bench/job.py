@@ -33,6 +33,9 @@ def job(
     model: Model = BUNDLED,
     max_length: MaxLength = None,
     actors: Annotated[int | None, typer.Option(min=1, help="Number of actors.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of an actor and of the bare scorer, all cores if left out.")
+    ] = None,
     pairs: Pairs = 10_000,
     rounds: Rounds = 2,
     output: Output = None,
@@ -44,7 +47,8 @@ def job(
     is the same in both.
     """
     with exit_codes(), TemporaryDirectory() as folder:
-        config = parse_config(ScorerConfig, {"model": model, "max_length": max_length}, source="flags")
+        flags = {"model": model, "max_length": max_length, "threads": threads}
+        config = parse_config(ScorerConfig, flags, source="flags")
         results = measure(Path(folder), head_of(candidates, pairs), config, actors=actors, rounds=rounds)
         bare = results[0]["pairs_per_second"]
         for row in results:

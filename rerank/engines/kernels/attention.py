@@ -1,7 +1,9 @@
 """Attention over a packed sequence in bfloat16: `attention.c`."""
 
 import ctypes
+import logging
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from rerank.engines.kernels.library import check_memory, has_amx, library, why_n
 _ARRAYS = ("query", "key", "value", "output", "starts", "attended", "prefixes")
 _NUMBERS = ("rows", "heads", "key_heads", "width")
 _STRIDES = ("query_token", "query_head", "key_token", "key_head", "value_token", "value_head")
+
+_log = logging.getLogger(__name__)
 
 
 class _Attention(ctypes.Structure):
@@ -26,9 +30,14 @@ class _Attention(ctypes.Structure):
     )
 
 
+@cache  # so that a missing kernel is said once
 def has_attention(dtype: torch.dtype) -> bool:
-    """Return whether the kernel computes attention in this precision here."""
-    return dtype == torch.bfloat16 and bool(torch.cpu._is_avx512_bf16_supported()) and why_no_kernels() is None
+    """Return whether the kernel computes attention in this precision; log a warning if nothing but it is missing."""
+    if dtype != torch.bfloat16 or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    if reason := why_no_kernels():
+        _log.warning("attention in bfloat16 is slower than it could be, %s", reason)
+    return reason is None
 
 
 class PackedRows:

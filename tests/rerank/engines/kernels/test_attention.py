@@ -86,6 +86,17 @@ def test_without_it_tiles_give_the_same(monkeypatch):
     torch.testing.assert_close(tiles, got, atol=0.04, rtol=2**-6)
 
 
+def test_the_log_says_once_that_it_is_missing(monkeypatch, caplog):
+    monkeypatch.setattr(attention, "why_no_kernels", lambda: "because rerank was installed without a C compiler")
+    has_attention.cache_clear()
+    try:
+        assert not any(has_attention(dtype) for dtype in (torch.bfloat16, torch.float32, torch.bfloat16))
+    finally:
+        has_attention.cache_clear()
+    (record,) = caplog.records
+    assert record.message.endswith("slower than it could be, because rerank was installed without a C compiler")
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_first_tokens_see_all_of_their_rows(shape):
     _, key, value = states(shape)
