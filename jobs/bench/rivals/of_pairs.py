@@ -24,8 +24,8 @@ from rerank.config import ScorerConfig
 from rerank.engines import Engine, Kind, kind_of, load_encoder
 from rerank.engines.cross_encoder import CrossEncoderEngine
 from rerank.engines.device.choices import pick_device, pick_dtype
-from rerank.engines.forward.onednn_linear import OneDnnLinear, can_reorder_weights
 from rerank.engines.language_model import is_plain_decoder
+from rerank.engines.layers.onednn_linear import OneDnnLinear, can_reorder_weights
 
 _SIDE, _PRODUCTS = 2048, 8
 _DEFAULT_BATCH = 32

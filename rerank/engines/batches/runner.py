@@ -24,8 +24,10 @@ from rerank.engines.device.choices import (
 from rerank.engines.device.cores import available_cores
 from rerank.engines.device.failures import check_device, free_memory, is_out_of_memory
 from rerank.engines.device.thread_lanes import ThreadLanes
-from rerank.engines.forward.int8_linear import quantise_layers
-from rerank.engines.forward.onednn_linear import bound_kernels, can_reorder_weights, reorder_weights
+from rerank.engines.kernels.library import has_bf16_kernels
+from rerank.engines.layers.int8_linear import quantise_layers
+from rerank.engines.layers.normed_output import fuse_outputs
+from rerank.engines.layers.onednn_linear import bound_kernels, can_reorder_weights, reorder_weights
 from rerank.errors import ConfigError
 
 Rows = npt.NDArray[np.intp]
@@ -76,6 +78,8 @@ class BatchRunner:
             quantise_layers(model)
         if is_known and can_reorder_weights(self.device, self.dtype):
             reorder_weights(model)
+        if is_known and self.device.type == "cpu" and has_bf16_kernels(self.dtype):
+            fuse_outputs(model)
 
     def describe(self) -> dict[str, str]:
         """Return device, dtype and torch's version, for the description of an engine."""

@@ -12,7 +12,8 @@ import torch
 from rerank.arrays import Offsets, offsets_of, spans
 from rerank.engines.device.choices import to_device
 from rerank.engines.forward.tiled_attention import EVERYTHING, Bias, PairBias, Tiles, Window
-from rerank.engines.kernels.attention import PackedRows, has_attention
+from rerank.engines.kernels.attention import PackedRows
+from rerank.engines.kernels.library import has_bf16_kernels
 
 PACKED = "packed"  # the name under which transformers knows `packed_attention`
 
@@ -117,7 +118,7 @@ def attend(
     """
     changes_scores = softcap is not None or bias is not None or pair_bias is not None
     if not query.is_cuda:
-        if not changes_scores and has_attention(query.dtype):
+        if not changes_scores and has_bf16_kernels(query.dtype):
             scale = query.shape[-1] ** -0.5 if scale is None else scale
             return packing.rows.attend(query, key, value, scale=scale, window=window, first=first)
         tiles = packing.tiles(query.shape[1], key.shape[1])

@@ -105,7 +105,7 @@ class _Layer(nn.Module):
         super().__init__()
         self.attention = _Attention(config)
         self.intermediate = _Intermediate(config)
-        self.output = _Output(config.intermediate_size, config)
+        self.output = ProjectedSum(config.intermediate_size, config)
 
     def forward(self, states: torch.Tensor, *, packing: Packing) -> torch.Tensor:
         return self.feed_forward_chunk(self.attention(states, packing=packing))
@@ -119,7 +119,7 @@ class _Attention(nn.Module):
     def __init__(self, config: BertSettings) -> None:
         super().__init__()
         self.self = _SelfAttention(config)
-        self.output = _Output(config.hidden_size, config)
+        self.output = ProjectedSum(config.hidden_size, config)
 
     def forward(self, states: torch.Tensor, *, packing: Packing) -> torch.Tensor:
         output: torch.Tensor = self.output(self.self(states, packing=packing), states)
@@ -158,7 +158,7 @@ class _Intermediate(nn.Module):
         return output
 
 
-class _Output(nn.Module):
+class ProjectedSum(nn.Module):
     """The projection behind an attention or a feed-forward network, added to what went in."""
 
     def __init__(self, width: int, config: BertSettings) -> None:
@@ -167,6 +167,7 @@ class _Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, states: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Return states [..., width] for those that the network made and those that went in."""
         output: torch.Tensor = self.LayerNorm(self.dense(states) + before)
         return output
 

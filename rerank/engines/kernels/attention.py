@@ -1,22 +1,18 @@
 """Attention over a packed sequence in bfloat16: `attention.c`."""
 
 import ctypes
-import logging
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from rerank.arrays import Offsets
-from rerank.engines.kernels.library import check_memory, has_amx, library, why_no_kernels
+from rerank.engines.kernels.library import check_memory, has_amx, library
 
 _ARRAYS = ("query", "key", "value", "output", "starts", "attended", "prefixes")
 _NUMBERS = ("rows", "heads", "key_heads", "width")
 _STRIDES = ("query_token", "query_head", "key_token", "key_head", "value_token", "value_head")
-
-_log = logging.getLogger(__name__)
 
 
 class _Attention(ctypes.Structure):
@@ -28,16 +24,6 @@ class _Attention(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("first", ctypes.c_int32),
     )
-
-
-@cache  # so that a missing kernel is said once
-def has_attention(dtype: torch.dtype) -> bool:
-    """Return whether the kernel computes attention in this precision; log a warning if nothing but it is missing."""
-    if dtype != torch.bfloat16 or not torch.cpu._is_avx512_bf16_supported():
-        return False
-    if reason := why_no_kernels():
-        _log.warning("attention in bfloat16 is slower than it could be, %s", reason)
-    return reason is None
 
 
 class PackedRows:

@@ -1,12 +1,15 @@
 """The compiled kernels: whether they are there, and which instructions they may use."""
 
 import ctypes
+import logging
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 
 _LIBRARY = "rerank.engines.kernels._kernels"
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -27,6 +30,16 @@ def why_no_kernels() -> str | None:
     except OSError as problem:
         return f"because {problem}"
     return None
+
+
+@cache  # so that missing kernels are said once
+def has_bf16_kernels(dtype: torch.dtype) -> bool:
+    """Return whether the kernels for this precision can be used; log a warning if nothing but they are missing."""
+    if dtype != torch.bfloat16 or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    if reason := why_no_kernels():
+        _log.warning("bfloat16 is slower than it could be, %s", reason)
+    return reason is None
 
 
 @cache

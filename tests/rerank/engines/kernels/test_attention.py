@@ -9,9 +9,9 @@ import torch
 from rerank.engines.forward.attention import Packing, attend
 from rerank.engines.forward.tiled_attention import EVERYTHING
 from rerank.engines.kernels import attention
-from rerank.engines.kernels.attention import has_attention
+from rerank.engines.kernels.library import has_bf16_kernels
 
-pytestmark = pytest.mark.skipif(not has_attention(torch.bfloat16), reason="no kernel, or no AVX-512 BF16")
+pytestmark = pytest.mark.skipif(not has_bf16_kernels(torch.bfloat16), reason="no kernel, or no AVX-512 BF16")
 LENGTHS = np.array([1, 7, 33, 130, 16, 31, 317])
 SOME = np.array([1, 4, 33, 100, 2, 31, 65])
 PREFIXES = np.array([-1, -1, -1, 2, -1, -1, 3])
@@ -80,21 +80,10 @@ def test_it_is_attention(shape, case):
 def test_without_it_tiles_give_the_same(monkeypatch):
     query, key, value = states(SHAPES[0])
     got = attend(query, key, value, packing=packing())
-    monkeypatch.setattr("rerank.engines.forward.attention.has_attention", lambda dtype: False)
+    monkeypatch.setattr("rerank.engines.forward.attention.has_bf16_kernels", lambda dtype: False)
     tiles = attend(query, key, value, packing=packing())
     assert not torch.equal(tiles, got)
     torch.testing.assert_close(tiles, got, atol=0.04, rtol=2**-6)
-
-
-def test_the_log_says_once_that_it_is_missing(monkeypatch, caplog):
-    monkeypatch.setattr(attention, "why_no_kernels", lambda: "because rerank was installed without a C compiler")
-    has_attention.cache_clear()
-    try:
-        assert not any(has_attention(dtype) for dtype in (torch.bfloat16, torch.float32, torch.bfloat16))
-    finally:
-        has_attention.cache_clear()
-    (record,) = caplog.records
-    assert record.message.endswith("slower than it could be, because rerank was installed without a C compiler")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

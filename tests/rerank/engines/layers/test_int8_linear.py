@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from rerank.engines.forward.int8_linear import Int8Linear, block_layers, quantise_layers
+from rerank.engines.layers.int8_linear import Int8Linear, block_layers, quantise_layers
 from tests.rerank.engines.int8 import needs_int8
 
 pytestmark = needs_int8

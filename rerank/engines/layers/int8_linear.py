@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import pad
 
 from rerank.engines.forward.first_token import FirstTokenLayer
-from rerank.engines.forward.onednn_linear import replace_layers
 from rerank.engines.kernels.linear import BLOCK, QUAD, compute_layer, layer_of
+from rerank.engines.layers.onednn_linear import replace_layers
 
 _LEAST = 1e-8  # smallest range of weights that are all zero
 

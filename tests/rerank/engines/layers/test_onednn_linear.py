@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from rerank.engines.forward.onednn_linear import OneDnnLinear, bound_kernels, can_reorder_weights, reorder_weights
+from rerank.engines.layers.onednn_linear import OneDnnLinear, bound_kernels, can_reorder_weights, reorder_weights
 
 CPU = torch.device("cpu")
 needs_kernels = pytest.mark.skipif(not can_reorder_weights(CPU, torch.float32), reason="this processor is none of x86")

@@ -1,0 +1,1 @@
+"""Layers that are faster than those of the models that they replace."""

@@ -1,0 +1,18 @@
+"""Where the kernels are, and what is said where they are not."""
+
+import torch
+
+from rerank.engines.kernels import library
+from rerank.engines.kernels.library import has_bf16_kernels
+
+
+def test_the_log_says_once_that_it_is_missing(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(library, "why_no_kernels", lambda: "because rerank was installed without a C compiler")
+    has_bf16_kernels.cache_clear()
+    try:
+        assert not any(has_bf16_kernels(dtype) for dtype in (torch.bfloat16, torch.float32, torch.bfloat16))
+    finally:
+        has_bf16_kernels.cache_clear()
+    (record,) = caplog.records
+    assert record.message.endswith("slower than it could be, because rerank was installed without a C compiler")
