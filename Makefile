@@ -58,4 +58,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(KERNELS)
 	@touch $@
 
 clean: ## remove what make made
-	rm -rf $(VENV) demo site build dist *.egg-info rerank/engines/kernels/*.so .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info rerank_kernels*.so .mypy_cache .ruff_cache .hypothesis

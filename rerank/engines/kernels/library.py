@@ -7,18 +7,26 @@ from importlib.util import find_spec
 
 import torch
 
-_LIBRARY = "rerank.engines.kernels._kernels"
+_LIBRARY = "rerank_kernels"  # of the installation, which may be older than this file in the folder of a job
+_VERSION = 1  # as in `version.c`
 
 _log = logging.getLogger(__name__)
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return the compiled kernels, which use the OpenMP library that torch has loaded. Raises OSError if it cannot."""
+    """Return the compiled kernels. Raises OSError if they cannot be used.
+
+    They need an OpenMP library, and take that of torch, which is loaded already.
+    """
     spec = find_spec(_LIBRARY)
     if spec is None or spec.origin is None:
-        raise OSError("rerank was installed without a C compiler")
-    return ctypes.CDLL(spec.origin)
+        raise OSError(f"{_LIBRARY} is not installed, which installing rerank compiles if there is a C compiler")
+    kernels = ctypes.CDLL(spec.origin)
+    version = kernels.rerank_kernels_version()
+    if version != _VERSION:
+        raise OSError(f"{_LIBRARY} has version {version}, and this rerank needs {_VERSION}: install it again")
+    return kernels
 
 
 def why_no_kernels() -> str | None:

@@ -116,11 +116,14 @@ def test_a_processor_with_kernels_takes_int8(monkeypatch, has_bf16):
 
 @pytest.mark.parametrize(
     ("has_vnni", "reason"),
-    [(False, "this processor has no AVX-512 VNNI"), (True, "rerank was installed without a C compiler")],
+    [
+        (False, "this processor has no AVX-512 VNNI"),
+        (True, "not_compiled is not installed, which installing rerank compiles if there is a C compiler"),
+    ],
 )
 def test_without_the_kernel_the_log_says_once_what_computes_instead(monkeypatch, caplog, has_vnni, reason):
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
-    monkeypatch.setattr(library, "_LIBRARY", "rerank.engines.kernels.not_compiled")
+    monkeypatch.setattr(library, "_LIBRARY", "not_compiled")
     library.library.cache_clear()
     monkeypatch.setattr(choices, "_cpu_has_bf16", lambda: False)
     choices._without_int8.cache_clear()

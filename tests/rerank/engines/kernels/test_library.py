@@ -1,18 +1,29 @@
 """Where the kernels are, and what is said where they are not."""
 
+import pytest
 import torch
 
 from rerank.engines.kernels import library
-from rerank.engines.kernels.library import has_bf16_kernels
+from rerank.engines.kernels.library import has_bf16_kernels, why_no_kernels
 
 
 def test_the_log_says_once_that_it_is_missing(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(library, "why_no_kernels", lambda: "because rerank was installed without a C compiler")
+    monkeypatch.setattr(library, "why_no_kernels", lambda: "because there are none")
     has_bf16_kernels.cache_clear()
     try:
         assert not any(has_bf16_kernels(dtype) for dtype in (torch.bfloat16, torch.float32, torch.bfloat16))
     finally:
         has_bf16_kernels.cache_clear()
     (record,) = caplog.records
-    assert record.message.endswith("slower than it could be, because rerank was installed without a C compiler")
+    assert record.message.endswith("slower than it could be, because there are none")
+
+
+@pytest.mark.skipif(why_no_kernels() is not None, reason=f"no kernels, {why_no_kernels()}")
+def test_kernels_of_another_version_are_not_used(monkeypatch):
+    monkeypatch.setattr(library, "_VERSION", 0)
+    library.library.cache_clear()
+    try:
+        assert why_no_kernels() == "because rerank_kernels has version 1, and this rerank needs 0: install it again"
+    finally:
+        library.library.cache_clear()
