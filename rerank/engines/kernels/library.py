@@ -2,12 +2,14 @@
 
 import ctypes
 import logging
+import os
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 
 _LIBRARY = "rerank_kernels"  # of the installation, which may be older than this file in the folder of a job
+_SWITCH = "RERANK_KERNELS"
 _VERSION = 1  # as in `version.c`
 
 _log = logging.getLogger(__name__)
@@ -19,6 +21,8 @@ def library() -> ctypes.CDLL:
 
     They need an OpenMP library, and take that of torch, which is loaded already.
     """
+    if os.environ.get(_SWITCH) == "0":
+        raise OSError(f"{_SWITCH} is 0")
     spec = find_spec(_LIBRARY)
     if spec is None or spec.origin is None:
         raise OSError(f"{_LIBRARY} is not installed, which installing rerank compiles if there is a C compiler")

@@ -19,11 +19,20 @@ def test_the_log_says_once_that_it_is_missing(monkeypatch, caplog):
     assert record.message.endswith("slower than it could be, because there are none")
 
 
-@pytest.mark.skipif(why_no_kernels() is not None, reason=f"no kernels, {why_no_kernels()}")
-def test_kernels_of_another_version_are_not_used(monkeypatch):
-    monkeypatch.setattr(library, "_VERSION", 0)
+@pytest.fixture
+def fresh():
     library.library.cache_clear()
-    try:
-        assert why_no_kernels() == "because rerank_kernels has version 1, and this rerank needs 0: install it again"
-    finally:
-        library.library.cache_clear()
+    yield
+    library.library.cache_clear()
+
+
+def test_a_variable_switches_them_off(monkeypatch, fresh):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setenv("RERANK_KERNELS", "0")
+    assert why_no_kernels() == "because RERANK_KERNELS is 0"
+
+
+@pytest.mark.skipif(why_no_kernels() is not None, reason=f"no kernels, {why_no_kernels()}")
+def test_kernels_of_another_version_are_not_used(monkeypatch, fresh):
+    monkeypatch.setattr(library, "_VERSION", 0)
+    assert why_no_kernels() == "because rerank_kernels has version 1, and this rerank needs 0: install it again"
