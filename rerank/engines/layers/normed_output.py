@@ -12,9 +12,8 @@ from torch import nn
 from rerank.engines.kernels.norm import NormOfSum
 
 # Modules that compute LayerNorm(dense(states) + before): those of transformers by their names, and that of our BERT.
-_OUTPUTS = frozenset(
-    f"{family}{part}" for family in ("Bert", "Roberta", "XLMRoberta", "Electra") for part in ("SelfOutput", "Output")
-) | {"ProjectedSum"}
+_FAMILIES = ("Bert", "DebertaV2", "Electra", "MPNet", "Roberta", "XLMRoberta")
+_OUTPUTS = {f"{family}{part}" for family in _FAMILIES for part in ("SelfOutput", "Output")} | {"ProjectedSum"}
 
 
 class NormedOutput(nn.Module):
