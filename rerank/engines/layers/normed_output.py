@@ -12,7 +12,7 @@ from torch import nn
 from rerank.engines.kernels.norm import NormOfSum
 
 # Modules that compute LayerNorm(dense(states) + before): those of transformers by their names, and that of our BERT.
-_FAMILIES = ("Bert", "DebertaV2", "Electra", "MPNet", "Roberta", "XLMRoberta")
+_FAMILIES = ("Bert", "DebertaV2", "Electra", "Roberta", "XLMRoberta")
 _OUTPUTS = {f"{family}{part}" for family in _FAMILIES for part in ("SelfOutput", "Output")} | {"ProjectedSum"}
 
 

@@ -41,11 +41,9 @@ def test_a_row_depends_on_no_other_row():
     assert fused(states[:0], added[:0]).shape == (0, 40)
 
 
-@pytest.mark.parametrize(
-    ("family", "each"), [("bert", 2), ("roberta", 2), ("xlm-roberta", 2), ("electra", 2), ("deberta", 2), ("mpnet", 1)]
-)
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "electra", "deberta"])
 @torch.inference_mode()
-def test_known_outputs_are_replaced_and_nearer_to_float32(folder_of, family, each):
+def test_known_outputs_are_replaced_and_nearer_to_float32(folder_of, family):
     model = AutoModelForSequenceClassification.from_pretrained(folder_of(family)).bfloat16().eval()
     body = getattr(model, model.base_model_prefix)
     ids = torch.randint(5, 590, (64, 40), generator=torch.Generator().manual_seed(7))
@@ -53,5 +51,5 @@ def test_known_outputs_are_replaced_and_nearer_to_float32(folder_of, family, eac
     error = (body(ids).last_hidden_state - exact).std()
     fuse_outputs(body)
     replaced = sum(isinstance(module, NormedOutput) for module in body.modules())
-    assert replaced == each * model.config.num_hidden_layers
+    assert replaced == 2 * model.config.num_hidden_layers
     assert (body(ids).last_hidden_state - exact).std() < error
