@@ -31,7 +31,8 @@ COPY README.md LICENSE ./
 COPY rerank rerank
 COPY jobs jobs
 COPY serve serve
-RUN pip wheel --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-deps --wheel-dir /wheels . \
+ && python -c 'import glob, zipfile; assert "rerank_kernels" in str(zipfile.ZipFile(*glob.glob("/wheels/*")).namelist())'
 
 FROM builder AS cpu-packages
 ARG CPU_INDEX=https://download.pytorch.org/whl/cpu

@@ -73,7 +73,7 @@ def test_the_wheel_that_it_builds_has_the_model_the_settings_and_the_kernels(
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(source, tmp_path / name)
-    assert "RUN pip wheel --no-deps --wheel-dir /wheels ." in LINES
+    assert any(line.startswith("RUN pip wheel --no-deps --wheel-dir /wheels . ") for line in LINES)
     command = "import setuptools.build_meta as b; print(b.build_wheel('.'))"
     done = completed([sys.executable, "-c", command], timeout=100, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

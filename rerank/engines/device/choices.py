@@ -53,7 +53,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     if name == INT8:
         return _without_int8(between, reason) if reason else f"{INT8}-{between}"
     if reason:
-        raise ConfigError(f"dtype: there is no {name} here, {reason}; accepted are auto, int8, {FLOATS}")
+        raise ConfigError(f"dtype: there is no {name} here, because {reason}; accepted are auto, int8, {FLOATS}")
     return name
 
 
@@ -88,7 +88,7 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 @cache  # so that it is said once
 def _without_int8(between: str, reason: str) -> str:
-    _log.warning("dtype: int8 becomes %s here, %s", between, reason)
+    _log.warning("dtype: int8 becomes %s here, because %s", between, reason)
     return between
 
 

@@ -1,10 +1,10 @@
 """The precision that an engine would pick, without importing torch where the operating system tells it."""
 
-import platform
 import sys
 from pathlib import Path
 
 from rerank.config import ScorerConfig
+from rerank.engines.device.cores import cpu_flags
 
 _NAMES = frozenset({"float32", "bfloat16", "float16"})
 _GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in a container, on Windows, ROCm
@@ -28,7 +28,7 @@ def dtype_name_of_system(config: ScorerConfig) -> str | None:
     if config.device == "cpu" or (config.device == "auto" and _has_no_gpu()):
         if config.dtype in _NAMES:
             return config.dtype
-        flags = _cpu_flags()
+        flags = cpu_flags()
         if config.dtype == "auto" and flags:
             return "bfloat16" if flags & _BF16 else "float32"
     return None
@@ -37,14 +37,3 @@ def dtype_name_of_system(config: ScorerConfig) -> str | None:
 def _has_no_gpu() -> bool:
     """Return whether this is a Linux machine without the driver of a GPU."""
     return sys.platform == "linux" and not any(Path(device).exists() for device in _GPUS)
-
-
-def _cpu_flags() -> frozenset[str]:
-    """Return the features of an x86 processor as Linux lists them; empty on other machines."""
-    if platform.machine() != "x86_64":
-        return frozenset()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())

@@ -66,7 +66,7 @@ class Packing:
         return PackedRows(self.lengths, self.attended, self.prefix_of)
 
     def tiles(self, heads: int, key_heads: int) -> Tiles:
-        """Return the layout of the tokens for the CPU kernel, which is cached because it is the same for all layers."""
+        """Return the layout of the tokens for `Tiles`, which is cached because it is the same for all layers."""
         if (heads, key_heads) not in self._tiles:
             self._tiles[heads, key_heads] = Tiles(self.lengths, heads, key_heads, self.attended, self.prefix_of)
         return self._tiles[heads, key_heads]
@@ -114,11 +114,12 @@ def attend(
     If `first`, the queries are those of each row's first token only, [rows, heads, width]. `window` limits how many
     tokens before and after itself a token sees, -1 for all; a `first` token sees all. `softcap` bounds the scores,
     `bias` adds to them by position, and `pair_bias` by query and key. Uses our kernel or `Tiles` on a CPU, otherwise
-    CUDA's kernel, which needs half precision. The kernels can do none of these three.
+    CUDA's kernel, which needs half precision. On a CPU only `Tiles` can apply these three, and elsewhere nothing.
     """
     changes_scores = softcap is not None or bias is not None or pair_bias is not None
     if not query.is_cuda:
-        if not changes_scores and has_bf16_kernels(query.dtype):
+        window = EVERYTHING if first else window
+        if query.is_cpu and not changes_scores and has_bf16_kernels(query.dtype):
             scale = query.shape[-1] ** -0.5 if scale is None else scale
             return packing.rows.attend(query, key, value, scale=scale, window=window, first=first)
         tiles = packing.tiles(query.shape[1], key.shape[1])

@@ -167,7 +167,7 @@ class ProjectedSum(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, states: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """Return states [..., width] for those that the network made and those that went in."""
+        """Return states [..., width] for what a network computed, `states`, and its input, `before` [..., width]."""
         output: torch.Tensor = self.LayerNorm(self.dense(states) + before)
         return output
 

@@ -25,7 +25,8 @@ typedef struct {
     float *output;     /* [QUERIES][depth] */
 } Buffers;
 
-/* Multiply QUERIES rows [pairs][PAIR] with columns [pairs][columns]. The three steps are those from row to row. */
+/* Multiply QUERIES rows by a matrix of `pairs` by `columns` pairs of numbers. `row_step`, `matrix_step` and `step` are
+   the distances between two rows of `rows`, `matrix` and `products`, in their elements. */
 WITH_BF16 static void multiply_bf16(const uint16_t *rows, int64_t row_step, const uint32_t *matrix, int64_t matrix_step,
                                     int64_t pairs, float *products, int64_t step, int64_t columns) {
     for (int64_t column = 0; column < columns; column += STEP)
@@ -85,7 +86,8 @@ WITH_AMX static void multiply_amx(const uint16_t *rows, int64_t row_step, const 
     }
 }
 
-/* Powers of two, at most 8e-5 off relatively. */
+/* Return 2^exponent, with a relative error of at most 8e-5. -inf gives 0: `part` is NaN then, and scalef makes 0 of it.
+ */
 INLINE WITH_BF16 __m512 power_of_two(__m512 exponent) {
     static const float factors[] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716425f};
     __m512 whole = _mm512_roundscale_ps(exponent, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -95,16 +97,17 @@ INLINE WITH_BF16 __m512 power_of_two(__m512 exponent) {
     return _mm512_scalef_ps(value, whole);
 }
 
-/* Write the powers of the scores [from, to), 0 outside of [low, high), and return the sum of the powers. */
-INLINE WITH_BF16 float raise(const float *scores, int64_t from, int64_t to, int64_t low, int64_t high, float scale,
-                             uint16_t *powers) {
+/* Write the powers 2^(scale * (score - largest)) of the scores in [low, high), 0 for the others in [from, to), and
+   return the sum of the powers. */
+INLINE WITH_BF16 float write_powers(const float *scores, int64_t from, int64_t to, int64_t low, int64_t high,
+                                    float scale, uint16_t *powers) {
     __m512 most = _mm512_set1_ps(-__builtin_inff()), factor = _mm512_set1_ps(scale), sum = _mm512_setzero_ps();
     for (int64_t at = from; at < to; at += LANES)
         most = _mm512_mask_max_ps(most, mask_of(high - at) & ~mask_of(low - at), most, _mm512_loadu_ps(scores + at));
-    __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most) * scale);
+    __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most)); /* subtracted first: its power is exactly 1 */
     for (int64_t at = from; at < to; at += LANES) {
         __mmask16 mask = mask_of(high - at) & ~mask_of(low - at);
-        __m512 value = power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + at), factor, largest));
+        __m512 value = power_of_two(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + at), largest), factor));
         value = _mm512_maskz_mov_ps(mask, value);
         sum = _mm512_add_ps(sum, value);
         _mm256_storeu_si256((__m256i *)(powers + at), (__m256i)_mm512_cvtneps_pbh(value));
@@ -125,10 +128,10 @@ typedef void (*Multiply)(const uint16_t *, int64_t, const uint32_t *, int64_t, i
 /* Compute up to QUERIES queries of a head, of which the first is token `query` of its row. */
 WITH_BF16 static void compute_queries(const Attention *call, const Keys *keys, int64_t row, int64_t query,
                                       int64_t count, int64_t head, const Buffers *buffers, Multiply multiply) {
-    int64_t places = padded(keys->count), depth = padded(call->width), place = keys->prefix_count + query;
-    int64_t first = call->first ? row : keys->own + query, before = call->before, behind = call->behind;
+    int64_t places = padded(keys->count, STEP), depth = padded(call->width, STEP), place = keys->prefix_count + query;
+    int64_t first = call->first ? row : keys->own + query, before = call->before, after = call->after;
     int64_t from = before < 0 ? 0 : larger(0, place - before) / STEP * STEP;
-    int64_t to = behind < 0 ? places : smaller(places, padded(place + count + behind));
+    int64_t to = after < 0 ? places : smaller(places, padded(place + count + after, STEP));
     for (int64_t each = 0; each < count; each++)
         for (int64_t column = 0; column < depth; column += STEP) {
             const uint16_t *numbers = call->query + (first + each) * call->query_token + head * call->query_head;
@@ -140,9 +143,9 @@ WITH_BF16 static void compute_queries(const Attention *call, const Keys *keys, i
     float sums[QUERIES];
     for (int64_t each = 0; each < count; each++) {
         int64_t low = before < 0 ? 0 : larger(0, place + each - before);
-        int64_t high = behind < 0 ? keys->count : smaller(keys->count, place + each + behind + 1);
+        int64_t high = after < 0 ? keys->count : smaller(keys->count, place + each + after + 1);
         const float *scores = buffers->scores + each * places;
-        sums[each] = raise(scores, from, to, low, high, call->scale, buffers->powers + each * places);
+        sums[each] = write_powers(scores, from, to, low, high, call->scale, buffers->powers + each * places);
     }
     multiply(buffers->powers + from, places, buffers->values + from / PAIR * depth, depth, (to - from) / PAIR,
              buffers->output, depth, depth);
@@ -170,10 +173,6 @@ WITH_BF16 static void compute_row(const Attention *call, int64_t row, int64_t ke
             compute_queries(call, &keys, row, query, smaller(QUERIES, queries - query), head, buffers, multiply);
 }
 
-WITH_AMX static void start(void) { start_tiles(); }
-
-WITH_AMX static void end(void) { _tile_release(); }
-
 /* Return the most keys that a row has. */
 static int64_t most_keys(const Attention *call) {
     int64_t most = 0;
@@ -184,32 +183,33 @@ static int64_t most_keys(const Attention *call) {
     return most;
 }
 
-/* Write the output, in so many threads. Return whether there was memory enough. With `amx`, the process must have asked
-   the system for its registers. */
+/* Write the output in at most `threads` threads. Return 1, or 0 if memory runs out. `amx`: use AMX, which the system
+   must have allowed this process. */
 int rerank_attention(const Attention *call, int32_t threads, int32_t amx) {
     Multiply multiply = amx ? multiply_amx : multiply_bf16;
-    size_t places = (size_t)padded(most_keys(call)), depth = (size_t)padded(call->width);
+    size_t places = (size_t)padded(most_keys(call), STEP), depth = (size_t)padded(call->width, STEP);
     size_t matrix = places * depth * sizeof(uint16_t), scores = QUERIES * places * sizeof(float);
     size_t queries = QUERIES * depth * sizeof(uint16_t), size = 2 * matrix + 3 * scores / 2 + 3 * queries;
+    if (threads > call->rows * call->key_heads) threads = (int32_t)(call->rows * call->key_heads);
+    if (!threads) return 1;
     char *memory = aligned_alloc(TILE_BYTES, size * (size_t)threads);
     if (!memory) return 0;
-    memset(memory, 0, size * (size_t)threads); /* also queries that a row does not have */
 #pragma omp parallel num_threads(threads)
     {
-        char *start_of = memory + size * (size_t)omp_get_thread_num();
+        char *start = memory + size * (size_t)omp_get_thread_num();
         Buffers buffers = {
-            .keys = (uint32_t *)start_of,
-            .values = (uint32_t *)(start_of + matrix),
-            .scores = (float *)(start_of + 2 * matrix),
-            .powers = (uint16_t *)(start_of + 2 * matrix + scores),
-            .queries = (uint16_t *)(start_of + 2 * matrix + 3 * scores / 2),
-            .output = (float *)(start_of + 2 * matrix + 3 * scores / 2 + queries),
+            .keys = (uint32_t *)start,
+            .values = (uint32_t *)(start + matrix),
+            .scores = (float *)(start + 2 * matrix),
+            .powers = (uint16_t *)(start + 2 * matrix + scores),
+            .queries = (uint16_t *)(start + 2 * matrix + 3 * scores / 2),
+            .output = (float *)(start + 2 * matrix + 3 * scores / 2 + queries),
         };
-        if (amx) start();
+        if (amx) start_tiles();
 #pragma omp for schedule(dynamic)
         for (int64_t each = 0; each < call->rows * call->key_heads; each++)
             compute_row(call, each / call->key_heads, each % call->key_heads, &buffers, multiply);
-        if (amx) end();
+        if (amx) end_tiles();
     }
     free(memory);
     return 1;

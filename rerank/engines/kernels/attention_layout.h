@@ -14,18 +14,16 @@ typedef struct {
     const int64_t *attended; /* [rows], how many tokens of a row are attended to, from its first on */
     const int64_t *prefixes; /* [rows], the row whose tokens stand before those of this one; -1: none */
     int64_t rows, heads, key_heads, width;
-    int64_t query_token, query_head, key_token, key_head, value_token, value_head; /* how far apart two of them are */
-    int64_t before, behind; /* how many tokens a token sees before and behind itself; -1: all */
+    int64_t query_token, query_head, key_token, key_head, value_token, value_head; /* strides, in numbers */
+    int64_t before, after; /* how many tokens a token sees before and after itself; -1: all */
     float scale;
-    int32_t first; /* whether only the first token of a row asks: there is one query per row then */
+    int32_t first; /* whether only the first token of each row is a query; queries are [rows][heads][width] then */
 } Attention;
 
 /* The keys of a row: first those of its prefix, then its own. */
 typedef struct {
     int64_t prefix, prefix_count, own, count;
 } Keys;
-
-INLINE int64_t padded(int64_t count) { return (count + STEP - 1) / STEP * STEP; }
 
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -69,7 +67,7 @@ INLINE WITH_BF16 void transpose(__m512i rows[LANES]) {
 
 /* Write the keys as [padded width / PAIR][padded keys][PAIR]. */
 INLINE WITH_BF16 void order_keys(const Attention *call, const Keys *keys, int64_t head, uint32_t *ordered) {
-    int64_t places = padded(keys->count);
+    int64_t places = padded(keys->count, STEP);
     for (int64_t key = 0; key < places; key += LANES)
         for (int64_t column = 0; column < call->width; column += STEP) {
             __m512i rows[LANES];
@@ -90,7 +88,7 @@ INLINE WITH_BF16 void order_keys(const Attention *call, const Keys *keys, int64_
 
 /* Write the values as [padded keys / PAIR][padded width][PAIR]. */
 INLINE WITH_BF16 void order_values(const Attention *call, const Keys *keys, int64_t head, uint32_t *ordered) {
-    int64_t places = padded(keys->count), depth = padded(call->width);
+    int64_t places = padded(keys->count, STEP), depth = padded(call->width, STEP);
     __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5,
                                    36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
     __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));

@@ -5,23 +5,29 @@ import logging
 import os
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
-_LIBRARY = "rerank_kernels"  # of the installation, which may be older than this file in the folder of a job
-_SWITCH = "RERANK_KERNELS"
+from rerank.engines.device.cores import cpu_flags
+
+# Part of the installation. The Python files of a job's folder may be newer, so the versions are compared.
+_LIBRARY = "rerank_kernels"
 _VERSION = 1  # as in `version.c`
+_SWITCH = "RERANK_KERNELS"
+_FUNCTIONS = ("rerank_attention", "rerank_int8_linear", "rerank_norm_of_sum")
+_AMX = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
 
 _log = logging.getLogger(__name__)
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return the compiled kernels. Raises OSError if they cannot be used.
+    """Return the compiled kernels, whose functions raise MemoryError. Raises OSError if they cannot be used.
 
     They need an OpenMP library, and take that of torch, which is loaded already.
     """
-    if os.environ.get(_SWITCH) == "0":
+    if is_switched_off():
         raise OSError(f"{_SWITCH} is 0")
     spec = find_spec(_LIBRARY)
     if spec is None or spec.origin is None:
@@ -30,37 +36,44 @@ def library() -> ctypes.CDLL:
     version = kernels.rerank_kernels_version()
     if version != _VERSION:
         raise OSError(f"{_LIBRARY} has version {version}, and this rerank needs {_VERSION}: install it again")
+    for name in _FUNCTIONS:
+        getattr(kernels, name).errcheck = _check_memory
     return kernels
 
 
+def is_switched_off() -> bool:
+    """Return whether the environment switches the kernels off."""
+    return os.environ.get(_SWITCH) == "0"
+
+
 def why_no_kernels() -> str | None:
-    """Return why the kernels cannot be used here, as the end of a sentence; None if they can."""
+    """Return the reason why the kernels cannot be used here, as a clause; None if they can."""
     if not torch.cpu._is_vnni_supported():
-        return "because this processor has no AVX-512 VNNI"
+        return "this processor has no AVX-512 VNNI"
     try:
         library()
     except OSError as problem:
-        return f"because {problem}"
+        return str(problem)
     return None
 
 
 @cache  # so that missing kernels are said once
 def has_bf16_kernels(dtype: torch.dtype) -> bool:
-    """Return whether the kernels for this precision can be used; log a warning if nothing but they are missing."""
+    """Return whether there are kernels for this precision; log a warning if the processor could run them."""
     if dtype != torch.bfloat16 or not torch.cpu._is_avx512_bf16_supported():
         return False
-    if reason := why_no_kernels():
-        _log.warning("bfloat16 is slower than it could be, %s", reason)
+    reason = why_no_kernels()
+    if reason and not is_switched_off():
+        _log.warning("bfloat16 is slower than it could be, because %s", reason)
     return reason is None
 
 
 @cache
 def has_amx() -> bool:
-    """Return whether this process may use AMX, and ask the system for it."""
-    return bool(torch.cpu._is_amx_tile_supported()) and bool(torch.cpu._init_amx())
+    """Ask the system for AMX, and return whether this process may use it."""
+    return cpu_flags() >= _AMX and bool(torch.cpu._init_amx())
 
 
-def check_memory(was_enough: int) -> None:
-    """Raise MemoryError if a kernel returned that it got no memory."""
+def _check_memory(was_enough: int, function: Any, arguments: tuple[Any, ...]) -> None:
     if not was_enough:
-        raise MemoryError(f"a kernel got no memory for {torch.get_num_threads()} threads")
+        raise MemoryError(f"{function.__name__} got no memory for {torch.get_num_threads()} threads")

@@ -13,21 +13,22 @@ enum {
     QUAD = 4,                /* bytes of a row that one instruction multiplies and adds up */
     VNNI_ROWS = 6,           /* rows whose sums for a block fit the registers */
     AMX_ROWS = 2 * TILE,
-    STRIP = 96, /* rows that are quantised together, a multiple of both */
+    STRIP = 96, /* most rows that are quantised together, a multiple of both */
 };
 
+/* As in `linear.py`. */
 enum { FLOAT32, BFLOAT16 };
 enum { NO_GELU, GELU, GELU_TANH };
 
-/* A layer, with zeros behind its columns up to a multiple of BLOCK, and behind its rows up to one of TILE_BYTES. */
+/* A layer. Its columns are padded with zeros to a multiple of BLOCK, its rows to one of TILE_BYTES. */
 typedef struct {
     const int8_t *weight; /* [columns / BLOCK][depth / QUAD][BLOCK][QUAD] */
     const float *scales;  /* [columns], what 1 in the weight is worth */
     const float *sums;    /* [columns], of the weights, scaled */
     const float *bias;    /* [columns] */
-    int64_t in, out;      /* width of states and of results */
-    int32_t gelu;         /* which one follows: by the error function, or its approximation by tanh */
-    int32_t dtype;        /* of states and results */
+    int64_t width, out;   /* of states and of results */
+    int32_t gelu;         /* what follows: NO_GELU, GELU by the error function, or its approximation GELU_TANH */
+    int32_t dtype;        /* of states and results: FLOAT32 or BFLOAT16 */
 } Layer;
 
 /* What undoes the quantisation of a row: number = lowest + scale * byte. */
@@ -77,8 +78,8 @@ INLINE WITH_VNNI Row quantise(const void *numbers, int64_t start, int64_t width,
     return (Row){range / 255.0f, low};
 }
 
-/* GELU, at most 6e-5 off for |x| < 9: x * (1/2 + x * p(x * x)). The polynomials are fitted for |x| <= 4.25, so that the
-   largest error is least, and take x * x as a number from -1 to 1. */
+/* GELU: x * (1/2 + x * p(x * x)). It is at most 7e-5 off for |x| < 9, and 7e-6 times |x| beyond. The polynomials are
+   fitted for |x| <= 4.25, so that the largest error is least, and take x * x as a number from -1 to 1. */
 INLINE WITH_VNNI void gelu(__m512 x[VECTORS], int kind) {
     enum { POWERS = 9 };
     static const float factors[][POWERS] = {
@@ -186,7 +187,7 @@ WITH_VNNI static void compute(const Layer *layer, const void *states, int64_t fi
                               uint8_t *bytes, void *results, Multiply multiply, int64_t group_rows) {
     Row rows[STRIP];
     for (int64_t row = 0; row < count; row++)
-        rows[row] = quantise(states, (first + row) * layer->in, layer->in, bytes + row * depth, layer->dtype);
+        rows[row] = quantise(states, (first + row) * layer->width, layer->width, bytes + row * depth, layer->dtype);
     for (int64_t block = 0; block < layer->out; block += BLOCK)
         for (int64_t group = 0; group < count; group += group_rows) {
             int32_t products[AMX_ROWS][BLOCK];
@@ -196,19 +197,16 @@ WITH_VNNI static void compute(const Layer *layer, const void *states, int64_t fi
         }
 }
 
-WITH_AMX static void start(void) { start_tiles(); }
-
-WITH_AMX static void end(void) { _tile_release(); }
-
-/* Write the results [count][out] for states [count][in], in so many threads. Return whether there was memory enough.
-   With `amx`, the process must have asked the system for its registers. */
+/* Write the results [count][out] for states [count][width] in at most `threads` threads. Return 1, or 0 if memory runs
+   out. `amx`: use AMX, which the system must have allowed this process. */
 int rerank_int8_linear(const Layer *layer, const void *states, int64_t count, void *results, int32_t threads,
                        int32_t amx) {
     Multiply multiply = amx ? multiply_amx : multiply_vnni;
-    int64_t group_rows = amx ? AMX_ROWS : VNNI_ROWS;
-    int64_t depth = (layer->in + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES, strips = (count + STRIP - 1) / STRIP;
+    int64_t group_rows = amx ? AMX_ROWS : VNNI_ROWS, share = padded(divided(count, threads), group_rows);
+    int64_t rows = share < STRIP ? share : STRIP, depth = padded(layer->width, TILE_BYTES);
+    if (!count) return 1;
+    int64_t strips = divided(count, rows);
     if (threads > strips) threads = (int32_t)strips;
-    if (!threads) return 1;
     size_t size = (size_t)(STRIP * depth);
     uint8_t *buffers = aligned_alloc(TILE_BYTES, size * (size_t)threads);
     if (!buffers) return 0;
@@ -216,12 +214,12 @@ int rerank_int8_linear(const Layer *layer, const void *states, int64_t count, vo
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int32_t thread = 0; thread < threads; thread++) {
         uint8_t *bytes = buffers + size * (size_t)thread;
-        if (amx) start();
+        if (amx) start_tiles();
         for (int64_t strip = strips * thread / threads; strip < strips * (thread + 1) / threads; strip++) {
-            int64_t first = strip * STRIP, left = count - first < STRIP ? count - first : STRIP;
+            int64_t first = strip * rows, left = count - first < rows ? count - first : rows;
             compute(layer, states, first, left, depth, bytes, results, multiply, group_rows);
         }
-        if (amx) end();
+        if (amx) end_tiles();
     }
     free(buffers);
     return 1;

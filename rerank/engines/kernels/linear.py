@@ -4,11 +4,11 @@ import ctypes
 
 import torch
 
-from rerank.engines.kernels.library import check_memory, has_amx, library
+from rerank.engines.kernels.library import has_amx, library
 
-_DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1}  # as the enums of `linear.c`
 _GELUS = {"none": 0, "gelu": 1, "gelu_tanh": 2}
-BLOCK = 64  # columns that are multiplied together, and bytes of a row; the weights are padded to multiples of it
+BLOCK = 64  # the kernel's BLOCK and TILE_BYTES: the weights are padded to multiples of it in both directions
 QUAD = 4  # bytes of a row that one instruction multiplies and adds up
 
 
@@ -41,17 +41,20 @@ def layer_of(
 
 
 def compute_layer(layer: Layer, states: torch.Tensor) -> torch.Tensor:
-    """Return results [..., out] for states [..., width], in their precision. Raises MemoryError if memory runs out."""
+    """Return results [..., out] for states [..., width] in the layer's precision.
+
+    Raises ValueError for other states, and MemoryError if memory runs out.
+    """
+    if states.shape[-1] != layer.width or _DTYPES.get(states.dtype) != layer.dtype or not states.is_cpu:
+        raise ValueError(f"a layer in int8 got states of {states.shape[-1]} numbers in {states.dtype}")
     states = states.contiguous()
     results = states.new_empty(*states.shape[:-1], layer.out)
-    check_memory(
-        library().rerank_int8_linear(
-            ctypes.byref(layer),
-            ctypes.c_void_p(states.data_ptr()),
-            ctypes.c_int64(states.numel() // layer.width),
-            ctypes.c_void_p(results.data_ptr()),
-            torch.get_num_threads(),
-            has_amx(),
-        )
+    library().rerank_int8_linear(
+        ctypes.byref(layer),
+        ctypes.c_void_p(states.data_ptr()),
+        ctypes.c_int64(states.numel() // layer.width),
+        ctypes.c_void_p(results.data_ptr()),
+        torch.get_num_threads(),
+        has_amx(),
     )
     return results

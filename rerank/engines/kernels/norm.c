@@ -32,7 +32,7 @@ WITH_BF16 static void compute(const Norm *norm, const uint16_t *states, const ui
         squares = _mm512_fmadd_ps(offset, offset, squares);
     }
     float variance = _mm512_reduce_add_ps(squares) / (float)norm->width;
-    __m512 scale = _mm512_set1_ps(1.0f / __builtin_sqrtf(variance + norm->epsilon));
+    __m512 scale = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(_mm512_set1_ps(variance + norm->epsilon)));
     for (int64_t at = 0; at < norm->width; at += LANES) {
         __mmask16 mask = mask_of(norm->width - at);
         __m512 gain = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, norm->gain + at));
@@ -42,8 +42,8 @@ WITH_BF16 static void compute(const Norm *norm, const uint16_t *states, const ui
     }
 }
 
-/* Write the results [count][width] for two arrays of that shape, in so many threads. Return whether there was memory
-   enough. */
+/* Write the results [count][width] for two arrays of that shape in at most `threads` threads. Return 1, or 0 if memory
+   runs out. */
 int rerank_norm_of_sum(const Norm *norm, const uint16_t *states, const uint16_t *added, int64_t count,
                        uint16_t *results, int32_t threads) {
     size_t size = (size_t)(norm->width + LANES - 1) / LANES * LANES * sizeof(float);

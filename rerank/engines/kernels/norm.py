@@ -5,7 +5,7 @@ import ctypes
 import torch
 from torch import nn
 
-from rerank.engines.kernels.library import check_memory, library
+from rerank.engines.kernels.library import library
 
 
 class _Norm(ctypes.Structure):
@@ -28,17 +28,21 @@ class NormOfSum:
         self._norm = _Norm(*(weight.data_ptr() for weight in self._weights), len(norm.weight), norm.eps)
 
     def __call__(self, states: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-        """Return the norm of bfloat16 states [..., width]. Raises MemoryError if memory runs out."""
+        """Return the norm [..., width] of states + added, both bfloat16 [..., width].
+
+        Raises ValueError for other states, and MemoryError if memory runs out.
+        """
+        for each in (states, added):
+            if each.shape != (*states.shape[:-1], self._norm.width) or each.dtype != torch.bfloat16 or not each.is_cpu:
+                raise ValueError(f"a norm of {self._norm.width} numbers got {list(each.shape)} in {each.dtype}")
         states, added = states.contiguous(), added.contiguous()
         results = torch.empty_like(states)
-        check_memory(
-            library().rerank_norm_of_sum(
-                ctypes.byref(self._norm),
-                ctypes.c_void_p(states.data_ptr()),
-                ctypes.c_void_p(added.data_ptr()),
-                ctypes.c_int64(states.numel() // self._norm.width),
-                ctypes.c_void_p(results.data_ptr()),
-                torch.get_num_threads(),
-            )
+        library().rerank_norm_of_sum(
+            ctypes.byref(self._norm),
+            ctypes.c_void_p(states.data_ptr()),
+            ctypes.c_void_p(added.data_ptr()),
+            ctypes.c_int64(states.numel() // self._norm.width),
+            ctypes.c_void_p(results.data_ptr()),
+            torch.get_num_threads(),
         )
         return results

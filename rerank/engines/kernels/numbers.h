@@ -23,8 +23,12 @@ INLINE WITH_AVX512 __mmask16 mask_of(int64_t left) {
     return left >= LANES ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
 }
 
+INLINE int64_t divided(int64_t number, int64_t by) { return (number + by - 1) / by; } /* rounded up */
+
+INLINE int64_t padded(int64_t number, int64_t multiple) { return divided(number, multiple) * multiple; }
+
 /* Make all tiles of this thread as large as they can be. */
-INLINE WITH_AMX void start_tiles(void) {
+WITH_AMX __attribute__((noinline, unused)) static void start_tiles(void) {
     static const struct {
         uint8_t palette, start, unused[14];
         uint16_t bytes[16];
@@ -32,3 +36,5 @@ INLINE WITH_AMX void start_tiles(void) {
     } sizes = {.palette = 1, .bytes = {[0 ... 7] = TILE_BYTES}, .rows = {[0 ... 7] = TILE}};
     _tile_loadconfig(&sizes);
 }
+
+WITH_AMX __attribute__((noinline, unused)) static void end_tiles(void) { _tile_release(); }

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from rerank.engines.forward.bert import ProjectedSum
 from rerank.engines.kernels.norm import NormOfSum
 
-# Modules that compute LayerNorm(dense(states) + before): those of transformers by their names, and that of our BERT.
+# Modules of transformers that compute LayerNorm(dense(states) + before), as our BERT's ProjectedSum does.
 _FAMILIES = ("Bert", "DebertaV2", "Electra", "Roberta", "XLMRoberta")
-_OUTPUTS = {f"{family}{part}" for family in _FAMILIES for part in ("SelfOutput", "Output")} | {"ProjectedSum"}
+_OUTPUTS = {f"{family}{part}" for family in _FAMILIES for part in ("SelfOutput", "Output")}
 
 
 class NormedOutput(nn.Module):
-    """Compute such an output in bfloat16 on a CPU."""
+    """Compute LayerNorm(dense(states) + before) in bfloat16 on a CPU."""
 
     def __init__(self, output: Any) -> None:
         """Take over the layers of an output."""
@@ -26,7 +27,7 @@ class NormedOutput(nn.Module):
         self._norm = NormOfSum(output.LayerNorm)
 
     def forward(self, states: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """Return states [..., width] for those that the network made and those that went in."""
+        """Return states [..., width] for what a network computed, `states`, and its input, `before` [..., width]."""
         return self._norm(self.dense(states), before)
 
 
@@ -34,5 +35,6 @@ def fuse_outputs(model: nn.Module) -> None:
     """Replace the outputs of a transformers model, or of our BERT, if they are known."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child).__name__ in _OUTPUTS and type(child.LayerNorm) is nn.LayerNorm:
+            is_known = isinstance(child, ProjectedSum) or type(child).__name__ in _OUTPUTS
+            if is_known and type(child.LayerNorm) is nn.LayerNorm:
                 setattr(module, name, NormedOutput(child))

@@ -20,7 +20,7 @@ def test_it_is_the_one_of_torch(device, dtype):
     ("flags", "name"), [({"avx512_bf16"}, "bfloat16"), ({"amx_tile"}, "bfloat16"), ({"avx2"}, "float32")]
 )
 def test_bf16_is_taken_where_the_processor_has_it(monkeypatch, flags, name):
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset(flags))
     assert dtype_name_of_system(ScorerConfig(device="cpu")) == name
 
 
@@ -31,7 +31,7 @@ def test_torch_is_asked_where_there_may_be_a_gpu(monkeypatch, tmp_path):
 
 
 def test_torch_is_asked_where_the_system_does_not_list_features(monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_flags", frozenset)
+    monkeypatch.setattr(precision, "cpu_flags", frozenset)
     assert dtype_name_of_system(ScorerConfig(device="cpu")) is None
     assert dtype_name_of_system(ScorerConfig(device="cpu", dtype="float32")) == "float32"
 

@@ -68,6 +68,7 @@ def exact(query, key, value, *, attended=None, prefix_of=None, window=EVERYTHING
         {"window": (-1, 0)},
         {"window": (20, 9)},
         {"window": (-1, 0), "prefix_of": PREFIXES},
+        {"attended": SOME, "prefix_of": PREFIXES},
     ],
 )
 def test_it_is_attention(shape, case):
@@ -90,7 +91,7 @@ def test_without_it_tiles_give_the_same(monkeypatch):
 def test_first_tokens_see_all_of_their_rows(shape):
     _, key, value = states(shape)
     query = states(shape, len(LENGTHS))[0]
-    got = attend(query, key, value, packing=packing(), first=True)
+    got = attend(query, key, value, packing=packing(), first=True, window=(3, 3))
     torch.testing.assert_close(got.double(), exact(query, key, value, first=True), atol=0.02, rtol=2**-7)
 
 
@@ -123,11 +124,32 @@ def test_what_is_not_finite_stays_so_in_its_row_alone(which, number):
     expected = attend(*triple, packing=packing()).split(LENGTHS.tolist())
     triple[which][50] = number  # a token of row 3, of 130 tokens
     got = attend(*triple, packing=packing()).split(LENGTHS.tolist())
-    assert not got[3][50 - LENGTHS[:3].sum()].isfinite().any()
+    others = got[3] if which > 0 and math.isnan(number) else got[3][50 - LENGTHS[:3].sum()]  # who sees it
+    assert not others.isfinite().any()
     assert all(torch.equal(got[row], expected[row]) for row in range(len(LENGTHS)) if row != 3)
 
 
-def test_scores_of_any_size_are_scaled_without_overflow():
-    query, key, value = (40 * each for each in states(SHAPES[0]))
-    got = attend(query, key, value, packing=packing())
+@pytest.mark.parametrize("factor", [40, 1e5, 1e15])
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_scores_of_any_size_are_scaled_without_overflow(factor, scale):
+    query, key, value = states(SHAPES[0])
+    got = attend(factor * query, factor * key, value, packing=packing(), scale=scale)
     assert got.isfinite().all() and got.abs().max() <= value.abs().max()
+    assert (got.abs().amax((1, 2)) > 0).all()  # each query sees something
+
+
+def test_queries_that_see_nothing_get_zeros():
+    query, key, value = states(SHAPES[0])
+    got = attend(query, key, value, packing=packing(attended=SOME), window=(3, 0))
+    expected = exact(query, key, value, attended=SOME, window=(3, 0))
+    sees = expected.isfinite().all(-1).all(-1)
+    torch.testing.assert_close(got[sees].double(), expected[sees], atol=0.02, rtol=2**-7)
+    assert sees.sum() < len(sees) and not got[~sees].any()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("change", [lambda each: each.float(), lambda each: each[:-1], lambda each: each[:, :2]])
+def test_states_that_do_not_fit_are_refused(which, change):
+    query, key, value = (change(each) if place == which else each for place, each in enumerate(states((6, 3, 32))))
+    with pytest.raises(ValueError, match=r"expected bfloat16 states \[|cannot share"):
+        packing().rows.attend(query, key, value, scale=1.0, window=EVERYTHING, first=False)

@@ -105,6 +105,14 @@ def test_what_is_not_finite_stays_so_in_its_row_alone(dtype, number):
 
 
 @torch.inference_mode()
+def test_states_that_do_not_fit_are_refused():
+    layer, states = layer_and_states(torch.float32)
+    for other in (states.bfloat16(), states[:, :32], states.to("meta")):
+        with pytest.raises(ValueError, match="a layer in int8 got states of"):
+            Int8Linear(layer)(other)
+
+
+@torch.inference_mode()
 def test_no_rows_give_none():
     layer, states = layer_and_states(torch.float32)
     assert Int8Linear(layer)(states[:0]).shape == (0, 48)

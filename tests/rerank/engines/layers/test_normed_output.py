@@ -41,6 +41,13 @@ def test_a_row_depends_on_no_other_row():
     assert fused(states[:0], added[:0]).shape == (0, 40)
 
 
+def test_states_that_do_not_fit_are_refused():
+    norm, states, added = norm_and_states(40)
+    for one, other in ((states, added[:1]), (states, added.float()), (states[..., :8], added[..., :8])):
+        with pytest.raises(ValueError, match="a norm of 40 numbers got"):
+            NormOfSum(norm)(one, other)
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "electra", "deberta"])
 @torch.inference_mode()
 def test_known_outputs_are_replaced_and_nearer_to_float32(folder_of, family):
