@@ -1,8 +1,9 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
-import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -12,23 +13,20 @@ from jobs.console import plural, say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input, text_tables
 from jobs.input.convert import TextConverter
-from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.cluster import connect, disconnect, secure_pools
+from jobs.pipeline.cluster import connect, disconnect, is_local, secure_pools
 from jobs.pipeline.counts import start_counting
-from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
-from jobs.pipeline.stages.load import load_stages, pipeline_stages
+from jobs.pipeline.stages.load import Resolved, load_stages, pipeline_stages, resolve_at_once
 from jobs.pipeline.stages.pool_settings import DEFAULT_POOL, PoolSettings
 from jobs.pipeline.stages.settings import StageConfig, check_cascade
 from jobs.pipeline.staging import ATTEMPTS, CONVERTED, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
-from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise
+from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise, versions
 from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
-from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine, Kind
@@ -145,13 +143,21 @@ def _execute(
     config: RunConfig, job_input: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
 ) -> Outcome:
     """Run the pipeline on a cluster; it leaves staged parts."""
-    with stoppable() as state:
+    with stoppable() as state, ThreadPoolExecutor(1) as thread:
+        preparing = thread.submit(_prepare_driver, config)  # this process would only wait while Ray starts
         connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
-            return _on_cluster(config, job_input, staging, state, engine, encoder)
+            return _on_cluster(config, job_input, staging, state, preparing, engine, encoder)
         finally:
             disconnect()
+
+
+def _prepare_driver(config: RunConfig) -> list[Resolved | None]:
+    """Do what needs no cluster: import Ray Data, and identify models, for which a local cluster needs no worker."""
+    import_module("jobs.pipeline.dataset")
+    versions()
+    return resolve_at_once(config.all_stages) if is_local(config.address) else [None] * len(config.all_stages)
 
 
 def _on_cluster(
@@ -159,13 +165,18 @@ def _on_cluster(
     job_input: Input,
     staging: Staging,
     state: RunState,
+    preparing: "Future[list[Resolved | None]]",
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
-    reporter = start_counting()  # first: its worker starts while the models are looked at
-    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
-    loaded = load_stages(config.all_stages, pools, is_local=address == "local")
+    reporter = start_counting()
+    loaded = load_stages(config.all_stages, pools, preparing.result())
+    # These import Ray Data, which takes half a second; `_prepare_driver` has done that while Ray started.
+    from jobs.input.shuffle import ensure_grouped
+    from jobs.pipeline.dataset import rank_dataset
+    from jobs.pipeline.writer import RankedSink
+
     for found in loaded:
         check_readable(job_input.source, Kind(found.model.kind))
     lookups = [_open_lookup(config, stage.model) for stage in loaded]

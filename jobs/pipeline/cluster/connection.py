@@ -27,7 +27,7 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
 
     It then has room for a job of so many stages. Raises ConfigError if no cluster answers or lets us in.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address_of(address)
     level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
     if not verbose:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
@@ -48,6 +48,15 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
+
+
+def is_local(address: str | None) -> bool:
+    """Return whether `connect` starts a cluster on this machine for this address."""
+    return _address_of(address) == "local"
+
+
+def _address_of(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _check_access(address: str) -> None:
@@ -91,7 +100,20 @@ def _silent_core() -> Iterator[None]:
 def disconnect() -> None:
     """Disconnect from the cluster, and stop it if `connect` started it."""
     with suppress(Exception):
+        _kill_autoscaler()
+    with suppress(Exception):
         ray.shutdown()
+
+
+def _kill_autoscaler() -> None:
+    """Kill the autoscaler of a cluster that this process started; it has no nodes to start or stop.
+
+    `ray.shutdown` ends it after the process that it talks to, so that it never ends by itself: Ray waits for a second,
+    and kills it then.
+    """
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_monitor(check_alive=False)
 
 
 def start_ray_data() -> None:

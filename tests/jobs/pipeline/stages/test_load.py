@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.pipeline.dataset import Pool
 from jobs.pipeline.stages.load import LoadedStage, check_distinct, load_stages, pipeline_stages
+from jobs.pipeline.stages.pool import Pool
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
