@@ -15,6 +15,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub lea
 from ray.exceptions import AuthenticationError, RpcError
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs.pipeline.cluster.services import few_services
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError
 
@@ -37,7 +38,7 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     local = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
     try:
-        with nullcontext() if verbose else _silent_core():
+        with nullcontext() if verbose else _silent_core(), few_services() if local and not verbose else nullcontext():
             _check_access(address)
             ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
     except AuthenticationError as problem:
@@ -100,20 +101,7 @@ def _silent_core() -> Iterator[None]:
 def disconnect() -> None:
     """Disconnect from the cluster, and stop it if `connect` started it."""
     with suppress(Exception):
-        _kill_autoscaler()
-    with suppress(Exception):
         ray.shutdown()
-
-
-def _kill_autoscaler() -> None:
-    """Kill the autoscaler of a cluster that this process started; it has no nodes to start or stop.
-
-    `ray.shutdown` ends it after the process that it talks to, so that it never ends by itself: Ray waits for a second,
-    and kills it then.
-    """
-    node = ray._private.worker._global_node
-    if node is not None:
-        node.kill_monitor(check_alive=False)
 
 
 def start_ray_data() -> None:

@@ -45,7 +45,7 @@ class LoadedStage:
 
 
 def resolve_at_once(stages: Sequence[StageConfig]) -> list[Resolved | None]:
-    """Identify those models in this process that need no long imports; None for the others. Raises as `resolve` does."""
+    """Identify the models that need no long imports in this process; None for the others. Raises as `resolve`."""
     scorers = [_scorer_of(stage) for stage in stages]
     return [resolve_and_ship(scorer) if is_resolved_at_once(scorer) else None for scorer in scorers]
 
