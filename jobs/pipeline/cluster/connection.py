@@ -32,8 +32,7 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
     if not verbose:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("ray").setLevel(level)
     cpus = available_cores() + _LOCAL_SPARE_CPUS + 2 * (stages - 1)  # an actor and a task that prepares, for each more
     local = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
@@ -45,7 +44,8 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
         raise ConfigError(f"{problem.message}: {_PUT_TOKEN}") from problem
     except (ConnectionError, RpcError) as problem:
         raise ConfigError(f"no Ray cluster answers at {address!r}: {str(problem).rstrip('.')}") from problem
-    context = ray.data.DataContext.get_current()
+    context = ray.data.DataContext.get_current()  # imports Ray Data, which sets the level of its messages
+    logging.getLogger("ray.data").setLevel(level)
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
