@@ -240,6 +240,10 @@ def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
     score_lookup = open_score_lookup(config.scores or join_uri(config.output, SCORES), model)
     if not score_lookup.parts:
         return score_lookup
-    for damage in ray.get(ray.remote(damaged_parts).remote(score_lookup)):
+    if is_local(config.address):
+        damaged = damaged_parts(score_lookup)  # a worker of the same node would only start for it
+    else:
+        damaged = ray.get(ray.remote(damaged_parts).remote(score_lookup))
+    for damage in damaged:
         say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
     return score_lookup
