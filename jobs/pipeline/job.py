@@ -144,7 +144,8 @@ def _execute(
 ) -> Outcome:
     """Run the pipeline on a cluster; it leaves staged parts."""
     with stoppable() as state, ThreadPoolExecutor(1) as thread:
-        preparing = thread.submit(_prepare_driver, config)  # this process would only wait while Ray starts
+        # In a thread, because `ray.init` must run in the main one: what a thread started ends with that thread.
+        preparing = thread.submit(_prepare_driver, config)
         connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
@@ -154,7 +155,10 @@ def _execute(
 
 
 def _prepare_driver(config: RunConfig) -> list[Resolved | None]:
-    """Do what needs no cluster: import Ray Data, and identify models, for which a local cluster needs no worker."""
+    """Do what needs no cluster while Ray starts: this process would only wait, for seconds.
+
+    Import Ray Data, and identify the models of a job on a local cluster if that needs no worker. Raises as `resolve`.
+    """
     import_module("jobs.pipeline.dataset")
     versions()
     return resolve_at_once(config.all_stages) if is_local(config.address) else [None] * len(config.all_stages)
@@ -172,7 +176,7 @@ def _on_cluster(
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
     reporter = start_counting()
     loaded = load_stages(config.all_stages, pools, preparing.result())
-    # These import Ray Data, which takes half a second; `_prepare_driver` has done that while Ray started.
+    # Not at the top: these import Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
     from jobs.input.shuffle import ensure_grouped
     from jobs.pipeline.dataset import rank_dataset
     from jobs.pipeline.writer import RankedSink
@@ -241,7 +245,7 @@ def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
     if not score_lookup.parts:
         return score_lookup
     if is_local(config.address):
-        damaged = damaged_parts(score_lookup)  # a worker of the same node would only start for it
+        damaged = damaged_parts(score_lookup)  # workers run on the same node, and one would have to start first
     else:
         damaged = ray.get(ray.remote(damaged_parts).remote(score_lookup))
     for damage in damaged:
