@@ -9,7 +9,7 @@ from jobs import evaluate, store
 from jobs.bench import command as bench
 from jobs.compare.command import register as register_compare
 from jobs.demo.command import demo as run_demo
-from jobs.exits import exit_codes
+from jobs.exits import end_without_collection, exit_codes
 from jobs.inspect import inspect
 from jobs.plan import plan
 from jobs.report.command import register as register_report
@@ -52,6 +52,7 @@ def demo(
 
 def main() -> None:
     """Entry point of the console script."""
+    end_without_collection()
     app(prog_name="rerank")
 
 

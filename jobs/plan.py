@@ -146,8 +146,16 @@ def make_plan(
     on_gpu = reranker.engine.description["device"].startswith("cuda")
     check_readable(opened.source, Kind(identity.kind))
     vector_bytes = opened.source.vector_bytes if isinstance(opened.source, Source) else 0
+    store = ScoreStore(scores, identity.fingerprint) if scores else None
     target = pairs_per_split(
-        pairs_per_block(block_pairs, on_gpu=on_gpu, vector_bytes=vector_bytes, pairs=opened.pairs, actors=actors)
+        pairs_per_block(
+            block_pairs,
+            on_gpu=on_gpu,
+            looked_up=bool(store and store.parts()),
+            vector_bytes=vector_bytes,
+            pairs=opened.pairs,
+            actors=actors,
+        )
     )
     sets = CandidateSets.from_table(sample(opened.source, target_pairs=target))
     prepared = CandidateSets.from_table(
@@ -163,7 +171,7 @@ def make_plan(
     paired = pairs_of(prepared)  # what is paired with the queries: the candidates, or their passages
     encoded, rows = encoded_pairs(paired, reranker.encoder.row_template)
     hashes = pair_hashes_of(paired, rows)
-    known = _known_share(hashes, ScoreStore(scores, identity.fingerprint)) if scores else 0.0
+    known = _known_share(hashes, store) if store else 0.0
     tokens_per_pair = float(encoded.lengths.mean()) if len(encoded) else 0.0
     tokens_per_second = _measure(reranker, encoded)
     to_score = opened.pairs * (1 - known) * len(rows) / max(1, sets.pair_count)

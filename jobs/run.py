@@ -9,7 +9,7 @@ import typer
 
 from jobs.config_file import read_config
 from jobs.console import plural, say
-from jobs.exits import TOO_MANY_REJECTED, exit_codes
+from jobs.exits import TOO_MANY_REJECTED, end_without_collection, exit_codes
 from jobs.formats.columns import Layout
 from jobs.formats.renames import parse_columns, parse_renames
 from jobs.pipeline.job import RunConfig
@@ -229,4 +229,5 @@ def _in_and_out(source: str, output: str | None, run_file: str | None) -> tuple[
 
 
 if __name__ == "__main__":
+    end_without_collection()
     typer.run(run)

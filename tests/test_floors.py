@@ -129,7 +129,7 @@ def test_processes_import_only_what_they_use():
     steps = {
         "rerank.actor, rerank.tables.published": {"torch", "transformers", "ray", "pandas"},
         "jobs.pipeline.counts": {"torch", "transformers", "ray.data", "pandas"},
-        "jobs.cli": {"torch", "transformers", "scipy", "aiohttp"},
+        "jobs.cli": {"torch", "transformers", "scipy", "aiohttp", "ray.data"},
         "rerank; jobs.pipeline.score_lookup.resolve(rerank.ScorerConfig(device='cpu'))": {"torch", "transformers"},
         "rerank; rerank.Reranker().rank('query', ['text'])": {"transformers", "torch._dynamo", "scipy", "sympy"},
     }

@@ -19,9 +19,11 @@ from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason, differing
 
-# A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well.
+# A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well. Of pairs that
+# are looked up few may be left to score: larger blocks have fuller batches. One actor shares its work with no other.
 _PAIRS_PER_BLOCK_GPU = 32_768
 _PAIRS_PER_BLOCK_CPU = 256
+_PAIRS_PER_BLOCK_LOOKED_UP = 1_024
 # The last blocks decide when a job ends: an actor that is slower than the others may hold two of them then. So a job of
 # several actors has smaller blocks if there are few for each, down to what packs well.
 _BLOCKS_PER_ACTOR = 32
@@ -50,13 +52,20 @@ class Split:
 
 
 def pairs_per_block(
-    requested: int | None, *, on_gpu: bool, vector_bytes: int = 0, pairs: int = 0, actors: int = 1
+    requested: int | None,
+    *,
+    on_gpu: bool,
+    looked_up: bool = False,
+    vector_bytes: int = 0,
+    pairs: int = 0,
+    actors: int = 1,
 ) -> int:
     """Return how many pairs an actor gets at once, of a job with so many pairs and actors.
 
-    `vector_bytes` are those of the vectors that a candidate brings.
+    `looked_up`: a score store has scores of the model. `vector_bytes` are those of the vectors that a candidate brings.
     """
-    usual = _PAIRS_PER_BLOCK_GPU if on_gpu else _PAIRS_PER_BLOCK_CPU
+    on_cpu = _PAIRS_PER_BLOCK_LOOKED_UP if looked_up and actors == 1 else _PAIRS_PER_BLOCK_CPU
+    usual = _PAIRS_PER_BLOCK_GPU if on_gpu else on_cpu
     if actors > 1:
         usual = min(usual, max(_LEAST_PAIRS_PER_BLOCK, pairs // (_BLOCKS_PER_ACTOR * actors)))
     return requested or min(usual, max(1, _VECTOR_BYTES_PER_BLOCK // max(1, vector_bytes)))

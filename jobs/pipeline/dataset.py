@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -11,21 +11,19 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
-from jobs.console import plural
 from jobs.input.source import Source
 from jobs.input.splits import Split, read_split
 from jobs.pipeline.counts import CountsReporter
-from jobs.pipeline.score_lookup import ScoreLookup, open_snapshot
+from jobs.pipeline.score_lookup import open_snapshot
+from jobs.pipeline.stages.pool import Pool
+from jobs.pipeline.stages.stage import Stage
 from rerank.actor import RerankActor
-from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.encoding.windows import Splitter
-from rerank.engines import Engine, load_encoder
+from rerank.engines import load_encoder
 from rerank.fingerprint import check_content
-from rerank.isolation.attempts import ScoringAttempts
 from rerank.prepare import prepare
-from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
 
 # How often Ray runs a task again whose process died; by default it does so without end. Finding a pair that kills its
 # process takes up to six deaths (`rerank.isolation.isolate`).
@@ -34,63 +32,6 @@ _MAX_DEATHS = 30
 _TASKS_IN_FLIGHT = 2
 # Stages whose encoder a process keeps, for it may prepare for each of them in turn.
 _STAGES_AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """How many actors to run, and what each of them reserves on the cluster: CPUs, GPUs, and custom resources.
-
-    It begins with `size` actors, and grows to `max_size` while there is work and room; None: it does not grow.
-    """
-
-    size: int
-    cpus: float
-    gpus: float
-    max_size: int | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def most(self) -> int:
-        """Return how many actors it may have."""
-        return self.max_size or self.size
-
-    @property
-    def reserved(self) -> dict[str, float]:
-        """Return what each actor reserves, as Ray names it."""
-        counted = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
-        return {name: amount for name, amount in counted.items() if amount}
-
-    def __str__(self) -> str:
-        actors = plural(self.size, "actor") if self.max_size is None else f"{self.size:,} to {self.max_size:,} actors"
-        return f"{actors} with {words_of(self.reserved)}{' each' if self.most > 1 else ''}"
-
-
-def words_of(resources: Mapping[str, float]) -> str:
-    """Return resources in words: 1 CPU, 0.5 GPUs and 0.001 accelerator_type:L4."""
-    words = [
-        plural(amount, name) if name in ("CPU", "GPU") else f"{amount:g} {name}" for name, amount in resources.items()
-    ]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A model of the pipeline with its pool of actors.
-
-    `encoder` belongs to `scorer`; without it each process loads its own. `engine` replaces the one that `scorer` names.
-    Each block has at least `queries_per_block` queries. `finish_block` makes the next stage's block of a ranked one, or
-    the result of a cascade; None in a job of one stage.
-    """
-
-    scorer: ScorerConfig
-    pool: Pool
-    queries_per_block: int
-    options: RankingOptions = DEFAULT_OPTIONS
-    score_lookup: ScoreLookup | None = None
-    attempts: ScoringAttempts | None = None
-    engine: Engine | None = None
-    encoder: PairEncoder | None = None
-    finish_block: Handover | None = None
 
 
 def rank_dataset(

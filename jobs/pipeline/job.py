@@ -1,8 +1,9 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
-import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -12,23 +13,20 @@ from jobs.console import plural, say
 from jobs.formats.columns import Layout
 from jobs.input.candidates import Input, check_mixable, check_readable, key_names_of, open_input, text_tables
 from jobs.input.convert import TextConverter
-from jobs.input.shuffle import ensure_grouped
 from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split, plan_splits
-from jobs.pipeline.cluster import connect, disconnect, secure_pools
+from jobs.pipeline.cluster import connect, disconnect, is_local, secure_pools
 from jobs.pipeline.counts import start_counting
-from jobs.pipeline.dataset import rank_dataset
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
-from jobs.pipeline.stages.load import load_stages, pipeline_stages
+from jobs.pipeline.stages.load import Resolved, load_stages, pipeline_stages, resolve_at_once
 from jobs.pipeline.stages.pool_settings import DEFAULT_POOL, PoolSettings
 from jobs.pipeline.stages.settings import StageConfig, check_cascade
 from jobs.pipeline.staging import ATTEMPTS, CONVERTED, GATHERED, Staging
 from jobs.pipeline.stop import RunState, install_handlers, stoppable
-from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise
+from jobs.pipeline.summary import Expected, Outcome, RankedBy, add_up, check_nothing_lost, summarise, versions
 from jobs.pipeline.trec_run import check_trec, check_trec_ids, write_trec
-from jobs.pipeline.writer import RankedSink
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
 from rerank.engines import Engine, Kind
@@ -145,13 +143,25 @@ def _execute(
     config: RunConfig, job_input: Input, staging: Staging, engine: Engine | None, encoder: PairEncoder | None
 ) -> Outcome:
     """Run the pipeline on a cluster; it leaves staged parts."""
-    with stoppable() as state:
+    with stoppable() as state, ThreadPoolExecutor(1) as thread:
+        # In a thread, because `ray.init` must run in the main one: what a thread started ends with that thread.
+        preparing = thread.submit(_prepare_driver, config)
         connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
-            return _on_cluster(config, job_input, staging, state, engine, encoder)
+            return _on_cluster(config, job_input, staging, state, preparing, engine, encoder)
         finally:
             disconnect()
+
+
+def _prepare_driver(config: RunConfig) -> list[Resolved | None]:
+    """Do what needs no cluster while Ray starts: this process would only wait, for seconds.
+
+    Import Ray Data, and identify the models of a job on a local cluster if that needs no worker. Raises as `resolve`.
+    """
+    import_module("jobs.pipeline.dataset")
+    versions()
+    return resolve_at_once(config.all_stages) if is_local(config.address) else [None] * len(config.all_stages)
 
 
 def _on_cluster(
@@ -159,13 +169,18 @@ def _on_cluster(
     job_input: Input,
     staging: Staging,
     state: RunState,
+    preparing: "Future[list[Resolved | None]]",
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
-    reporter = start_counting()  # first: its worker starts while the models are looked at
-    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
-    loaded = load_stages(config.all_stages, pools, is_local=address == "local")
+    reporter = start_counting()
+    loaded = load_stages(config.all_stages, pools, preparing.result())
+    # Not at the top: these import Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
+    from jobs.input.shuffle import ensure_grouped
+    from jobs.pipeline.dataset import rank_dataset
+    from jobs.pipeline.writer import RankedSink
+
     for found in loaded:
         check_readable(job_input.source, Kind(found.model.kind))
     lookups = [_open_lookup(config, stage.model) for stage in loaded]
@@ -174,11 +189,12 @@ def _on_cluster(
         pairs_per_block(
             config.block_pairs,
             on_gpu=pool.gpus > 0,
+            looked_up=bool(lookup and lookup.parts),
             vector_bytes=source.vector_bytes,
             pairs=source.pairs,
             actors=pool.most,
         )
-        for pool in pools
+        for pool, lookup in zip(pools, lookups, strict=True)
     ]
     splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"
@@ -229,6 +245,10 @@ def _open_lookup(config: RunConfig, model: ModelIdentity) -> ScoreLookup | None:
     score_lookup = open_score_lookup(config.scores or join_uri(config.output, SCORES), model)
     if not score_lookup.parts:
         return score_lookup
-    for damage in ray.get(ray.remote(damaged_parts).remote(score_lookup)):
+    if is_local(config.address):
+        damaged = damaged_parts(score_lookup)  # workers run on the same node, and one would have to start first
+    else:
+        damaged = ray.get(ray.remote(damaged_parts).remote(score_lookup))
+    for damage in damaged:
         say(f"{damage.path}: damaged part of the score store, its pairs are scored again: {damage.reason}")
     return score_lookup

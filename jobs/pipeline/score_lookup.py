@@ -34,8 +34,11 @@ def open_snapshot(lookup: ScoreLookup) -> Snapshot:
 
 
 def damaged_parts(lookup: ScoreLookup) -> list[Damage]:
-    """Return the parts of the store that cannot be read, whose pairs are scored again. Runs on a worker."""
-    return open_snapshot(lookup).damaged
+    """Return the parts of the store that cannot be read, whose pairs are scored again. Runs on a node that scores.
+
+    The snapshot is there for the workers of that node then. This process does not keep it open.
+    """
+    return Snapshot.open(lookup.store, parts=lookup.parts).damaged
 
 
 def resolve(scorer: ScorerConfig) -> tuple[ScorerConfig, ModelIdentity, PairEncoder]:

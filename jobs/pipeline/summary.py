@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -94,8 +95,14 @@ def summarise(outcome: Outcome, sums: Counter[str], *, output: str, seconds: flo
         "fingerprint": last.model.fingerprint,
         **({"stages": _stages(outcome.stages, sums)} if len(outcome.stages) > 1 else {}),
         "files": [{"name": file.name, "rows": file.rows} for part in outcome.parts for file in part.files],
-        "versions": {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")},
+        "versions": versions(),
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on; the first call takes a tenth of a second."""
+    return {name: version(name) for name in ("rerank", "ray", "torch", "sentence-transformers", "pyarrow")}
 
 
 def _passages(settings: PassageSettings, sums: Counter[str]) -> dict[str, Any]:

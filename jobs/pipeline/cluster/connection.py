@@ -15,6 +15,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub lea
 from ray.exceptions import AuthenticationError, RpcError
 from ray.util.annotations import RayDeprecationWarning
 
+from jobs.pipeline.cluster.services import few_services
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError
 
@@ -27,27 +28,36 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
 
     It then has room for a job of so many stages. Raises ConfigError if no cluster answers or lets us in.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address_of(address)
     level = logging.INFO if verbose else logging.CRITICAL  # errors reach us as exceptions
     if not verbose:
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("ray").setLevel(level)
     cpus = available_cores() + _LOCAL_SPARE_CPUS + 2 * (stages - 1)  # an actor and a task that prepares, for each more
     local = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning advises
     try:
-        with nullcontext() if verbose else _silent_core():
+        with nullcontext() if verbose else _silent_core(), few_services() if local and not verbose else nullcontext():
             _check_access(address)
             ray.init(address=address, log_to_driver=verbose, logging_level=level, **local)
     except AuthenticationError as problem:
         raise ConfigError(f"{problem.message}: {_PUT_TOKEN}") from problem
     except (ConnectionError, RpcError) as problem:
         raise ConfigError(f"no Ray cluster answers at {address!r}: {str(problem).rstrip('.')}") from problem
-    context = ray.data.DataContext.get_current()
+    context = ray.data.DataContext.get_current()  # imports Ray Data, which sets the level of its messages
+    logging.getLogger("ray.data").setLevel(level)
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
+
+
+def is_local(address: str | None) -> bool:
+    """Return whether `connect` starts a cluster on this machine for this address."""
+    return _address_of(address) == "local"
+
+
+def _address_of(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _check_access(address: str) -> None:

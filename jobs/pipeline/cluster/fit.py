@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.pipeline.cluster.nodes import Resources
-from jobs.pipeline.dataset import Pool
+from jobs.pipeline.stages.pool import Pool
 
 _UNITS = 10_000  # Ray counts resources in these; sums of fractions would not be exact
 _GPU = "GPU"

@@ -7,7 +7,7 @@ from math import floor
 from jobs.console import plural
 from jobs.pipeline.cluster.fit import all_fit, has, room, sizes_that_fit
 from jobs.pipeline.cluster.nodes import Nodes, Resources
-from jobs.pipeline.dataset import Pool, words_of
+from jobs.pipeline.stages.pool import Pool, words_of
 from jobs.pipeline.stages.pool_settings import ActorRange
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.errors import ConfigError

@@ -11,7 +11,7 @@ from jobs.console import plural, say
 from jobs.pipeline.cluster.fit import all_fit, sizes_that_fit
 from jobs.pipeline.cluster.nodes import Resources, cluster_nodes
 from jobs.pipeline.cluster.plan import plan_pools, preparing
-from jobs.pipeline.dataset import Pool, words_of
+from jobs.pipeline.stages.pool import Pool, words_of
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.errors import UnavailableError
 

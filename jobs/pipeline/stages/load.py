@@ -7,9 +7,10 @@ from typing import Any
 import ray
 
 from jobs.pipeline.cluster import start_ray_data
-from jobs.pipeline.dataset import Pool, Stage
 from jobs.pipeline.score_lookup import ScoreLookup, is_resolved_at_once, resolve_and_ship
+from jobs.pipeline.stages.pool import Pool
 from jobs.pipeline.stages.settings import StageConfig
+from jobs.pipeline.stages.stage import Stage
 from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
 from rerank.encoding.pairs import PairEncoder
@@ -18,6 +19,8 @@ from rerank.fingerprint import ModelIdentity
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.ranking.options import RankingOptions
 from rerank.store.folder import Folder
+
+Resolved = tuple[ScorerConfig, ModelIdentity, PairEncoder | None]  # what `resolve_and_ship` returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +44,31 @@ class LoadedStage:
         return (f"stage {self.number}: " if self.number else "") + f"{model}{keep}, on {self.pool}"
 
 
-def load_stages(stages: Sequence[StageConfig], pools: Sequence[Pool], *, is_local: bool = False) -> list[LoadedStage]:
-    """Identify the models of all stages on the cluster, at the same time; no weights are loaded.
-
-    If the cluster `is_local`, this process identifies those itself that need no long imports: workers start meanwhile.
-    Raises ModelError or ConfigError.
-    """
+def resolve_at_once(stages: Sequence[StageConfig]) -> list[Resolved | None]:
+    """Identify the models that need no long imports in this process; None for the others. Raises as `resolve`."""
     scorers = [_scorer_of(stage) for stage in stages]
+    return [resolve_and_ship(scorer) if is_resolved_at_once(scorer) else None for scorer in scorers]
+
+
+def load_stages(
+    stages: Sequence[StageConfig], pools: Sequence[Pool], resolved: Sequence[Resolved | None]
+) -> list[LoadedStage]:
+    """Return the stages with their models, of which `resolved` are those that this process has identified already.
+
+    The others are identified on the cluster, at the same time; no weights are loaded. Raises ModelError or ConfigError.
+    """
     resolving = [
-        None
-        if is_local and is_resolved_at_once(scorer)
-        else ray.remote(resolve_and_ship).options(num_gpus=pool.gpus, resources=dict(pool.resources)).remote(scorer)
-        for scorer, pool in zip(scorers, pools, strict=True)
+        parts
+        or ray.remote(resolve_and_ship)
+        .options(num_gpus=pool.gpus, resources=dict(pool.resources))
+        .remote(_scorer_of(stage))
+        for stage, pool, parts in zip(stages, pools, resolved, strict=True)
     ]
-    start_ray_data()  # meanwhile
-    resolved = [
-        resolve_and_ship(scorer) if result is None else ray.get(result)
-        for scorer, result in zip(scorers, resolving, strict=True)
-    ]
+    if None in resolved:
+        start_ray_data()  # meanwhile
     loaded = []
-    for number, (stage, pool, parts) in enumerate(zip(stages, pools, resolved, strict=True), start=1):
-        scorer, model, encoder = parts
+    for number, (stage, pool, parts) in enumerate(zip(stages, pools, resolving, strict=True), start=1):
+        scorer, model, encoder = ray.get(parts) if isinstance(parts, ray.ObjectRef) else parts
         if not pool.gpus and scorer.threads is None:  # the actor's share of the cores, not all of them
             scorer = scorer.model_copy(update={"threads": max(1, int(pool.cpus))})
         loaded.append(LoadedStage(stage, scorer, model, encoder, pool, number if len(stages) > 1 else 0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.input.query_ids import check_clustered, read_query_ids
 from jobs.input.source import open_source
-from jobs.input.splits import plan_splits, read_split
+from jobs.input.splits import pairs_per_block, plan_splits, read_split
 from rerank.errors import InputError
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.reject import REFUSED, Reason, check
@@ -101,3 +101,12 @@ def test_the_instruction_of_a_query_is_that_of_its_first_row(tmp_path: Path) -> 
     assert "instruction" not in candidates.column_names
     assert candidates[REFUSED].to_pylist() == [0, 0, Reason.INSTRUCTION_DIFFERS, 0]
     assert check(CandidateSets.from_table(read))[1].tolist() == [0, 0, Reason.INSTRUCTION_DIFFERS, 0]
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "looked_up", "actors", "pairs"),
+    [(False, False, 1, 256), (False, True, 1, 1_024), (False, True, 2, 256), (True, True, 1, 32_768)],
+)
+def test_one_actor_on_cpus_gets_more_pairs_at_once_where_they_are_looked_up(on_gpu, looked_up, actors, pairs):
+    assert pairs_per_block(None, on_gpu=on_gpu, looked_up=looked_up, actors=actors, pairs=10**7) == pairs
+    assert pairs_per_block(64, on_gpu=on_gpu, looked_up=looked_up, actors=actors, pairs=10**7) == 64

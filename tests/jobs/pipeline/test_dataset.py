@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from jobs.pipeline import dataset
-from jobs.pipeline.dataset import Pool
+from jobs.pipeline.stages.pool import Pool
 
 NODE = {"Alive": True, "Resources": {"CPU": 4.0}}
 DEAD, HEAD = NODE | {"Alive": False}, NODE | {"Resources": {}}

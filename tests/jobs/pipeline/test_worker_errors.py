@@ -13,7 +13,9 @@ from jobs.input.splits import plan_splits
 from jobs.pipeline import dataset
 from jobs.pipeline.cluster import connect, disconnect
 from jobs.pipeline.counts import start_counting
-from jobs.pipeline.dataset import Pool, Stage, rank_dataset
+from jobs.pipeline.dataset import rank_dataset
+from jobs.pipeline.stages.pool import Pool
+from jobs.pipeline.stages.stage import Stage
 from rerank.config import ScorerConfig
 from rerank.engines import load_encoder
 from rerank.errors import (

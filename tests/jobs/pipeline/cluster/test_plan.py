@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.pipeline.cluster import Nodes, plan_pools
-from jobs.pipeline.dataset import Pool
+from jobs.pipeline.stages.pool import Pool
 from jobs.pipeline.stages.pool_settings import PoolSettings
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.config import ScorerConfig, parse_config

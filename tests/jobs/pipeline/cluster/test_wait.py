@@ -7,7 +7,7 @@ import pytest
 
 from jobs.pipeline.cluster import wait
 from jobs.pipeline.cluster.wait import fit_pools, wait_for_room
-from jobs.pipeline.dataset import Pool
+from jobs.pipeline.stages.pool import Pool
 from rerank.errors import UnavailableError
 
 POOL = Pool(4, 1, 1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.pipeline.dataset import Pool
-from jobs.pipeline.stages.load import LoadedStage, check_distinct, load_stages, pipeline_stages
+from jobs.pipeline.stages.load import LoadedStage, check_distinct, load_stages, pipeline_stages, resolve_at_once
+from jobs.pipeline.stages.pool import Pool
 from jobs.pipeline.stages.settings import StageConfig
 from rerank.cascade.handover import Handover
 from rerank.config import ScorerConfig
@@ -25,9 +25,9 @@ def loaded(
     return LoadedStage(StageConfig(scorer=scorer, keep=keep), scorer, identity, None, Pool(1, 1, gpus), number)
 
 
-def test_a_cluster_on_this_machine_starts_no_worker_to_read_a_few_files(monkeypatch) -> None:
-    monkeypatch.setattr("jobs.pipeline.stages.load.start_ray_data", lambda: None)
-    (stage,) = load_stages([StageConfig(scorer=ScorerConfig(device="cpu"))], [Pool(1, 2, 0)], is_local=True)
+def test_a_cluster_on_this_machine_starts_no_worker_to_read_a_few_files() -> None:
+    stages = [StageConfig(scorer=ScorerConfig(device="cpu"))]
+    (stage,) = load_stages(stages, [Pool(1, 2, 0)], resolve_at_once(stages))
     assert (stage.model.name, stage.scorer.threads, stage.encoder is None) == ("docs-mini", 2, False)
 
 
