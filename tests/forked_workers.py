@@ -117,7 +117,9 @@ def _import_all() -> None:
             return ray.ActorClassID(os.urandom(ray.ActorClassID.size()))
 
     ray.actor.ActorClassID = RandomOfPython
-    import jobs.pipeline.job  # noqa: F401
+    import jobs.pipeline.dataset
+    import jobs.pipeline.job
+    import jobs.pipeline.writer  # noqa: F401
     import rerank.engines.cross_encoder  # noqa: F401
 
     if len({_random_id_of_a_fork() for _ in range(2)}) < 2:
