@@ -37,6 +37,14 @@ INLINE WITH_BF16 __m512i load_halves(const uint16_t *numbers, int64_t left) {
     return _mm512_maskz_loadu_epi16(left >= 32 ? 0xffffffff : left <= 0 ? 0 : (1u << left) - 1, numbers);
 }
 
+/* Load the numbers of a key's token, of which `left` are there; `numbers` are those of token 0. Behind the last key
+   there are zeros. */
+INLINE WITH_BF16 __m512i load_token(const uint16_t *numbers, int64_t step, const Keys *keys, int64_t key,
+                                    int64_t left) {
+    if (key >= keys->count) return _mm512_setzero_si512();
+    return load_halves(numbers + token_of(keys, key) * step, left);
+}
+
 /* Transpose 16 rows of 16 numbers of 32 bits. */
 INLINE WITH_BF16 void transpose(__m512i rows[LANES]) {
     __m512i twos[LANES], fours[LANES];
@@ -70,15 +78,11 @@ INLINE WITH_BF16 void order_keys(const Attention *call, const Keys *keys, int64_
     int64_t places = padded(keys->count, STEP);
     for (int64_t key = 0; key < places; key += LANES)
         for (int64_t column = 0; column < call->width; column += STEP) {
+            const uint16_t *numbers = call->key + head * call->key_head + column;
             __m512i rows[LANES];
 #pragma GCC unroll 16
-            for (int row = 0; row < LANES; row++) {
-                const uint16_t *numbers = call->key + head * call->key_head + column;
-                rows[row] = _mm512_setzero_si512();
-                if (key + row < keys->count)
-                    rows[row] =
-                        load_halves(numbers + token_of(keys, key + row) * call->key_token, call->width - column);
-            }
+            for (int row = 0; row < LANES; row++)
+                rows[row] = load_token(numbers, call->key_token, keys, key + row, call->width - column);
             transpose(rows);
 #pragma GCC unroll 16
             for (int row = 0; row < LANES; row++)
@@ -94,14 +98,10 @@ INLINE WITH_BF16 void order_values(const Attention *call, const Keys *keys, int6
     __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
     for (int64_t key = 0; key < places; key += PAIR)
         for (int64_t column = 0; column < depth; column += STEP) {
+            const uint16_t *numbers = call->value + head * call->value_head + column;
             __m512i pair[PAIR];
-            for (int row = 0; row < PAIR; row++) {
-                const uint16_t *numbers = call->value + head * call->value_head + column;
-                pair[row] = _mm512_setzero_si512();
-                if (key + row < keys->count)
-                    pair[row] =
-                        load_halves(numbers + token_of(keys, key + row) * call->value_token, call->width - column);
-            }
+            for (int row = 0; row < PAIR; row++)
+                pair[row] = load_token(numbers, call->value_token, keys, key + row, call->width - column);
             uint32_t *target = ordered + key / PAIR * depth + column;
             _mm512_storeu_si512(target, _mm512_permutex2var_epi16(pair[0], low, pair[1]));
             _mm512_storeu_si512(target + LANES, _mm512_permutex2var_epi16(pair[0], high, pair[1]));

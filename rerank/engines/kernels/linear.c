@@ -38,8 +38,7 @@ typedef struct {
 
 INLINE WITH_VNNI __m512 load(const void *numbers, int64_t at, __mmask16 mask, int dtype) {
     if (dtype == FLOAT32) return _mm512_maskz_loadu_ps(mask, (const float *)numbers + at);
-    __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)numbers + at);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    return load_bfloat16((const uint16_t *)numbers + at, mask);
 }
 
 INLINE WITH_VNNI void store(void *numbers, int64_t at, __mmask16 mask, __m512 values, int dtype) {

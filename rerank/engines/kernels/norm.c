@@ -10,18 +10,13 @@ typedef struct {
     float epsilon;
 } Norm;
 
-INLINE WITH_BF16 __m512 load(const uint16_t *numbers, __mmask16 mask) {
-    __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, numbers));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-}
-
 /* Compute a row; `sums` has room for one. */
 WITH_BF16 static void compute(const Norm *norm, const uint16_t *states, const uint16_t *added, float *sums,
                               uint16_t *results) {
     __m512 total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (int64_t at = 0; at < norm->width; at += LANES) {
         __mmask16 mask = mask_of(norm->width - at);
-        __m512 sum = _mm512_add_ps(load(states + at, mask), load(added + at, mask));
+        __m512 sum = _mm512_add_ps(load_bfloat16(states + at, mask), load_bfloat16(added + at, mask));
         _mm512_mask_storeu_ps(sums + at, mask, sum);
         total = _mm512_add_ps(total, sum);
     }

@@ -23,6 +23,11 @@ INLINE WITH_AVX512 __mmask16 mask_of(int64_t left) {
     return left >= LANES ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
 }
 
+INLINE WITH_AVX512 __m512 load_bfloat16(const uint16_t *numbers, __mmask16 mask) {
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, numbers));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+
 INLINE int64_t divided(int64_t number, int64_t by) { return (number + by - 1) / by; } /* rounded up */
 
 INLINE int64_t padded(int64_t number, int64_t multiple) { return divided(number, multiple) * multiple; }
