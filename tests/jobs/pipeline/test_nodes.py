@@ -67,11 +67,12 @@ class GpuNodes:
 
 @pytest.fixture(scope="module")
 def gpu_nodes(shared_nodes: Cluster) -> Iterator[GpuNodes]:
-    """Fake GPU nodes that the tests of this file share."""
+    """Fake GPU nodes that the tests of this file share, and that the next file's jobs do not count on."""
     nodes = GpuNodes(shared_nodes)
     yield nodes
     for node_id in list(nodes._nodes):
         nodes.kill(node_id)
+    shared_nodes.wait_for_nodes()  # until the cluster has noticed
 
 
 def start(folder: Path, rows: list[Any], **settings: Any) -> Job:
