@@ -153,6 +153,7 @@ def shared_driver(shared_address: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "disconnect"):
             patch.setattr(f"jobs.pipeline.job.{name}", lambda **_: None)
+        patch.setattr("jobs.pipeline.job.is_local", lambda _: False)
         with sigterm_kept():
             connect(address=shared_address, verbose=False)
         try:

@@ -1,6 +1,7 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -149,7 +150,9 @@ def _execute(
         connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
-            return _on_cluster(config, job_input, staging, state, preparing, engine, encoder)
+            resolved = preparing.result()
+            with _ray_data(config):
+                return _on_cluster(config, job_input, staging, state, resolved, engine, encoder)
         finally:
             disconnect()
 
@@ -160,8 +163,19 @@ def _prepare_driver(config: RunConfig) -> list[Resolved | None]:
     Import Ray Data, and identify the models of a job on a local cluster if that needs no worker. Raises as `resolve`.
     """
     import_module("jobs.pipeline.dataset")
+    import_module("jobs.pipeline.own_cluster.data_actors")
     versions()
     return resolve_at_once(config.all_stages) if is_local(config.address) else [None] * len(config.all_stages)
+
+
+def _ray_data(config: RunConfig) -> AbstractContextManager[None]:
+    """Return what is to surround the use of Ray Data."""
+    if config.verbose or not is_local(config.address):
+        return nullcontext()
+    # Not at the top: it imports Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
+    from jobs.pipeline.own_cluster.data_actors import no_data_actors
+
+    return no_data_actors()
 
 
 def _on_cluster(
@@ -169,14 +183,14 @@ def _on_cluster(
     job_input: Input,
     staging: Staging,
     state: RunState,
-    preparing: "Future[list[Resolved | None]]",
+    resolved: list[Resolved | None],
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
     reporter = start_counting()
-    loaded = load_stages(config.all_stages, pools, preparing.result())
-    # Not at the top: these import Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
+    loaded = load_stages(config.all_stages, pools, resolved)
+    # Not at the top, for the same reason.
     from jobs.input.shuffle import ensure_grouped
     from jobs.pipeline.dataset import rank_dataset
     from jobs.pipeline.writer import RankedSink

@@ -15,7 +15,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined] # Ray's stub lea
 from ray.exceptions import AuthenticationError, RpcError
 from ray.util.annotations import RayDeprecationWarning
 
-from jobs.pipeline.cluster.services import few_services
+from jobs.pipeline.own_cluster.services import few_services
 from rerank.engines.device.cores import available_cores
 from rerank.errors import ConfigError
 
@@ -49,6 +49,7 @@ def connect(*, address: str | None, verbose: bool, stages: int = 1) -> None:
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
     context.raise_original_map_exception = True  # Ray would wrap it in one of its own, which loses it on the way
+    context.memory_usage_poll_interval_s = None  # by a thread of each task, for statistics of Ray's that nobody reads
 
 
 def is_local(address: str | None) -> bool:

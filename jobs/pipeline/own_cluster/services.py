@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partialmethod
 from inspect import signature
 from typing import Any
 
 from ray._private import parameter, services
 
+from jobs.pipeline.own_cluster.replaced import replaced
+
 # What `ray start` calls --no-monitor and --include-log-monitor; `ray.init` has no such options.
 _FEWER_PROCESSES = {"no_monitor": True, "include_log_monitor": False}
-_START_SERVER = "start_api_server"
 
 
 @contextmanager
@@ -26,19 +27,16 @@ def few_services() -> Iterator[None]:
 
     All of this is private to Ray. A version that has other names for it starts what it always starts.
     """
-    originals: list[tuple[Any, str, Any]] = []
-
-    def replace(owner: Any, name: str, value: Any) -> None:
-        originals.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, value)
-
     init = parameter.RayParams.__init__
-    if _FEWER_PROCESSES.keys() <= signature(init).parameters.keys():
-        replace(parameter.RayParams, "__init__", partialmethod(init, **_FEWER_PROCESSES))
-    if hasattr(services, _START_SERVER) and os.environ.get("RAY_USAGE_STATS_ENABLED") != "1":
-        replace(services, _START_SERVER, lambda *_args, **_options: (None, None))  # as where it fails to start
-    try:
+    with ExitStack() as replacing:
+        if _FEWER_PROCESSES.keys() <= signature(init).parameters.keys():
+            fewer = partialmethod(init, **_FEWER_PROCESSES)
+            replacing.enter_context(replaced(parameter.RayParams, "__init__", fewer))
+        if os.environ.get("RAY_USAGE_STATS_ENABLED") != "1":
+            replacing.enter_context(replaced(services, "start_api_server", _start_no_server))
         yield
-    finally:
-        for owner, name, value in originals:
-            setattr(owner, name, value)
+
+
+def _start_no_server(*_args: Any, **_options: Any) -> tuple[None, None]:
+    """Return what Ray's function returns where it could not start the server."""
+    return None, None

@@ -4,7 +4,7 @@ import pytest
 from ray._private import services
 from ray._private.parameter import RayParams
 
-from jobs.pipeline.cluster.services import few_services
+from jobs.pipeline.own_cluster.services import few_services
 
 
 def test_a_cluster_of_ours_has_few_services_and_others_have_all(monkeypatch: pytest.MonkeyPatch) -> None:
