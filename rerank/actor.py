@@ -52,7 +52,6 @@ class RerankActor:
         engine: Engine | None = None,
         encoder: PairEncoder | None = None,
         preload: bool = True,
-        expects_pairs: bool = True,
         max_waiting_pairs: int = 16_384,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         on_batch: Callable[[BatchReport], None] | None = None,
@@ -75,7 +74,7 @@ class RerankActor:
         after each batch.
 
         `engine` and `encoder` replace what the model would bring. `preload=False` loads the model when the first pair
-        has to be scored, which may be never; what that needs is imported meanwhile if the actor `expects_pairs`.
+        has to be scored, which may be never; what that needs is imported meanwhile.
         """
         self._reranker = Reranker(config, engine=engine, encoder=encoder)
         self._options = options
@@ -99,7 +98,7 @@ class RerankActor:
         # batches take a tenth longer once two teams have more threads than there are cores.
         if preload:
             self._batcher.call(lambda: self._reranker.engine)
-        elif expects_pairs:
+        else:
             self._reranker.import_engine()
 
     def __call__(self, table: pa.Table) -> pa.Table:

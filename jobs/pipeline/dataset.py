@@ -90,7 +90,6 @@ def _rank(dataset: Dataset, stage: Stage, reporter: CountsReporter | None) -> Da
             "after_part": parts[-1].name if parts else "",
             "attempts": stage.attempts,
             "preload": False,
-            "expects_pairs": not parts,  # else all scores may be looked up
             "finish_block": stage.finish_block,
             "engine": stage.engine,
             "encoder": stage.encoder,

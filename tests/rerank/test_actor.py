@@ -166,13 +166,12 @@ def test_another_model_than_the_one_that_was_fingerprinted_scores_nothing(folder
     assert not saved
 
 
-@pytest.mark.parametrize("expects_pairs", [False, True])
-def test_an_actor_that_expects_pairs_imports_its_engine_before_they_come(folder, monkeypatch, expects_pairs):
+def test_an_actor_of_a_job_imports_its_engine_before_pairs_come(folder, monkeypatch):
     imported = []
     monkeypatch.setattr("rerank.reranker.import_engine", imported.append)
-    actor = RerankActor(ScorerConfig(model=str(folder), device="cpu"), preload=False, expects_pairs=expects_pairs)
+    actor = RerankActor(ScorerConfig(model=str(folder), device="cpu"), preload=False)
     assert ids(actor(TABLE))
-    assert len(imported) == expects_pairs
+    assert len(imported) == 1
 
 
 def test_a_folder_is_read_once_per_actor(folder, monkeypatch):
