@@ -151,7 +151,6 @@ def make_plan(
         pairs_per_block(
             block_pairs,
             on_gpu=on_gpu,
-            looked_up=bool(store and store.parts()),
             vector_bytes=vector_bytes,
             pairs=opened.pairs,
             actors=actors,

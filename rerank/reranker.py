@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
 from threading import Thread
 
 import numpy as np
@@ -20,6 +19,7 @@ from rerank.errors import InputError, ModelError
 from rerank.fingerprint import check_content
 from rerank.isolation.attempts import ScoringAttempts
 from rerank.isolation.isolate import WORK, FaultIsolation, OnProgress, block_name
+from rerank.isolation.pace import Pace
 from rerank.prepare import prepare
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.options import DEFAULT_OPTIONS, RankingOptions
@@ -42,8 +42,6 @@ from rerank.tables.prepared import (
     without_internal_columns,
 )
 from rerank.types import Passage, RankedDocument, RerankRequest, RerankResult, requests_of
-
-_SLOW_BLOCK_S = 4.0  # a block that takes longer is scored in slices, where progress is reported
 
 SaveScores = Callable[[Hashes, FloatArray, IntArray], None]
 
@@ -70,7 +68,7 @@ class Reranker:
         self._aggregate: Aggregate = self.config.passages.aggregate if self.config.passages else "max"
         self._engine = engine
         self._imports: Thread | None = None
-        self._seconds_per_pair = inf  # of the last block
+        self._pace = Pace()
 
     def import_engine(self) -> None:
         """Begin to import what the engine needs, in a thread, while something else is done before it is used."""
@@ -210,15 +208,13 @@ class Reranker:
             attempts=attempts,
             on_scored=on_scored,
             on_progress=on_progress,
-            # Slices cost threads that share a block some percent, which a fast model would feel.
-            in_slices=on_progress is not None and self._seconds_per_pair * len(pairs) > _SLOW_BLOCK_S,
+            pace=None if on_progress is None else self._pace,
         )
         if len(pairs):
             engine = self.engine
             if on_progress is not None:
                 on_progress(0)
             scored.score(engine, 0, sets.pair_count)
-            self._seconds_per_pair = scored.seconds / len(pairs)
         return scored
 
     def rank(

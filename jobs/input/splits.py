@@ -19,15 +19,13 @@ from rerank.arrays import Offsets, offsets_of
 from rerank.ranking.candidates import CANDIDATES, CandidateSets, combined, keep_columns, list_column
 from rerank.ranking.reject import INSTRUCTION, REFUSED, Codes, Reason, differing
 
-# A few seconds of work: small enough to balance and to repeat after a failure, large enough to pack well. Of pairs that
-# are looked up few may be left to score: larger blocks have fuller batches. One actor shares its work with no other.
-_PAIRS_PER_BLOCK_GPU = 32_768
-_PAIRS_PER_BLOCK_CPU = 256
-_PAIRS_PER_BLOCK_LOOKED_UP = 1_024
+# On GPUs and on CPUs: enough to pack well, also where most pairs are looked up, and to make up for the 50 ms that an
+# actor's threads have nothing to do between two blocks. What is scored of a block is saved every few seconds.
+_PAIRS_PER_BLOCK_GPU, _PAIRS_PER_BLOCK_CPU = 32_768, 4_096
 # The last blocks decide when a job ends: an actor that is slower than the others may hold two of them then. So a job of
 # several actors has smaller blocks if there are few for each, down to what packs well.
 _BLOCKS_PER_ACTOR = 32
-_LEAST_PAIRS_PER_BLOCK = 4_096
+_LEAST_PAIRS_GPU, _LEAST_PAIRS_CPU = 4_096, 256
 _VECTOR_BYTES_PER_BLOCK = 256 << 20  # of vectors that candidates bring: an actor holds some blocks at once
 # A split is one task: all of it is scored again if its actor dies and there is no score store.
 _BLOCKS_PER_SPLIT = 4
@@ -55,19 +53,17 @@ def pairs_per_block(
     requested: int | None,
     *,
     on_gpu: bool,
-    looked_up: bool = False,
     vector_bytes: int = 0,
     pairs: int = 0,
     actors: int = 1,
 ) -> int:
     """Return how many pairs an actor gets at once, of a job with so many pairs and actors.
 
-    `looked_up`: a score store has scores of the model. `vector_bytes` are those of the vectors that a candidate brings.
+    `vector_bytes` are those of the vectors that a candidate brings.
     """
-    on_cpu = _PAIRS_PER_BLOCK_LOOKED_UP if looked_up and actors == 1 else _PAIRS_PER_BLOCK_CPU
-    usual = _PAIRS_PER_BLOCK_GPU if on_gpu else on_cpu
+    usual, least = (_PAIRS_PER_BLOCK_GPU, _LEAST_PAIRS_GPU) if on_gpu else (_PAIRS_PER_BLOCK_CPU, _LEAST_PAIRS_CPU)
     if actors > 1:
-        usual = min(usual, max(_LEAST_PAIRS_PER_BLOCK, pairs // (_BLOCKS_PER_ACTOR * actors)))
+        usual = min(usual, max(least, pairs // (_BLOCKS_PER_ACTOR * actors)))
     return requested or min(usual, max(1, _VECTOR_BYTES_PER_BLOCK // max(1, vector_bytes)))
 
 

@@ -203,12 +203,11 @@ def _on_cluster(
         pairs_per_block(
             config.block_pairs,
             on_gpu=pool.gpus > 0,
-            looked_up=bool(lookup and lookup.parts),
             vector_bytes=source.vector_bytes,
             pairs=source.pairs,
             actors=pool.most,
         )
-        for pool, lookup in zip(pools, lookups, strict=True)
+        for pool in pools
     ]
     splits = plan_splits(source, target_pairs=pairs_per_split(blocks[0]), repeated=job_input.repeated)
     counted = f"{plural(job_input.queries, 'query')} with {plural(source.pairs, 'pair')}"

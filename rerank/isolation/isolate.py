@@ -19,15 +19,13 @@ from rerank.encoding.pairs import EncodedPairs
 from rerank.engines import Engine, Scores
 from rerank.errors import RerankError
 from rerank.isolation.attempts import ScoringAttempts
+from rerank.isolation.pace import Pace
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.reject import Codes, Reason
 
-# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 256 is found in four
-# deaths, one of 32,768 in six; halving would take ten and seventeen.
+# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 1,024 is found in five
+# deaths, one of 32,768 in six; halving would take twelve and seventeen.
 _PIECES = 16
-# A block that takes long is scored in quarters, so that its progress is seen.
-_SLICES = 4
-_PAIRS_PER_SLICE = 64
 # A block of documents with many passages is scored in slices of as many pairs as a large block without passages has.
 _MOST_PAIRS_PER_SLICE = 32_768
 # Deaths while scoring a single pair. One may be a coincidence, such as a lost node or an operator's kill.
@@ -57,12 +55,11 @@ class FaultIsolation:
         attempts: ScoringAttempts | None = None,
         on_scored: OnScored | None = None,
         on_progress: OnProgress | None = None,
-        in_slices: bool = False,
+        pace: Pace | None = None,
     ) -> None:
-        """`on_scored` is called with the indices in `pairs` and the logits of each piece as soon as it is scored.
+        """`on_scored` is called with the indices in `pairs` and the logits of pairs as soon as they are scored.
 
-        `on_progress` is called with the number of pairs scored since its last call, and with a negative number for
-        pairs that will be scored again; `in_slices` has it called several times for a large block.
+        `on_progress` is called with their number. Both are called every few seconds if there is a `pace`.
         """
         self.logits: FloatArray = np.full(len(pairs), np.nan, dtype=np.float32)
         self.codes: Codes = np.zeros(len(pairs), dtype=np.int8)
@@ -70,17 +67,17 @@ class FaultIsolation:
         self.seconds = 0.0
         self._pairs, self._rows = pairs, rows
         self._name, self._attempts = name, attempts
-        self._on_scored, self._on_progress, self._in_slices = on_scored, on_progress, in_slices
+        self._on_scored, self._on_progress, self._pace = on_scored, on_progress, pace
         self._deaths = attempts.unfinished(name) if attempts else {}
         if self._deaths:
             killers = [self._deaths.get(f"{name}-{row}", 0) >= _DEATHS for row in rows]
             self.codes[killers] = Reason.KILLED_WORKER
-        self._unscored = np.flatnonzero(self.codes == Reason.OK).astype(np.int32)
+        self._unscored = self.codes == Reason.OK
 
     def score(self, engine: Engine, start: int, stop: int) -> None:
         """Score the pairs with rows from `start` up to but not including `stop`. Raises the engine's RerankErrors."""
-        first, last = np.searchsorted(self._rows[self._unscored], (start, stop))
-        indices = self._unscored[first:last]
+        first, last = np.searchsorted(self._rows, (start, stop))
+        indices = first.astype(np.int32) + np.flatnonzero(self._unscored[first:last]).astype(np.int32)
         if not len(indices):
             return
         is_alone = len(indices) == 1
@@ -99,47 +96,40 @@ class FaultIsolation:
             self._attempts.end(marker, deaths + 1)
 
     def _try(self, engine: Engine, indices: IntArray) -> Reason:
-        work: Counter[str] = Counter()
-        done = 0
-        for part in self._slices(indices):
+        while len(indices):
+            part, indices = np.split(indices, [self._next_slice(self._pairs.lengths[indices])])
             scores = self._score_slice(engine, part)
             if scores is None:
-                self._report(-done)
                 return Reason.ENGINE_FAILED
             self.logits[part] = scores.logits
-            work += _work(scores, self._pairs.lengths[part])
-            done += len(part)
-            self._report(len(part))
-        self.work += work
-        if self._on_scored:
-            self._on_scored(indices, self.logits[indices])
+            self._unscored[part] = False
+            self.work += _work(scores, self._pairs.lengths[part])
+            if self._on_scored:
+                self._on_scored(part, scores.logits)
+            if self._on_progress:
+                self._on_progress(len(part))
         return Reason.OK
+
+    def _next_slice(self, lengths: IntArray) -> int:
+        pairs = len(lengths) if self._pace is None else self._pace.next_slice(lengths)
+        return min(pairs, _MOST_PAIRS_PER_SLICE)
 
     def _score_slice(self, engine: Engine, indices: IntArray) -> Scores | None:
         """Return the scores, None if the engine fails on these pairs. Raises the RerankError of the engine."""
         started = perf_counter()
         try:
-            return engine.score(self._pairs.take(indices))
+            scores = engine.score(self._pairs.take(indices))
         except RerankError:
             raise
         except Exception:  # of any type: the other pairs must still be scored
             _log.warning("the engine failed on %d pairs", len(indices), exc_info=True)
             return None
         finally:
-            self.seconds += perf_counter() - started
-
-    def _slices(self, indices: IntArray) -> list[IntArray]:
-        """Split the indices into slices. Several are sorted by length, longest first, so that each packs well."""
-        count = min(_SLICES, len(indices) // _PAIRS_PER_SLICE) if self._in_slices else 1
-        count = max(count, -(-len(indices) // _MOST_PAIRS_PER_SLICE))
-        if count <= 1:
-            return [indices]
-        order = np.argsort(-self._pairs.lengths[indices], kind="stable")
-        return np.array_split(indices[order], count)
-
-    def _report(self, pairs: int) -> None:
-        if self._on_progress and pairs:
-            self._on_progress(pairs)
+            seconds = perf_counter() - started
+            self.seconds += seconds
+        if self._pace is not None:
+            self._pace.note(tokens=int(self._pairs.lengths[indices].sum()), seconds=seconds)
+        return scores
 
 
 def _work(scores: Scores, lengths: IntArray) -> Counter[str]:

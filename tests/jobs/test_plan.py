@@ -95,12 +95,12 @@ def test_refuses_rows_that_are_not_clustered(tmp_path: Path) -> None:
 
 
 def test_splits_are_those_of_the_run(tmp_path: Path) -> None:
-    rows = [(f"q{q}", "a query", [(f"d{d}", "text") for d in range(10)]) for q in range(200)]
+    rows = [(f"q{q}", "a query", [(f"d{d}", "text") for d in range(10)]) for q in range(2_000)]
     write_parts(pairs_table(rows), tmp_path / "in", cuts=[], row_group_size=100)
     source = open_input(str(tmp_path / "in"))
-    # Blocks of 256 pairs on a CPU, four a split, at borders of 100 rows: 1,100 and 900.
+    # Blocks of 4,096 pairs on a CPU, four a split, at borders of 100 rows: 16,400 and 3,600.
     assert make_plan(source, ScorerConfig(device="cpu"))["splits"] == 2
-    assert make_plan(source, ScorerConfig(device="cpu"), block_pairs=25)["splits"] == 20
+    assert make_plan(source, ScorerConfig(device="cpu"), block_pairs=25)["splits"] == 200
 
 
 def test_rows_that_lie_apart(tmp_path: Path) -> None:

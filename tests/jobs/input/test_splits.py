@@ -104,9 +104,17 @@ def test_the_instruction_of_a_query_is_that_of_its_first_row(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("on_gpu", "looked_up", "actors", "pairs"),
-    [(False, False, 1, 256), (False, True, 1, 1_024), (False, True, 2, 256), (True, True, 1, 32_768)],
+    ("on_gpu", "actors", "pairs", "per_block"),
+    [
+        (False, 1, 100, 4_096),
+        (False, 2, 10**7, 4_096),
+        (False, 4, 64_000, 500),
+        (False, 4, 1_000, 256),
+        (True, 1, 100, 32_768),
+        (True, 4, 10**6, 7_812),
+        (True, 4, 100, 4_096),
+    ],
 )
-def test_one_actor_on_cpus_gets_more_pairs_at_once_where_they_are_looked_up(on_gpu, looked_up, actors, pairs):
-    assert pairs_per_block(None, on_gpu=on_gpu, looked_up=looked_up, actors=actors, pairs=10**7) == pairs
-    assert pairs_per_block(64, on_gpu=on_gpu, looked_up=looked_up, actors=actors, pairs=10**7) == 64
+def test_several_actors_share_few_pairs_in_small_blocks(on_gpu, actors, pairs, per_block):
+    assert pairs_per_block(None, on_gpu=on_gpu, actors=actors, pairs=pairs) == per_block
+    assert pairs_per_block(64, on_gpu=on_gpu, actors=actors, pairs=pairs) == 64

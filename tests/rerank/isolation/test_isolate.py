@@ -7,6 +7,7 @@ from rerank import Reranker, ScorerConfig
 from rerank.engines import Scores
 from rerank.errors import EngineLostError, ModelError
 from rerank.isolation.attempts import ScoringAttempts
+from rerank.isolation.pace import Pace
 from rerank.prepare import prepare
 from rerank.store import ScoreStore, look_up_recent
 from rerank.store.folder import open_folder
@@ -171,27 +172,57 @@ def test_a_recent_score_makes_no_candidate_of_what_was_refused(config, tmp_path)
     assert look_up_recent(store, after_part="part-z") is None
 
 
-def test_progress_is_told_slice_by_slice_and_taken_back_where_a_slice_fails(config):
+def test_progress_is_told_slice_by_slice_and_goes_on_where_a_slice_fails(config):
     told, engine = [], Engine()
     ranked = Reranker(config, engine=engine).rank_table(TABLE, on_progress=told.append)
-    assert told == [0, 90, 90, 90, 90]  # 0 where scoring begins
+    assert told == [0, 90, 270]  # 0 where scoring begins; a quarter tells that the engine is fast
     assert engine.calls == told[1:]
     assert ranked["candidates"].equals(Reranker(config, engine=Engine()).rank_table(TABLE)["candidates"])
 
     told.clear()
-    failing = Engine(ValueError("no"), fault=1)  # the shortest, which are in the last slice
-    ranked = Reranker(config, engine=failing).rank_table(TABLE, on_progress=told.append)
-    assert told[:5] == [0, 90, 90, 90, -270]
-    assert sum(told) == 360 - len(refused(ranked)) == 320
+    rows = [("q", "returns", [(d, "x " * (1 + d % 7 + 18 * (d == 200))) for d in range(360)])]
+    failing = Engine(ValueError("no"))
+    ranked = Reranker(config, engine=failing).rank_table(candidate_sets(rows), on_progress=told.append)
+    assert refused(ranked) == [(0, 200, "the engine failed on it")]
+    assert told[:2] == [0, 90]
+    assert sum(told) == 359
+    assert sum(failing.calls[1:]) <= 2 * 270 + 2 * 23  # what was scored is not scored again
 
 
-def test_a_block_is_one_slice_once_the_model_is_known_to_be_fast(config):
-    told, engine = [], Engine()
-    reranker = Reranker(config, engine=engine)
-    for _ in range(2):
-        reranker.rank_table(TABLE, on_progress=told.append)
-    assert engine.calls == [90, 90, 90, 90, 360]
-    assert told == [0, 90, 90, 90, 90, 0, 360]
+def test_slices_are_stored_at_once(config, tmp_path):
+    store = ScoreStore(str(tmp_path / "scores"), "model")
+    reranker = Reranker(config)
+    prepared = prepare(TABLE, reranker.encoder, lookup=_knows_nothing)
+
+    class InTheSecondSlice(Engine):
+        def score(self, pairs):
+            if len(self.calls) == 1:
+                raise Death
+            return super().score(pairs)
+
+    with pytest.raises(Death):
+        Reranker(config, engine=InTheSecondSlice()).rank_table(
+            prepared, save_scores=store.append, on_progress=lambda _: None
+        )
+    engine = Engine()
+    again = Reranker(config, engine=engine).rank_table(look_up_again(prepared, look_up_recent(store, after_part="")))
+    assert sum(engine.calls) <= 270
+    assert again["candidates"].equals(Reranker(config, engine=Engine()).rank_table(prepared)["candidates"])
+
+
+def test_an_engine_of_known_pace_gets_what_it_scores_in_some_seconds():
+    pace, lengths = Pace(), np.full(1_000, 100)
+    assert pace.next_slice(lengths) == 250
+    assert pace.next_slice(np.full(32_768, 100)) == 2_048
+    pace.note(tokens=10_000, seconds=1.0)  # ten seconds for all
+    assert pace.next_slice(lengths) == 500
+    assert pace.next_slice(lengths[:500]) == 500
+    assert pace.next_slice(np.where(np.arange(1_000) < 100, 800, 22)) == 63 + 1  # as many tokens, of few pairs
+    pace.note(tokens=100, seconds=9.0)
+    assert pace.next_slice(lengths) == pace.next_slice(lengths[:200]) == 64
+    assert pace.next_slice(lengths[:127]) == 127
+    pace.note(tokens=10_000, seconds=0.0)
+    assert pace.next_slice(lengths) == 1_000
 
 
 def test_few_pairs_are_one_slice(config):
