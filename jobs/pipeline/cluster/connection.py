@@ -111,7 +111,9 @@ def start_ray_data() -> None:
     Ray Data starts them only when a dataset runs, and waits for the first one: a process that imports Ray Data.
     """
     with suppress(Exception):  # these functions are private; if they change, Ray Data starts its actors itself, later
-        from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
+        from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+            get_or_create_autoscaling_coordinator,
+        )
         from ray.data._internal.execution.node_trackers import get_or_create_actor_location_tracker
         from ray.data._internal.stats import get_or_create_stats_actor
 

@@ -13,7 +13,7 @@ from tests.processes import completed
 
 _ON_A_CLUSTER_OF_ITS_OWN = """
 import ray
-from jobs.pipeline.cluster import connect, disconnect
+from jobs.pipeline.cluster import connect, disconnect, start_ray_data
 from jobs.pipeline.own_cluster.data_actors import no_data_actors
 
 class Add:
@@ -26,6 +26,7 @@ def run():
 
 connect(address="local", verbose=False)
 with no_data_actors():
+    start_ray_data()
     run()
 run()
 disconnect()
