@@ -1,7 +1,7 @@
 """The main job: candidate sets in, ranked Parquet out."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -18,6 +18,7 @@ from jobs.input.splits import bytes_per_block, pairs_per_block, pairs_per_split,
 from jobs.pipeline.cluster import connect, disconnect, is_local, secure_pools
 from jobs.pipeline.counts import start_counting
 from jobs.pipeline.output import SCORES, check_apart, check_output, check_partition_by, stage
+from jobs.pipeline.own_cluster.data_actors import no_data_actors
 from jobs.pipeline.progress import progress
 from jobs.pipeline.publish import publish
 from jobs.pipeline.score_lookup import ScoreLookup, damaged_parts, open_score_lookup
@@ -150,9 +151,8 @@ def _execute(
         connect(address=config.address, verbose=config.verbose, stages=len(config.all_stages))
         install_handlers(state)  # again, because ray.init has replaced them
         try:
-            resolved = preparing.result()
-            with _ray_data(config):
-                return _on_cluster(config, job_input, staging, state, resolved, engine, encoder)
+            with no_data_actors() if is_local(config.address) and not config.verbose else nullcontext():
+                return _on_cluster(config, job_input, staging, state, preparing, engine, encoder)
         finally:
             disconnect()
 
@@ -163,19 +163,8 @@ def _prepare_driver(config: RunConfig) -> list[Resolved | None]:
     Import Ray Data, and identify the models of a job on a local cluster if that needs no worker. Raises as `resolve`.
     """
     import_module("jobs.pipeline.dataset")
-    import_module("jobs.pipeline.own_cluster.data_actors")
     versions()
     return resolve_at_once(config.all_stages) if is_local(config.address) else [None] * len(config.all_stages)
-
-
-def _ray_data(config: RunConfig) -> AbstractContextManager[None]:
-    """Return what is to surround the use of Ray Data."""
-    if config.verbose or not is_local(config.address):
-        return nullcontext()
-    # Not at the top: it imports Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
-    from jobs.pipeline.own_cluster.data_actors import no_data_actors
-
-    return no_data_actors()
 
 
 def _on_cluster(
@@ -183,14 +172,14 @@ def _on_cluster(
     job_input: Input,
     staging: Staging,
     state: RunState,
-    resolved: list[Resolved | None],
+    preparing: "Future[list[Resolved | None]]",
     engine: Engine | None,
     encoder: PairEncoder | None,
 ) -> Outcome:
     pools = secure_pools(config.all_stages, prepare=config.prepare_resources, patience_s=config.patience_s)
     reporter = start_counting()
-    loaded = load_stages(config.all_stages, pools, resolved)
-    # Not at the top, for the same reason.
+    loaded = load_stages(config.all_stages, pools, preparing.result())
+    # Not at the top: these import Ray Data, which takes half a second, and `_prepare_driver` did that in the meantime.
     from jobs.input.shuffle import ensure_grouped
     from jobs.pipeline.dataset import rank_dataset
     from jobs.pipeline.writer import RankedSink

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import ray
-from ray.data._internal import stats
-from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as coordinator
-from ray.data._internal.execution.node_trackers import actor_location
 
 from jobs.pipeline.own_cluster.replaced import replaced
 
@@ -25,11 +24,23 @@ def no_data_actors() -> Iterator[None]:
     """
     stand_in = StandIn({node["NodeID"]: node["Resources"] for node in ray.nodes()})
     with (
-        replaced(stats, "get_or_create_stats_actor", lambda: stand_in),
-        replaced(coordinator, "get_or_create_autoscaling_coordinator", lambda: stand_in),
-        replaced(actor_location, "ActorLocationTracker", stand_in),
+        replaced(_internal("stats"), "get_or_create_stats_actor", lambda: stand_in),
+        replaced(
+            _internal("cluster_autoscaler.default_autoscaling_coordinator"),
+            "get_or_create_autoscaling_coordinator",
+            lambda: stand_in,
+        ),
+        replaced(_internal("execution.node_trackers.actor_location"), "ActorLocationTracker", stand_in),
     ):
         yield
+
+
+def _internal(name: str) -> ModuleType | None:
+    """Return a module of Ray Data, None if this version does not have it."""
+    try:
+        return import_module(f"ray.data._internal.{name}")
+    except ImportError:
+        return None
 
 
 class StandIn:

@@ -75,3 +75,14 @@ def test_nothing_is_left_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         assert stats.get_or_create_stats_actor() is not original
         raise RuntimeError
     assert stats.get_or_create_stats_actor is original
+
+
+def test_a_ray_that_lacks_a_module_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.data._internal.execution.node_trackers import actor_location
+
+    original = actor_location.ActorLocationTracker
+    monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setitem(sys.modules, "ray.data._internal.stats", None)  # importing it fails
+    with no_data_actors():
+        assert actor_location.ActorLocationTracker is not original
+    assert actor_location.ActorLocationTracker is original
