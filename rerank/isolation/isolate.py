@@ -23,8 +23,8 @@ from rerank.isolation.pace import Pace
 from rerank.ranking.candidates import CandidateSets
 from rerank.ranking.reject import Codes, Reason
 
-# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 1,024 is found in five
-# deaths, one of 32,768 in six; halving would take twelve and seventeen.
+# A death costs a restart and a model load, a piece next to nothing. With 16 pieces one pair of 4,096 is found in five
+# deaths, one of 32,768 in six; halving would take fourteen and seventeen.
 _PIECES = 16
 # A block of documents with many passages is scored in slices of as many pairs as a large block without passages has.
 _MOST_PAIRS_PER_SLICE = 32_768

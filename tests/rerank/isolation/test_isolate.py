@@ -188,6 +188,20 @@ def test_progress_is_told_slice_by_slice_and_goes_on_where_a_slice_fails(config)
     assert sum(told) == 359
     assert sum(failing.calls[1:]) <= 2 * 270 + 2 * 23  # what was scored is not scored again
 
+    told.clear()
+    failing = Engine(ValueError("no"), fault=1)  # in every slice
+    ranked = Reranker(config, engine=failing).rank_table(TABLE, on_progress=told.append)
+    assert sum(told) == 360 - len(refused(ranked)) == 320
+
+
+def test_a_block_is_one_slice_once_the_model_is_known_to_be_fast(config):
+    told, engine = [], Engine()
+    reranker = Reranker(config, engine=engine)
+    for _ in range(2):
+        reranker.rank_table(TABLE, on_progress=told.append)
+    assert engine.calls == [90, 270, 360]
+    assert told == [0, 90, 270, 0, 360]
+
 
 def test_slices_are_stored_at_once(config, tmp_path):
     store = ScoreStore(str(tmp_path / "scores"), "model")
